@@ -1,0 +1,69 @@
+"""The currency between decoders and layers: one logical weight, and the account of every stored tensor.
+
+Knows nothing of files or of how a format is decoded; decoders fill these values in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+    from zoo.io.checkpoint import Checkpoint
+
+Fate = Literal["analysed", "companion", "skipped", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What became of one stored tensor. Every tensor of every header has exactly one."""
+
+    tensor: str
+    """Name in the header."""
+    fate: Fate
+    """`analysed`; `companion` of a weight (bias, scale, zero point); `skipped`; `unknown` (an error)."""
+    reason: str | None
+    """Why, for every fate but `analysed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """One floating-point array a model computes with, decoded from one or more stored tensors."""
+
+    name: str
+    """Logical name: the stored name without quantisation suffixes (`qweight` becomes `weight`)."""
+    shape: tuple[int, ...]
+    """Shape after decoding."""
+    stored_dtype: str
+    """Safetensors code of the stored main tensor (`F32`, `BF16`, `F8_E4M3`, `U8`, ...)."""
+    decoder: str
+    """`none`, or the name of the decoder (`fp8_block`, `mxfp4`, `gptq`, ...)."""
+    sources: tuple[str, ...]
+    """Names of the stored tensors that are read, the main one first."""
+    loader: Callable[[Checkpoint], torch.Tensor]
+    """Reads and decodes: native floating dtype when `decoder` is `none`, else float32."""
+    nbytes: int
+    """Bytes read from the checkpoint for this weight, all sources together."""
+
+    @property
+    def is_dequantised(self) -> bool:
+        """True when the values were decoded from a quantised format: another random ensemble."""
+        return self.decoder != "none"
+
+    @property
+    def storage_bits(self) -> int:
+        """64 for F64 storage, else 32: sets the numerical-rank tolerance."""
+        return 64 if self.stored_dtype == "F64" else 32
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """All weights of a checkpoint and the fate of every stored tensor."""
+
+    weights: tuple[Weight, ...]
+    """In file order (shard, then offset)."""
+    entries: tuple[Entry, ...]
+    """One per stored tensor, in file order. A layer-taking step may still turn `analysed` into `skipped`."""

@@ -1,0 +1,217 @@
+"""Model cards: the YAML front matter of a README.md -> a frozen `Card`.
+
+A card is written by anyone, so nothing in it is trusted: at most `MAX_CARD_BYTES` are read, the
+YAML is parsed without tags, anchors or type conversion (every scalar arrives as text), its depth
+and size are bounded, and what is wrong ends up in `Card.problems`; a card never fails its model.
+Knows nothing of the Hub, of tensors or of tables.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml  # type: ignore[import-untyped]
+
+MAX_CARD_BYTES = 2**20
+"""Front matter beyond this is not read (the largest honest cards, MTEB's, are a few 100 kB)."""
+MAX_EVALUATIONS = 10_000
+"""Results kept of one card."""
+MAX_TEXT = 500
+"""Characters kept of one text field."""
+MAX_DEPTH = 32
+"""Nested YAML collections; `model-index` needs six."""
+
+_FRONT_MATTER = re.compile(r"\A\ufeff?\s*---[ \t]*\r?\n(.*?)(?:\r?\n)?^---[ \t]*\r?$", re.S | re.M)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+# CBaseLoader where PyYAML was built with libyaml: a card of 1 MB in one second instead of ten.
+_Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One result a card claims; the number is the author's, unchecked and in the author's unit."""
+
+    task: str | None
+    """Task type, such as `text-classification`."""
+    dataset: str | None
+    """Dataset name, with configuration and split when given: `glue (sst2, validation)`."""
+    metric: str
+    """Metric type, such as `accuracy`."""
+    value: float
+    """Finite. Fractions and percentages both occur on the Hub; it is kept as written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a model card says about its model; every field may be missing."""
+
+    evaluations: tuple[Evaluation, ...] = ()
+    """Results of `model-index`, in the order of the card."""
+    base_models: tuple[str, ...] = ()
+    """Ids of the models this one was made from."""
+    license: str | None = None
+    """Licence identifier, such as `apache-2.0`."""
+    library: str | None = None
+    """Library that loads the model, such as `transformers`."""
+    pipeline_tag: str | None = None
+    """Task the Hub offers it for."""
+    tags: tuple[str, ...] = ()
+    """Free tags."""
+    problems: tuple[str, ...] = ()
+    """What was wrong with the card and therefore left out."""
+
+    @property
+    def base_model(self) -> str | None:
+        """The first base model, or None."""
+        return self.base_models[0] if self.base_models else None
+
+
+def read_card(folder: str | Path) -> Card:
+    """The card in `folder`/README.md; an empty `Card` when there is none.
+
+    A README.md that is a link out of the folder is not followed (links into the blobs of the
+    Hugging Face cache are), nor is anything that is no regular file. Never raises.
+    """
+    root = Path(folder)
+    try:
+        target = (root / "README.md").resolve(strict=True)
+        if not target.is_file():
+            return Card(problems=("README.md is not a regular file",))
+        if not any(target.is_relative_to(base) for base in _allowed_roots(root.resolve())):
+            return Card(problems=("README.md is a link out of the folder; not followed",))
+        with target.open("rb") as file:
+            return parse_card(file.read(MAX_CARD_BYTES + 1))
+    except FileNotFoundError:
+        return Card()
+    except (OSError, RuntimeError) as err:  # RuntimeError: a loop of links
+        return Card(problems=(f"README.md cannot be read: {type(err).__name__}",))
+
+
+def parse_card(raw: bytes) -> Card:
+    """The card in the bytes of a README.md. Never raises; see `Card.problems`."""
+    cut = len(raw) > MAX_CARD_BYTES
+    text = raw[:MAX_CARD_BYTES].decode("utf-8", errors="replace")
+    found = _FRONT_MATTER.match(text)
+    if found is None:
+        if cut and text.lstrip("\ufeff \t\r\n").startswith("---"):
+            return Card(problems=(f"front matter is longer than {MAX_CARD_BYTES} bytes",))
+        return Card()
+    try:
+        metadata = _load_bounded(found.group(1))
+    except (yaml.YAMLError, ValueError, RecursionError) as err:
+        return Card(problems=(_text(f"front matter is no plain YAML: {err}") or "",))
+    return card_from_metadata(metadata)
+
+
+def card_from_metadata(metadata: object) -> Card:
+    """The card in already parsed metadata (front matter, or the Hub's `cardData` JSON)."""
+    if metadata is None or (isinstance(metadata, str) and metadata in _NULLS):
+        return Card()
+    if not isinstance(metadata, Mapping):
+        return Card(problems=(f"metadata is a {type(metadata).__name__}, expected a mapping",))
+    problems: list[str] = []
+    evaluations = tuple(_evaluations(metadata.get("model-index"), problems))
+    licenses = _texts(metadata.get("license"))
+    return Card(
+        evaluations=evaluations,
+        base_models=_texts(metadata.get("base_model")),
+        license=", ".join(licenses)[:MAX_TEXT] or None,
+        library=_text(metadata.get("library_name")),
+        pipeline_tag=_text(metadata.get("pipeline_tag")),
+        tags=_texts(metadata.get("tags")),
+        problems=tuple(problems[:20]),
+    )
+
+
+def _allowed_roots(root: Path) -> Iterator[Path]:
+    yield root
+    if root.parent.name == "snapshots":  # <cache>/models--a--b/{snapshots/<sha>,blobs}
+        yield root.parent.parent / "blobs"
+
+
+def _load_bounded(text: str) -> object:
+    """YAML without aliases and deep nesting: either can cost exponential time or the stack."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("aliases are not allowed in a card")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise ValueError(f"nested deeper than {MAX_DEPTH}")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+    loaded: object = yaml.load(text, Loader=_Loader)
+    return loaded
+
+
+def _evaluations(index: object, problems: list[str]) -> Iterator[Evaluation]:
+    num = 0
+    for model in _items(index, "model-index", problems):
+        for result in _items(_get(model, "results"), "results", problems):
+            task = _text(_get(_get(result, "task"), "type"))
+            dataset = _dataset(_get(result, "dataset"))
+            for metric in _items(_get(result, "metrics"), "metrics", problems):
+                name = _text(_get(metric, "type")) or _text(_get(metric, "name"))
+                value = _number(_get(metric, "value"))
+                if name is None or value is None:
+                    problems.append(f"metric {name or 'without a type'}: value is no finite number")
+                    continue
+                if num == MAX_EVALUATIONS:
+                    problems.append(f"more than {MAX_EVALUATIONS} results; the rest is left out")
+                    return
+                num += 1
+                yield Evaluation(task, dataset, name, value)
+
+
+def _dataset(dataset: object) -> str | None:
+    name = _text(_get(dataset, "name")) or _text(_get(dataset, "type"))
+    found = (_text(_get(dataset, "config")), _text(_get(dataset, "split")))
+    # many cards repeat configuration or split in the name: MTEB AmazonCounterfactual (en)
+    extra = [part for part in found if part is not None and f"({part})" not in (name or "")]
+    if not extra:
+        return name
+    return f"{name or '?'} ({', '.join(extra)})"[:MAX_TEXT]
+
+
+def _get(node: object, key: str) -> object:
+    return node.get(key) if isinstance(node, Mapping) else None
+
+
+def _items(node: object, what: str, problems: list[str]) -> Sequence[object]:
+    if node is None or (isinstance(node, str) and node in _NULLS):
+        return ()
+    if isinstance(node, Sequence) and not isinstance(node, str | bytes):
+        return node
+    problems.append(f"{what} is a {type(node).__name__}, expected a list")
+    return ()
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        text = _CONTROL.sub(" ", str(value)).strip()[:MAX_TEXT]
+    except ValueError:  # an int of more digits than Python prints
+        return None
+    return None if text in _NULLS else text
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    many = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+    return tuple(text for text in map(_text, many[:1000]) if text is not None)
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None

@@ -1,0 +1,106 @@
+"""Reading bytes of one file by position, into memory the caller already holds.
+
+Knows nothing of headers, tensors or where files live; a store hands these out.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Protocol
+
+from zoo.errors import TruncatedError
+
+
+@dataclass(slots=True)
+class Counters:
+    """What reading has cost so far; one object is shared by a store and all its files."""
+
+    bytes_read: int = 0
+    """Bytes delivered into buffers."""
+    requests: int = 0
+    """Calls that fetched something: HTTP requests for a Hub, `read_into` calls for a folder."""
+
+
+class ByteFile(Protocol):
+    """A file that can be read by position. Implementations may cache nothing and seek freely."""
+
+    @property
+    def name(self) -> str:
+        """Posix name relative to the root of the store."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in the whole file."""
+
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        """Fill `buffer` with the bytes from `start` on.
+
+        Delivers exactly `len(buffer)` bytes, or raises TruncatedError (the file is shorter) or
+        TransientError (worth another try).
+        """
+
+    def close(self) -> None:
+        """Release what is held open. Calling twice is harmless."""
+
+
+class LocalFile:
+    """A file on disk, read with `pread`: no shared position, no mapping that faults when the
+    file is cut short meanwhile."""
+
+    def __init__(self, path: str, name: str, counters: Counters) -> None:
+        self.name = name
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.size = os.fstat(self._fd).st_size
+        self._counters = counters
+
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        """See `ByteFile.read_into`."""
+        wanted, done = len(buffer), 0
+        self._counters.requests += 1
+        while done < wanted:
+            got = os.preadv(self._fd, [buffer[done:]], start + done)
+            if got == 0:
+                raise TruncatedError(
+                    f"{self.name} ends at byte {start + done:,}; wanted bytes {start:,} to "
+                    f"{start + wanted:,}. Fetch the file again"
+                )
+            done += got
+            self._counters.bytes_read += got
+
+    def close(self) -> None:
+        """See `ByteFile.close`."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class MemoryFile:
+    """Bytes already in memory, as a file: small metadata and tests."""
+
+    def __init__(self, name: str, data: bytes, counters: Counters) -> None:
+        self.name = name
+        self.size = len(data)
+        self._data = memoryview(data)
+        self._counters = counters
+
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        """See `ByteFile.read_into`."""
+        if start < 0 or start + len(buffer) > self.size:
+            raise TruncatedError(
+                f"{self.name} has {self.size:,} bytes; wanted bytes {start:,} to "
+                f"{start + len(buffer):,}. Fetch the file again"
+            )
+        buffer[:] = self._data[start : start + len(buffer)]
+        self._counters.requests += 1
+        self._counters.bytes_read += len(buffer)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def read_bytes(file: ByteFile, start: int, length: int) -> bytes:
+    """`length` bytes from `start`, as one object; for headers and small files only."""
+    buffer = bytearray(length)
+    file.read_into(start, memoryview(buffer))
+    return bytes(buffer)

@@ -1,0 +1,57 @@
+"""The content fingerprint that stands in for a commit sha when weights live in a folder.
+
+Depends on the names and the bytes of the files, not on where the folder is or when it was written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from functools import lru_cache
+
+from zoo.errors import TransientError
+
+_BLOCK_BYTES = 4 << 20
+_READ_SUFFIXES = (
+    ".safetensors", ".safetensors.index.json", ".gguf", ".bin", ".pt", ".pth", ".ckpt",
+)  # fmt: skip
+_READ_NAMES = ("config.json", "adapter_config.json", "model_index.json", "README.md")
+
+
+def matters(name: str) -> bool:
+    """True for files whose bytes can change a result: weights, their index, configs, the card."""
+    return name.endswith(_READ_SUFFIXES) or name.rsplit("/", 1)[-1] in _READ_NAMES
+
+
+def fingerprint_files(files: Iterable[tuple[str, str]]) -> str:
+    """40 hex digits over (name, bytes) of the files that matter, given as (name, path)."""
+    return combine((name, _digest_of(path)) for name, path in files if matters(name))
+
+
+def combine(digests: Iterable[tuple[str, str]]) -> str:
+    """40 hex digits over (name, digest of the bytes) pairs, in any order."""
+    whole = hashlib.blake2b(b"spectral-zoo folder 1", digest_size=20)
+    for name, digest in sorted(digests):
+        whole.update(f"{len(name.encode())}:{name}:{digest}\n".encode())
+    return whole.hexdigest()
+
+
+def _digest_of(path: str) -> str:
+    seen = os.stat(path)
+    return _digest(path, seen.st_size, seen.st_mtime_ns)
+
+
+@lru_cache(maxsize=100_000)
+def _digest(path: str, size: int, mtime_ns: int) -> str:
+    """Remembered within the process, for the size and time the file had."""
+    digest = hashlib.blake2b(digest_size=20)
+    buffer = bytearray(min(_BLOCK_BYTES, max(size, 1)))
+    view = memoryview(buffer)
+    with open(path, "rb", buffering=0) as file:
+        while got := file.readinto(buffer):
+            digest.update(view[:got])
+    after = os.stat(path)
+    if (after.st_size, after.st_mtime_ns) != (size, mtime_ns):
+        raise TransientError(f"{path} changed while it was being fingerprinted; try again")
+    return digest.hexdigest()

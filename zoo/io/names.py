@@ -1,0 +1,35 @@
+"""Which file names a checkpoint may use. Pure."""
+
+from __future__ import annotations
+
+from zoo.errors import UnsafeError
+
+MAX_NAME_BYTES = 4096
+
+
+def checked_name(name: str, *, said_by: str) -> str:
+    """`name` if it is a relative posix path that stays inside its folder; else UnsafeError.
+
+    `said_by` is the file that used the name, for the message.
+    """
+    parts = name.split("/")
+    reason = None
+    if not name or len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
+        reason = f"is empty or longer than {MAX_NAME_BYTES} bytes"
+    elif any(ord(c) < 32 or c == "\\" or "\ud800" <= c <= "\udfff" for c in name):
+        reason = "holds a control character, a backslash or half a character"
+    elif name.startswith("/") or ":" in parts[0]:
+        reason = "is absolute"
+    elif any(part in ("", ".", "..") for part in parts):
+        reason = "leaves the folder"
+    if reason:
+        raise UnsafeError(
+            f"{said_by} names the file {name[:200]!r}, which {reason}; wanted a plain name "
+            "inside the checkpoint's folder. Do not use this checkpoint"
+        )
+    return name
+
+
+def is_hidden(name: str) -> bool:
+    """True when any part of the path starts with a dot: caches and editor droppings."""
+    return any(part.startswith(".") for part in name.split("/"))

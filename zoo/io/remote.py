@@ -1,0 +1,160 @@
+"""Any fsspec URL (s3://, gs://, memory://, ...) as a store, read by byte ranges."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from zoo.errors import CheckpointError, NotFoundError, TransientError, TruncatedError, UseError
+from zoo.io.files import ByteFile, Counters
+from zoo.io.fingerprint import combine, matters
+from zoo.io.local import MAX_FILES
+from zoo.io.names import checked_name, is_hidden
+from zoo.io.store import open_store
+
+_BLOCK_BYTES = 16 << 20
+_CONTENT_TAGS = ("ETag", "etag", "md5Hash", "md5", "content_md5", "crc32c", "sha256")
+
+
+@dataclass(frozen=True, slots=True)
+class FsspecLocation:
+    """A folder behind a URL that fsspec understands. Credentials come from the environment."""
+
+    url: str
+    """`protocol://path` of the folder."""
+    files: tuple[str, ...] | None = None
+    """Relative names that make up the model, the weights first; None for all of the folder."""
+    model_id: str | None = None
+    """Id to use; None for `local/<last part of the path>`."""
+    revision: str | None = None
+    """Fingerprint if already known; None to compute it when first asked for."""
+
+
+class FsspecFile:
+    """One remote file; every `read_into` is one range request."""
+
+    def __init__(self, fs: Any, path: str, name: str, size: int, counters: Counters) -> None:
+        self._fs, self._path, self._counters = fs, path, counters
+        self.name, self.size = name, size
+
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        """See `ByteFile.read_into`."""
+        stop = start + len(buffer)
+        if stop > self.size:
+            raise TruncatedError(
+                f"{self.name} has {self.size:,} bytes; wanted bytes {start:,} to {stop:,}. "
+                "Upload the file again"
+            )
+        for at in range(start, stop, _BLOCK_BYTES):  # blocks: the client copies what it fetched
+            end = min(at + _BLOCK_BYTES, stop)
+            try:
+                data = self._fs.cat_file(self._path, start=at, end=end)
+            except FileNotFoundError as error:
+                raise NotFoundError(f"{self.name} is gone: {error}") from error
+            except OSError as error:
+                raise TransientError(f"reading {self.name} failed: {error}") from error
+            self._counters.requests += 1
+            self._counters.bytes_read += len(data)
+            if len(data) != end - at:
+                raise TransientError(
+                    f"{self.name}: got {len(data):,} bytes, wanted {end - at:,}; try again"
+                )
+            buffer[at - start : end - start] = data
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class FsspecStore:
+    """See `Store`; `FsspecLocation` says where."""
+
+    def __init__(self, location: FsspecLocation) -> None:
+        import fsspec
+
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(location.url)
+        except (ImportError, ValueError) as error:
+            raise UseError(f"cannot open {location.url!r}: {error}") from error
+        self._root = self._root.rstrip("/")
+        self._location = location
+        self._listing: dict[str, dict[str, Any]] | None = None
+        self._revision = location.revision
+        self.counters = Counters()
+
+    @property
+    def model_id(self) -> str:
+        """See `Store.model_id`."""
+        return self._location.model_id or "local/" + (self._root.rsplit("/", 1)[-1] or "root")
+
+    @property
+    def revision(self) -> str:
+        """Fingerprint over content tags when the service gives them, else over all bytes."""
+        if self._revision is None:
+            infos = self._infos()
+            self._revision = combine(
+                (name, _content_tag(infos[name]) or self._digest(name))
+                for name in infos
+                if matters(name)
+            )
+        return self._revision
+
+    def files(self) -> Mapping[str, int]:
+        """See `Store.files`."""
+        return {name: int(info["size"]) for name, info in self._infos().items()}
+
+    def open(self, name: str) -> ByteFile:
+        """See `Store.open`."""
+        infos = self._infos()
+        if name not in infos:
+            raise NotFoundError(f"no file {name!r} in {self._location.url}")
+        path = f"{self._root}/{name}"
+        return FsspecFile(self._fs, path, name, int(infos[name]["size"]), self.counters)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _infos(self) -> dict[str, dict[str, Any]]:
+        if self._listing is None:
+            try:
+                found = self._fs.find(self._root, detail=True)
+            except FileNotFoundError as error:
+                raise NotFoundError(f"nothing at {self._location.url}") from error
+            except OSError as error:
+                raise TransientError(f"listing {self._location.url} failed: {error}") from error
+            if len(found) > MAX_FILES:
+                raise CheckpointError(
+                    f"{self._location.url} holds {len(found):,} files; wanted one model's folder "
+                    f"of at most {MAX_FILES:,}. Point the source at it"
+                )
+            named = {path[len(self._root) + 1 :]: info for path, info in found.items()}
+            wanted = self._location.files
+            self._listing = {
+                checked_name(name, said_by=self._location.url): named[name]
+                for name in sorted(named)
+                if name and not is_hidden(name) and (wanted is None or name in wanted)
+            }
+            if not self._listing:
+                raise NotFoundError(f"nothing at {self._location.url}; check the URL")
+        return self._listing
+
+    def _digest(self, name: str) -> str:
+        file, digest = self.open(name), hashlib.blake2b(digest_size=20)
+        for start in range(0, file.size, _BLOCK_BYTES):
+            block = bytearray(min(_BLOCK_BYTES, file.size - start))
+            file.read_into(start, memoryview(block))
+            digest.update(block)
+        return digest.hexdigest()
+
+
+@open_store.register
+def _(location: FsspecLocation) -> FsspecStore:
+    return FsspecStore(location)
+
+
+def _content_tag(info: dict[str, Any]) -> str | None:
+    for key in _CONTENT_TAGS:
+        if info.get(key):
+            return f"{key}={info[key]}:{info['size']}"
+    return None

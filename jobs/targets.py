@@ -1,0 +1,204 @@
+"""Sources -> targets: which models, at which revisions, lie behind a spec.
+
+A target is pinned: its revision is a commit sha or a content fingerprint, so that planning twice and
+sweeping later mean the same bytes. Reads listings and (for folders) file contents for the fingerprint;
+never a header, never a tensor.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from jobs.spec import Source, Spec
+from zoo.errors import UseError, ZooError
+
+WEIGHT_SUFFIXES = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt")
+"""What a path source takes for a weight file, by name."""
+_NOT_WEIGHTS = ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", "optimizer.bin")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a listed model could not even be opened."""
+
+    cause: str
+    error_type: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One model at one pinned revision."""
+
+    model_id: str
+    revision: str
+    """40 hex digits: commit sha or content fingerprint; empty when `failure` came first."""
+    location: object
+    """Picklable; `zoo.io.store.open_store` turns it into a store."""
+    source: str
+    """The source it came from, for people."""
+    step: int | None = None
+    """Training step, when the source has a `step_pattern` or step-like revisions."""
+    family: str | None = None
+    """As the spec says; None: from the config."""
+    metadata: dict[str, object] = field(default_factory=dict)
+    """Hub metadata, by `models` column."""
+    nbytes: int = 0
+    """Bytes of all files, for ordering and splitting; 0 when unknown."""
+    failure: Failure | None = None
+
+
+def find_targets(spec: Spec) -> tuple[Target, ...]:
+    """All targets of a spec, in the spec's order.
+
+    Raises UseError when a path matches nothing or two sources give the same (model, revision).
+    """
+    found: list[Target] = []
+    for number, source in enumerate(spec.source):
+        where = f"source[{number}]"
+        if source.path is not None:
+            found += _path_targets(source, where)
+        else:
+            from jobs.hub_targets import hub_targets  # the Hub client is slow to import
+
+            found += hub_targets(source, where)
+    _refuse_twins(found)
+    return tuple(found)
+
+
+def targets_of_path(path: str) -> tuple[Target, ...]:
+    """Targets of one folder or file, outside any spec."""
+    return tuple(_path_targets(Source(path=path), path))
+
+
+def _path_targets(source: Source, where: str) -> list[Target]:
+    path = source.path or ""
+    if "://" in path:
+        return [_remote_target(source, path)]
+    matches = sorted(glob.glob(path)) if glob.has_magic(path) and not os.path.exists(path) else [path]
+    if not matches or not os.path.exists(matches[0]):
+        raise UseError(
+            f"{where}.path: got {path!r}, which matches nothing; wanted folders or weight files. "
+            "Relative paths are relative to the spec's folder"
+        )
+    models = [m for match in matches for m in _expand(Path(match), alone=len(matches) == 1)]
+    if not models:
+        raise UseError(
+            f"{where}.path: got {path!r}, which matches {len(matches)} entries but no folder with weights and "
+            f"no weight file ({', '.join(WEIGHT_SUFFIXES)})"
+        )
+    pattern = re.compile(source.step_pattern) if source.step_pattern else None
+    return [_local_target(source, model, pattern) for model in models if _wanted(model, pattern)]
+
+
+def _wanted(model: Path, pattern: re.Pattern[str] | None) -> bool:
+    return pattern is None or _step(model, pattern) is not None
+
+
+def _expand(path: Path, *, alone: bool) -> Iterator[Path]:
+    """A weight file, a model folder, or the model folders below a tree; an empty folder stays itself."""
+    if path.is_file():
+        if _is_weight_file(path.name) or alone:
+            yield path
+    elif _is_model_folder(path):
+        yield path
+    else:
+        below = [p for p in sorted(path.rglob("*")) if p.is_dir() and _is_model_folder(p)]
+        tops = [p for p in below if not any(q in p.parents for q in below)]
+        yield from tops or [path]
+
+
+def _is_weight_file(name: str) -> bool:
+    return name.endswith(WEIGHT_SUFFIXES) and name not in _NOT_WEIGHTS
+
+
+def _is_model_folder(path: Path) -> bool:
+    if path.name.startswith("."):
+        return False
+    names = os.listdir(path)
+    markers = ("config.json", "model_index.json", "adapter_config.json")
+    return any(_is_weight_file(n) or n in markers or n.endswith(".index.json") for n in names)
+
+
+def _step(path: Path, pattern: re.Pattern[str]) -> int | None:
+    match = pattern.search(path.name) or pattern.search(str(path))
+    try:
+        return int(match[1]) if match else None
+    except ValueError:
+        return None
+
+
+def _local_target(source: Source, path: Path, pattern: re.Pattern[str] | None) -> Target:
+    from zoo.io.local import LocalLocation
+    from zoo.io.store import open_store
+
+    path = Path(os.path.abspath(path))
+    step = _step(path, pattern) if pattern else None
+    named = path.parent.name if pattern else (path.stem if path.is_file() else path.name)
+    model_id = f"{source.name or 'local'}/{named}"
+    empty = Target(model_id, "", None, f"path:{path}", step, source.family)
+    try:
+        location = LocalLocation.of(path, model_id=model_id)
+        store = open_store(location)
+        try:
+            revision = store.revision
+            nbytes = sum(store.files().values())
+        finally:
+            store.close()
+    except (ZooError, OSError) as error:
+        return replace(empty, failure=failure_of(error), revision=_unread_revision(path))
+    if step is not None:
+        # Two steps may hold the same bytes; they are two revisions all the same.
+        revision = hashlib.blake2b(f"{revision} step {step}".encode(), digest_size=20).hexdigest()
+    location = replace(location, revision=revision)
+    return replace(empty, location=location, revision=revision, nbytes=nbytes)
+
+
+def _remote_target(source: Source, url: str) -> Target:
+    from zoo.io.remote import FsspecLocation
+    from zoo.io.store import open_store
+
+    model_id = f"{source.name or 'local'}/{Path(url.rstrip('/')).name}"
+    location = FsspecLocation(url, model_id=model_id)
+    empty = Target(model_id, "", location, f"path:{url}", None, source.family)
+    try:
+        store = open_store(location)
+        try:
+            revision, nbytes = store.revision, sum(store.files().values())
+        finally:
+            store.close()
+    except (ZooError, OSError) as error:
+        return replace(empty, failure=failure_of(error), revision=_unread_revision(Path(url)))
+    return replace(empty, location=replace(location, revision=revision), revision=revision, nbytes=nbytes)
+
+
+def failure_of(error: Exception) -> Failure:
+    """A failure row's core from an exception; anything that is no ZooError counts as bad data."""
+    cause = error.cause if isinstance(error, ZooError) else "data"
+    return Failure(cause, type(error).__name__, str(error))
+
+
+def _unread_revision(path: Path) -> str:
+    """Stands in for the fingerprint of something that cannot be read, so that its failure has a key."""
+    return hashlib.blake2b(f"unread {path.name}".encode(), digest_size=20).hexdigest()
+
+
+def _refuse_twins(targets: Sequence[Target]) -> None:
+    seen: dict[tuple[str, str], Target] = {}
+    plain: dict[str, Target] = {}
+    for target in targets:
+        key = (target.model_id, target.revision)
+        other = seen.setdefault(key, target)
+        if other is target and target.step is None and target.source.startswith("path:"):
+            other = plain.setdefault(target.model_id, target)
+        if other is not target:
+            raise UseError(
+                f"two sources give the id {target.model_id!r}: {other.source} and {target.source}; "
+                "give one of them a `name` in its [[source]], or rename a folder"
+            )

@@ -63,6 +63,8 @@ class LocalStore:
         self._open: list[LocalFile] = []
         self.counters = Counters()
 
+    span_bytes = 0
+
     @property
     def model_id(self) -> str:
         """See `Store.model_id`."""

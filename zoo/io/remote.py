@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fsspec import AbstractFileSystem
+from fsspec.core import url_to_fs
+
 from zoo.errors import CheckpointError, NotFoundError, TransientError, TruncatedError, UseError
 from zoo.io.files import ByteFile, Counters
 from zoo.io.fingerprint import combine, matters
@@ -35,7 +38,9 @@ class FsspecLocation:
 class FsspecFile:
     """One remote file; every `read_into` is one range request."""
 
-    def __init__(self, fs: Any, path: str, name: str, size: int, counters: Counters) -> None:
+    def __init__(
+        self, fs: AbstractFileSystem, path: str, name: str, size: int, counters: Counters
+    ) -> None:
         self._fs, self._path, self._counters = fs, path, counters
         self.name, self.size = name, size
 
@@ -71,10 +76,8 @@ class FsspecStore:
     """See `Store`; `FsspecLocation` says where."""
 
     def __init__(self, location: FsspecLocation) -> None:
-        import fsspec
-
         try:
-            self._fs, self._root = fsspec.core.url_to_fs(location.url)
+            self._fs, self._root = url_to_fs(location.url)
         except (ImportError, ValueError) as error:
             raise UseError(f"cannot open {location.url!r}: {error}") from error
         self._root = self._root.rstrip("/")
@@ -82,6 +85,8 @@ class FsspecStore:
         self._listing: dict[str, dict[str, Any]] | None = None
         self._revision = location.revision
         self.counters = Counters()
+
+    span_bytes = 64 << 20
 
     @property
     def model_id(self) -> str:

@@ -34,6 +34,11 @@ class Store(Protocol):
     def counters(self) -> Counters:
         """Bytes and requests spent through this store."""
 
+    @property
+    def span_bytes(self) -> int:
+        """Neighbouring tensors are fetched together in reads of about this size, by
+        `Checkpoint.expect`; 0 where a read costs nothing by itself (a local disk)."""
+
     def files(self) -> Mapping[str, int]:
         """Relative posix name -> size in bytes, sorted by name. Hidden files are left out."""
 

@@ -1,0 +1,128 @@
+"""Statistics of the entries of a layer's matrices: moments, norm, entropy, non-finite count.
+
+One pass in small float64 blocks, so a tensor of any size and type needs no float64 copy. Knows
+nothing of spectra. Works where the tensor lives (CPU or CUDA).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+_BLOCK_CPU = 1 << 15
+"""Entries a block: 256 KiB of float64, stays in the cache."""
+_BLOCK_CUDA = 1 << 24
+_SAFE = (2.0**-200, 2.0**200)
+"""Largest entries between these have fourth powers inside float64; others are scaled first."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntryStatistics:
+    """Statistics over all entries of all slices; fields (but `non_finite`) are columns of `layers`.
+
+    All None when an entry is NaN or Inf, or when there is no entry.
+    """
+
+    weight_mean: float | None
+    weight_std: float | None
+    """Population standard deviation (divides by the number of entries)."""
+    weight_kurtosis: float | None
+    """Excess kurtosis m₄/m₂² − 3 of the population, ≥ −2; None for a constant matrix."""
+    weight_max_abs: float | None
+    l2_norm: float | None
+    """√Σw², the Frobenius norm."""
+    abs_weight_entropy: float | None
+    """−Σ|w| ln|w|, natural log, not normalised, negative when large entries dominate."""
+    non_finite: int
+    """Number of NaN and ±Inf entries."""
+
+
+def entry_statistics(matrices: torch.Tensor) -> EntryStatistics:
+    """Statistics of `matrices` [k, rows, cols], any real dtype, any strides, any scale."""
+    if matrices.numel() == 0:
+        return EntryStatistics(None, None, None, None, None, None, 0)
+    table = _block_table(matrices, scale=1.0)
+    low, high = float(table[:, _LOW].min()), float(table[:, _HIGH].max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        bad = sum(int((~torch.isfinite(block)).sum()) for block in _blocks(matrices))
+        return EntryStatistics(None, None, None, None, None, None, bad)
+    max_abs = max(abs(low), abs(high))
+    exponent = 0
+    if max_abs > 0.0 and not _SAFE[0] < max_abs < _SAFE[1]:
+        exponent = math.frexp(max_abs)[1]
+        table = _block_table(matrices, scale=math.ldexp(1.0, -exponent))
+    return _merge(table, low=low, high=high, exponent=exponent)
+
+
+_COUNT, _MEAN, _M2, _M3, _M4, _ABS, _ENTROPY, _LOW, _HIGH = range(9)
+"""Columns of the block table: entries, mean, Σd², Σd³, Σd⁴ about it, Σ|w|, −Σ|w| ln|w|, min,
+max."""
+
+
+def _blocks(matrices: torch.Tensor) -> Iterator[torch.Tensor]:
+    """All entries as small flat float64 tensors; only the block is copied, whatever the strides."""
+    limit = _BLOCK_CUDA if matrices.is_cuda else _BLOCK_CPU
+    if matrices.numel() <= limit:
+        yield matrices.to(torch.float64).reshape(-1)
+        return
+    axis = next(a for a, size in enumerate(matrices.shape) if size > 1)
+    step = max(1, limit * matrices.shape[axis] // matrices.numel())
+    for part in torch.split(matrices, step, dim=axis):
+        yield from _blocks(part)
+
+
+def _block_table(matrices: torch.Tensor, *, scale: float) -> NDArray[np.float64]:
+    """One row of sums per block, of the entries times `scale` (a power of two)."""
+    rows: list[torch.Tensor] = []
+    for block in _blocks(matrices):
+        x = block if scale == 1.0 else block * scale
+        low, high = torch.aminmax(x)
+        mean = x.mean()
+        d = x - mean
+        d2 = d * d
+        x = x.abs()  # never in place: a float64 block is a view of the weights
+        sums = (mean, d2.sum(), torch.dot(d2, d), torch.dot(d2, d2), x.sum())
+        rows.append(torch.stack((*sums, torch.special.entr(x).sum(), low, high)))
+        rows[-1] = torch.cat((rows[-1].new_full((1,), x.numel()), rows[-1]))
+    table: NDArray[np.float64] = torch.stack(rows).cpu().numpy()
+    return table
+
+
+def _merge(
+    table: NDArray[np.float64], *, low: float, high: float, exponent: int
+) -> EntryStatistics:
+    """Join the blocks' central moments about the common mean (Pébay 2008) and undo the scaling."""
+    counts, means = table[:, _COUNT], table[:, _MEAN]
+    total = float(counts.sum())
+    mean = float(counts @ means) / total
+    d = means - mean
+    m2_blocks, m3_blocks, m4_blocks = table[:, _M2], table[:, _M3], table[:, _M4]
+    m2 = float(np.sum(m2_blocks + counts * d**2)) / total
+    m4 = float(np.sum(m4_blocks + 4 * d * m3_blocks + 6 * d**2 * m2_blocks + counts * d**4)) / total
+    constant = low == high
+    if constant:
+        mean, m2 = math.ldexp(low, -exponent), 0.0
+    absolute = float(table[:, _ABS].sum())
+    entropy = float(table[:, _ENTROPY].sum()) - exponent * math.log(2.0) * absolute
+    return EntryStatistics(
+        weight_mean=_unscaled(mean, exponent),
+        weight_std=_unscaled(math.sqrt(m2), exponent),
+        weight_kurtosis=None if constant or m2 <= 0.0 else max(m4 / m2**2 - 3.0, -2.0),
+        weight_max_abs=max(abs(low), abs(high)),
+        l2_norm=_unscaled(math.sqrt(total * (m2 + mean**2)), exponent),
+        abs_weight_entropy=_unscaled(entropy, exponent),
+        non_finite=0,
+    )
+
+
+def _unscaled(value: float, exponent: int) -> float | None:
+    """value·2^exponent; None when it leaves the range of float64."""
+    try:
+        return math.ldexp(value, exponent)
+    except OverflowError:
+        return None

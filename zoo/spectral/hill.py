@@ -1,0 +1,27 @@
+"""The Hill estimate at the median eigenvalue, as layer-wise pruning and learning rates use it.
+
+Knows nothing of Kolmogorov-Smirnov distances or of the search for xmin (see `tails`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+MIN_EVALS = 2
+"""Fewer eigenvalues leave nothing above the median."""
+
+
+def alpha_hill(nonzero: NDArray[np.float64]) -> float | None:
+    """alpha = 1 + k / Σ ln(λ/λ_mid) over the upper half of the eigenvalues; > 1.
+
+    `nonzero`: ascending, above the rank tolerance, N of them. λ_mid = nonzero[N // 2] and
+    k = N − N // 2, λ_mid itself counted, exactly as in the code of TempBalance (Zhou et al. 2023) and
+    AlphaPruning (Lu et al. 2024), `fix_fingers = "xmin_mid"`; the papers' formula takes the next
+    value below as λ_mid. None when fewer than two eigenvalues remain or the upper half is constant.
+    """
+    if nonzero.size < MIN_EVALS:
+        return None
+    upper = nonzero[nonzero.size // 2 :]
+    total = float(np.sum(np.log1p((upper - upper[0]) / upper[0])))
+    return 1.0 + upper.size / total if total > 0.0 else None

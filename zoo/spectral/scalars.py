@@ -1,0 +1,116 @@
+"""Scalars of one spectrum: norms, ranks and entropy.
+
+Pure functions of eigenvalues. Knows nothing of tails, layers, models or machines.
+
+`evals` everywhere: ascending float64 eigenvalues λ of WᵀW (squared singular values, no 1/N). A
+pooled convolution brings m·receptive_field of them. A scalar that has no value for a matrix is
+None, never NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Evals = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Scalars:
+    """Norms, ranks and entropy of one spectrum; the fields are columns of `layers`."""
+
+    lambda_max: float | None
+    """Largest λ, the squared spectral norm; None without eigenvalues."""
+    lambda_min: float | None
+    """Smallest λ (0 for a singular matrix); None without eigenvalues."""
+    frobenius_norm_sq: float | None
+    """Σ λ, the squared Frobenius norm (over all slices of a convolution)."""
+    log_norm: float | None
+    """log10 Σ λ; None for the zero matrix."""
+    log_spectral_norm: float | None
+    """log10 λ_max; None for the zero matrix."""
+    stable_rank: float | None
+    """Σ λ / λ_max, in [1, number of eigenvalues]; None for the zero matrix."""
+    matrix_rank: int
+    """Number of eigenvalues above `rank_tolerance`; 0 for the zero matrix."""
+    matrix_entropy: float | None
+    """−Σ p ln p / ln rank with p = λ/Σλ, in [0, 1]; 0 for rank one, None for the zero matrix."""
+
+
+def machine_epsilon(storage_bits: int) -> float:
+    """Spacing of the numbers that the matrix was computed in: 2⁻⁵² for float64, else 2⁻²³.
+
+    Stored types below 32 bits hold exact values which are computed with as float32, so they count
+    as 32.
+    """
+    return 2.0**-52 if storage_bits >= 64 else 2.0**-23
+
+
+def rank_tolerance(lambda_max: float, *, m: int, storage_bits: int) -> float:
+    """Eigenvalues at or below `λ_max·(m·ε)²` count as zero: σ ≤ σ_max·m·ε, ε = `machine_epsilon`.
+
+    Relative to λ_max, so that nothing derived from it changes with the scale of W.
+    """
+    return lambda_max * (m * machine_epsilon(storage_bits)) ** 2
+
+
+def above_tolerance(evals: Evals, *, m: int, storage_bits: int) -> Evals:
+    """The eigenvalues above `rank_tolerance`, ascending (a view)."""
+    if evals.size == 0 or evals[-1] <= 0.0:
+        return evals[:0]
+    tolerance = rank_tolerance(float(evals[-1]), m=m, storage_bits=storage_bits)
+    return evals[np.searchsorted(evals, tolerance, side="right") :]
+
+
+def matrix_entropy(nonzero: Evals) -> float | None:
+    """−Σ p ln p / ln r over the r eigenvalues above the rank tolerance, p = λ/Σλ; in [0, 1].
+
+    WeightWatcher's definition without its 1e-10 offsets (which give 1127 for rank one). Rank one:
+    0.0, the limit of any spectrum that puts all weight on one eigenvalue; no eigenvalue: None.
+    """
+    if nonzero.size == 0:
+        return None
+    if nonzero.size == 1:
+        return 0.0
+    p = nonzero / nonzero[-1]
+    p /= p.sum()
+    entropy = -float(p @ np.log(p)) / math.log(p.size)
+    return min(entropy, 1.0)  # rounding can exceed the bound by an ulp on a flat spectrum
+
+
+def scalars(evals: Evals, *, n: int, m: int, storage_bits: int) -> Scalars:
+    """Every scalar of the spectrum of an n×m matrix (n ≥ m).
+
+    Defined for the zero, rank-one and constant matrix; a number that leaves the range of float64
+    is None. Raises ValueError for eigenvalues that are not finite: such layers are failed before
+    they get here.
+    """
+    if not 0 <= m <= n:
+        raise ValueError(f"got n={n}, m={m}; wanted n ≥ m ≥ 0 (n is the larger side)")
+    if not np.isfinite(evals).all():
+        raise ValueError(
+            "eigenvalues hold NaN or Inf; wanted finite values, reject the layer first"
+        )
+    if evals.size == 0:
+        return Scalars(None, None, None, None, None, None, 0, None)
+    largest, smallest = float(evals[-1]), float(evals[0])
+    nonzero = above_tolerance(evals, m=m, storage_bits=storage_bits)
+    if largest <= 0.0:
+        return Scalars(largest, smallest, 0.0, None, None, None, 0, None)
+    with np.errstate(over="ignore", under="ignore"):
+        relative_sum = float(np.sum(evals / largest))  # divide first: Σλ can overflow
+    total = relative_sum * largest
+    log_largest = math.log10(largest)
+    return Scalars(
+        lambda_max=largest,
+        lambda_min=smallest,
+        frobenius_norm_sq=total if math.isfinite(total) else None,
+        log_norm=math.log10(relative_sum) + log_largest,
+        log_spectral_norm=log_largest,
+        stable_rank=relative_sum,
+        matrix_rank=int(nonzero.size),
+        matrix_entropy=matrix_entropy(nonzero),
+    )

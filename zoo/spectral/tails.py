@@ -1,0 +1,209 @@
+"""Power-law tail of one spectrum: exponent by maximum likelihood, xmin by Kolmogorov-Smirnov
+distance.
+
+The method of Clauset, Shalizi and Newman (2009, section 3) for continuous data, every candidate
+xmin considered. Knows nothing of layers; alternatives to the power law are in `tail_models`.
+
+Speed: the distance of a candidate is at least its distance at a few ranks, so all candidates are
+first bounded from below at those ranks, then measured in full in the order of their bounds until
+no bound can win any more. The result is the one of the full search; the work falls from n² to
+about 40·n.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.spectral.hill import alpha_hill
+from zoo.spectral.scalars import above_tolerance
+
+Vector = NDArray[np.float64]
+TailStatus = Literal["ok", "too_few", "constant"]
+TailWarning = Literal["over_trained", "under_trained"]
+
+MIN_EVALS = 20
+"""Fewer eigenvalues above the rank tolerance are not fitted."""
+OVER_TRAINED_BELOW = 2.0
+UNDER_TRAINED_ABOVE = 6.0
+
+_FRACTIONS = np.linspace(0.0, 1.0, 25)[1:]
+"""Relative ranks at which every candidate is bounded."""
+_SLACK = 1e-12
+"""Bounds within rounding of the best distance are still measured."""
+_BLOCK = 1 << 17
+"""Array elements held at a time (1 MiB of float64), whatever the number of eigenvalues."""
+
+
+@dataclass(frozen=True, slots=True)
+class TailFit:
+    """A continuous power law p(λ) ∝ λ^−alpha on λ ≥ xmin; the fields are columns of `layers`."""
+
+    alpha: float
+    """Exponent, > 1, does not change with the scale of W."""
+    alpha_stderr: float
+    """(alpha − 1)/√num_tail, the asymptotic standard error at fixed xmin."""
+    ks_distance: float
+    """max |1 − (λ/xmin)^(1−alpha) − i/k| over the tail, i = 0..k−1, in [0, 1]."""
+    xmin: float
+    """Smallest eigenvalue of the tail, in units of λ."""
+    xmax: float
+    """Largest eigenvalue, in units of λ."""
+    num_tail: int
+    """k, the number of eigenvalues ≥ xmin, ≥ 2."""
+    alpha_hat: float
+    """alpha·log10 λ_max."""
+    log_alpha_norm: float
+    """log10 Σ λ^alpha over all eigenvalues."""
+    alpha_hill: float | None
+    """Hill estimate over the upper half of the eigenvalues (see `hill`)."""
+    tail_warning: TailWarning | None
+    """`over_trained` below alpha 2, `under_trained` above 6."""
+    tail_status: Literal["ok"] = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class NoTail:
+    """Why there is no fit; every other tail column is null."""
+
+    tail_status: Literal["too_few", "constant"]
+    """`too_few`: under 20 eigenvalues above the rank tolerance; `constant`: they are all equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The start of the best tail within ascending data."""
+
+    index: int
+    """The tail is data[index:]."""
+    alpha: float
+    ks_distance: float
+
+
+def tail_alpha(tail: Vector) -> float:
+    """1 + k / Σ ln(x/xmin), the maximum-likelihood exponent of ascending `tail` (CSN 2009, eq.
+    3.1)."""
+    return 1.0 + tail.size / float(np.sum(np.log1p((tail - tail[0]) / tail[0])))
+
+
+def tail_distance(tail: Vector, alpha: float) -> float:
+    """max |1 − (x/xmin)^(1−alpha) − i/k| over ascending `tail`, i = 0..k−1 (lower step of the
+    ECDF)."""
+    model = -np.expm1((1.0 - alpha) * np.log1p((tail - tail[0]) / tail[0]))
+    return float(np.max(np.abs(model - np.arange(tail.size) / tail.size)))
+
+
+def best_start(data: Vector) -> Start | None:
+    """The candidate xmin with the smallest KS distance; ties go to the smallest xmin.
+
+    `data`: ascending, positive. Candidates are the distinct values but the largest; None if there
+    are none.
+    """
+    size = data.size
+    gaps = np.log1p(np.diff(data) / data[:-1])  # ln(x_j/x_{j−1}), to full relative accuracy
+    weights = np.arange(size - 1, 0, -1, dtype=np.float64)
+    # Σ_{j≥i} ln(x_j/x_i) = Σ_{j>i} (n−j)·gap_j: a sum of non-negative terms, nothing cancels
+    log_sums = np.cumsum((weights * gaps)[::-1])[::-1]
+    logs = np.concatenate(([0.0], np.cumsum(gaps)))
+    first_of_value = np.concatenate(([True], data[1:-1] > data[:-2])) & (data[:-1] < data[-1])
+    candidates = np.flatnonzero(first_of_value & (log_sums > 0.0))
+    if candidates.size == 0:
+        return None
+    rates = (size - candidates) / log_sums[candidates]  # alpha − 1
+    winner = int(candidates[_smallest_distance(logs, candidates, rates)])
+    alpha = tail_alpha(data[winner:])
+    return Start(winner, alpha, tail_distance(data[winner:], alpha))
+
+
+def _smallest_distance(logs: Vector, candidates: NDArray[np.intp], rates: Vector) -> int:
+    """Position in `candidates` of the first smallest KS distance."""
+    bounds = _lower_bounds(logs, candidates, rates)
+    order = np.argsort(bounds, kind="stable")
+    sorted_bounds = bounds[order]
+    best_distance, best = math.inf, -1
+    start, width = 0, 4
+    while start < order.size and sorted_bounds[start] <= best_distance + _SLACK:
+        block = order[start : start + width]
+        distances = _distances(logs, candidates[block], rates[block])
+        for position, distance in zip(block.tolist(), distances.tolist(), strict=True):
+            if distance < best_distance or (distance == best_distance and position < best):
+                best_distance, best = distance, position
+        start += width
+        remaining = (
+            int(np.searchsorted(sorted_bounds, best_distance + _SLACK, side="right")) - start
+        )
+        width = max(1, min(remaining, 2 * width, _BLOCK // logs.size))
+    return best
+
+
+def _lower_bounds(logs: Vector, candidates: NDArray[np.intp], rates: Vector) -> Vector:
+    """The KS distance of every candidate over the ranks `_FRACTIONS` of its tail alone."""
+    bounds = np.empty(candidates.size)
+    rows = max(1, _BLOCK // _FRACTIONS.size)
+    for a in range(0, candidates.size, rows):
+        starts = candidates[a : a + rows, None]
+        lengths = logs.size - starts
+        steps = (_FRACTIONS * (lengths - 1)).astype(np.intp)
+        model = np.expm1((logs[starts] - logs[starts + steps]) * rates[a : a + rows, None])
+        bounds[a : a + rows] = np.abs(model + steps / lengths).max(axis=1)
+    return bounds
+
+
+def _distances(logs: Vector, candidates: NDArray[np.intp], rates: Vector) -> Vector:
+    """The full KS distance of a few candidates at once."""
+    low = int(candidates.min())
+    starts = candidates[:, None]
+    steps = np.arange(low, logs.size) - starts  # negative before the tail: made zero, distance zero
+    residual = logs[starts] - logs[low:]
+    np.minimum(residual, 0.0, out=residual)
+    residual *= rates[:, None]
+    np.expm1(residual, out=residual)
+    residual += np.maximum(steps, 0) / (logs.size - starts)
+    np.abs(residual, out=residual)
+    distances: Vector = residual.max(axis=1)
+    return distances
+
+
+def fit_tail(evals: Vector, *, m: int, storage_bits: int) -> TailFit | NoTail:
+    """Fit the tail of ascending eigenvalues `evals` of a matrix with smaller side m (science.md).
+
+    Only eigenvalues above `rank_tolerance` are data, the rest count as zero.
+    """
+    data = above_tolerance(evals, m=m, storage_bits=storage_bits)
+    if data.size < MIN_EVALS:
+        return NoTail("too_few")
+    best = best_start(data / data[-1])  # exact under powers of two, safe at any scale
+    if best is None:
+        return NoTail("constant")
+    num_tail = int(data.size) - best.index
+    return TailFit(
+        alpha=best.alpha,
+        alpha_stderr=(best.alpha - 1.0) / math.sqrt(num_tail),
+        ks_distance=best.ks_distance,
+        xmin=float(data[best.index]),
+        xmax=float(data[-1]),
+        num_tail=num_tail,
+        alpha_hat=best.alpha * math.log10(data[-1]),
+        log_alpha_norm=log_alpha_norm(evals, best.alpha),
+        alpha_hill=alpha_hill(data),
+        tail_warning=tail_warning(best.alpha),
+    )
+
+
+def log_alpha_norm(evals: Vector, alpha: float) -> float:
+    """log10 Σ λ^alpha over the positive eigenvalues, in log space; `evals` ascending, λ_max > 0."""
+    positive = evals[np.searchsorted(evals, 0.0, side="right") :]
+    with np.errstate(under="ignore"):
+        relative = np.sum((positive / positive[-1]) ** alpha)
+    return alpha * math.log10(positive[-1]) + math.log10(relative)
+
+
+def tail_warning(alpha: float) -> TailWarning | None:
+    """`over_trained` below 2, `under_trained` above 6, else None."""
+    if alpha < OVER_TRAINED_BELOW:
+        return "over_trained"
+    return "under_trained" if alpha > UNDER_TRAINED_ABOVE else None

@@ -49,6 +49,8 @@ class Target:
     """As the spec says; None: from the config."""
     metadata: dict[str, object] = field(default_factory=dict)
     """Hub metadata, by `models` column."""
+    origin: str = ""
+    """What may share the id: the folder of a trajectory, the path of a model, the Hub itself."""
     nbytes: int = 0
     """Bytes of all files, for ordering and splitting; 0 when unknown."""
     failure: Failure | None = None
@@ -142,7 +144,8 @@ def _local_target(source: Source, path: Path, pattern: re.Pattern[str] | None) -
     step = _step(path, pattern) if pattern else None
     named = path.parent.name if pattern else (path.stem if path.is_file() else path.name)
     model_id = f"{source.name or 'local'}/{named}"
-    empty = Target(model_id, "", None, f"path:{path}", step, source.family)
+    origin = str(path.parent if pattern else path)
+    empty = Target(model_id, "", None, f"path:{path}", step, source.family, origin=origin)
     try:
         location = LocalLocation.of(path, model_id=model_id)
         store = open_store(location)
@@ -166,7 +169,7 @@ def _remote_target(source: Source, url: str) -> Target:
 
     model_id = f"{source.name or 'local'}/{Path(url.rstrip('/')).name}"
     location = FsspecLocation(url, model_id=model_id)
-    empty = Target(model_id, "", location, f"path:{url}", None, source.family)
+    empty = Target(model_id, "", location, f"path:{url}", None, source.family, origin=url)
     try:
         store = open_store(location)
         try:
@@ -190,14 +193,12 @@ def _unread_revision(path: Path) -> str:
 
 
 def _refuse_twins(targets: Sequence[Target]) -> None:
-    seen: dict[tuple[str, str], Target] = {}
-    plain: dict[str, Target] = {}
+    """Two different folders must not share an id; the same Hub revision may be listed twice, once is done."""
+    first: dict[str, Target] = {}
     for target in targets:
-        key = (target.model_id, target.revision)
-        other = seen.setdefault(key, target)
-        if other is target and target.step is None and target.source.startswith("path:"):
-            other = plain.setdefault(target.model_id, target)
-        if other is not target:
+        other = first.setdefault(target.model_id, target)
+        same = other is target or other.origin == target.origin
+        if not same:
             raise UseError(
                 f"two sources give the id {target.model_id!r}: {other.source} and {target.source}; "
                 "give one of them a `name` in its [[source]], or rename a folder"

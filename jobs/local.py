@@ -1,0 +1,151 @@
+"""Runner on this machine: a pool of spawned processes, one task each, no Ray.
+
+`concurrent.futures` breaks its whole pool when one process dies, and cannot say which task did it; here each
+worker has a pipe of its own, so a crash is known by task, and a dead worker is replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+import psutil
+
+from jobs.outcome import Died, Outcome
+from jobs.runner import Done
+from jobs.units import Task
+
+_MEMORY_SHARE = 0.8
+"""Of the machine's memory, for all running tasks together."""
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    task: Task | None = None
+    killed: bool = field(default=False)
+
+
+class LocalRunner:
+    """A `Runner` of `workers` processes on this machine."""
+
+    def __init__(self, *, workers: int, threads: int = 1, memory_bytes: int | None = None) -> None:
+        self._context = multiprocessing.get_context("spawn")
+        self._threads = threads
+        self._workers = [self._start() for _ in range(workers)]
+        self.num_slots = workers
+        self.memory_bytes = memory_bytes or int(psutil.virtual_memory().total * _MEMORY_SHARE)
+
+    def submit(self, task: Task) -> None:
+        """See `Runner.submit`."""
+        worker = next((w for w in self._workers if w.task is None), None)
+        if worker is None:
+            raise RuntimeError("all workers are busy; wait() first")
+        worker.task = task
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            worker.pipe.send(task)  # a worker that died while idle is reported by wait()
+
+    def wait(self, timeout_s: float) -> list[Done]:
+        """See `Runner.wait`."""
+        busy = {w.pipe: w for w in self._workers if w.task is not None}
+        sentinels = {w.process.sentinel: w for w in busy.values()}
+        if not busy:
+            time.sleep(timeout_s)
+            return []
+        ready = wait([*busy, *sentinels], timeout=timeout_s)
+        workers = {id(w): w for r in ready for w in (busy.get(r) or sentinels.get(r),) if w}  # type: ignore[call-overload]
+        return [self._collect(worker) for worker in workers.values()]
+
+    def kill(self, task: Task) -> None:
+        """See `Runner.kill`."""
+        for worker in self._workers:
+            if worker.task is task:
+                worker.killed = True
+                worker.process.kill()
+
+    def close(self) -> None:
+        """See `Runner.close`."""
+        for worker in self._workers:
+            worker.pipe.close()  # an idle worker leaves at end of file
+            if worker.task is not None:
+                worker.process.kill()
+        for worker in self._workers:
+            worker.process.join(timeout=5)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            worker.process.close()
+        self._workers.clear()
+
+    def _start(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_serve, args=(theirs, self._threads, os.getpid()), name="zoo-worker", daemon=True
+        )
+        process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    def _collect(self, worker: _Worker) -> Done:
+        task = worker.task
+        assert task is not None
+        try:
+            outcome: Outcome = worker.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            worker.process.join()
+            outcome = _obituary(worker)
+            worker.pipe.close()
+            worker.process.close()
+            self._workers[self._workers.index(worker)] = self._start()
+        else:
+            worker.task = None
+        return Done(task, outcome)
+
+
+def _obituary(worker: _Worker) -> Died:
+    code = worker.process.exitcode
+    if worker.killed:
+        return Died("timeout", "killed: the task took longer than its time limit ([run] timeout_s)")
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        hint = "; the kernel does this when memory runs out" if name == "SIGKILL" else ""
+        return Died("crash", f"the worker process was killed by {name}{hint}")
+    return Died("crash", f"the worker process ended with exit code {code} in the middle of a task")
+
+
+def _serve(pipe: Connection, threads: int, parent: int) -> None:
+    """Body of a worker process: tasks in, outcomes out, until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle: it drains
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    from zoo.threads import export_threads
+
+    export_threads(threads)
+    from jobs.work import prepare, run_task
+
+    prepare(threads)
+    while True:
+        try:
+            task = pipe.recv()
+        except EOFError:
+            return
+        outcome = run_task(task)
+        try:
+            pipe.send(outcome)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+
+def _leave_with(parent: int) -> None:
+    """End this process when the driver is gone, even in the middle of a solve."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

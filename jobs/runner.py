@@ -1,0 +1,45 @@
+"""What a sweep needs of a runner. The local pool and Ray both are one; a test can be a third.
+
+A runner keeps `num_slots` workers, each busy with at most one task. It never retries and never judges:
+it says what came back, and replaces workers that died.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from jobs.outcome import Outcome
+from jobs.units import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A task that is no longer running, and how it ended."""
+
+    task: Task
+    outcome: Outcome
+
+
+class Runner(Protocol):
+    """Workers that take tasks."""
+
+    @property
+    def num_slots(self) -> int:
+        """Tasks that can run at the same time."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory all running tasks may take together."""
+
+    def submit(self, task: Task) -> None:
+        """Start a task on an idle worker; RuntimeError when all are busy (the sweep's own mistake)."""
+
+    def wait(self, timeout_s: float) -> list[Done]:
+        """Tasks that ended, as soon as there is one; an empty list after `timeout_s`."""
+
+    def kill(self, task: Task) -> None:
+        """Kill the worker that runs `task`; it is reported by `wait` as died of a timeout."""
+
+    def close(self) -> None:
+        """Stop all workers; what they were doing is lost. Calling twice is harmless."""

@@ -1,0 +1,74 @@
+"""One task -> one outcome. Serial, the same on every runner; knows nothing of runners, catalogs or retries."""
+
+from __future__ import annotations
+
+import time
+import traceback
+
+from jobs import rows
+from jobs.outcome import Finished, Raised
+from jobs.units import Task
+from zoo.errors import ResourceError, ZooError
+
+
+def prepare(threads: int) -> None:
+    """Once a worker process, before its first task: fix the number of mathematics threads."""
+    from zoo.threads import set_threads
+
+    set_threads(threads)
+
+
+def run_task(task: Task) -> Finished | Raised:
+    """Measure the layers of `task`. What goes wrong comes back as a value with its cause."""
+    try:
+        return _measure(task)
+    except ZooError as error:
+        return _raised(error, error.cause)
+    except MemoryError as error:
+        return _raised(error, ResourceError.cause)
+    except Exception as error:  # the boundary of a worker: a bug of ours becomes a row with its traceback
+        return _raised(error, "resource" if _is_out_of_memory(error) else "bug")
+
+
+def _measure(task: Task) -> Finished:
+    from dataclasses import replace
+
+    from zoo.hub import register  # noqa: F401  Hub locations can be opened
+    from zoo.io.store import open_store
+    from zoo.model import measure, open_model
+
+    started = time.perf_counter()
+    unit = task.unit
+    options = replace(unit.options, device=task.device)
+    store = open_store(unit.target.location)
+    try:
+        model = open_model(store, unit.selection)
+        reports = list(measure(model, options, weights=task.weights, first=task.group == 0))
+        card = _card(store)
+        first = task.group == 0
+        spectra = (rows.spectrum_row(r) for r in reports)
+        return Finished(
+            layers=tuple(rows.layer_row(r, step=unit.target.step) for r in reports),
+            traps=tuple(t for r in reports for t in rows.trap_rows(r)),
+            spectra=tuple(s for s in spectra if s is not None),
+            tensors=tuple(rows.tensor_rows(model)) if first else (),
+            evaluations=tuple(rows.evaluation_rows(card)) if first else (),
+            model={
+                **(rows.model_columns(model, card) if first else {}),
+                "bytes_read": store.counters.bytes_read,
+                "requests": store.counters.requests,
+                "seconds": time.perf_counter() - started,
+            },
+        )
+    finally:
+        store.close()
+
+
+def _raised(error: BaseException, cause: str) -> Raised:
+    return Raised(cause, type(error).__name__, str(error), traceback.format_exc(limit=40))
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """torch raises RuntimeError on CPU and its own class on CUDA when an allocation fails."""
+    name = type(error).__name__
+    return name == "OutOfMemoryError" or (name == "RuntimeError" and "allocate memory" in str(error))

@@ -1,0 +1,154 @@
+"""One model, from its store to a report per layer: the composition of the whole measuring half.
+
+Knows nothing of tables, sweeps or workers. Weights are loaded one at a time, each used for all its layers
+and dropped, so memory is that of the largest weight.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+
+from zoo.errors import CheckpointError
+from zoo.formats.account import account
+from zoo.formats.weight import Entry, Weight
+from zoo.io.checkpoint import Checkpoint, open_checkpoint
+from zoo.io.header import TensorMeta
+from zoo.io.store import Store
+from zoo.layer import LayerMeasures, failed_layer, measure_layer, skipped_layer
+from zoo.layers.spec import LayerSpec
+from zoo.layers.take import take_layers
+from zoo.options import AnalysisOptions, LayerSelection
+from zoo.spectral.spectrum import Spectrum
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A checkpoint whose headers have been read, and the layers taken from it."""
+
+    checkpoint: Checkpoint
+    revision: str
+    """Enters every seed."""
+    specs: tuple[LayerSpec, ...]
+    """In file order."""
+    entries: tuple[Entry, ...]
+    """The fate of every stored tensor."""
+
+    @property
+    def config(self) -> Mapping[str, object]:
+        """config.json, or an empty mapping."""
+        return self.checkpoint.config
+
+    @property
+    def tensors(self) -> Mapping[str, TensorMeta]:
+        """Every stored tensor by name."""
+        return self.checkpoint.tensors
+
+    @property
+    def weights(self) -> tuple[Weight, ...]:
+        """Weights that at least one measurable layer needs, in file order."""
+        found = {s.weight.name: s.weight for s in self.specs if s.is_measurable and s.weight is not None}
+        return tuple(found.values())
+
+
+@dataclass(frozen=True, slots=True)
+class LayerReport:
+    """Everything measured on one layer."""
+
+    columns: Mapping[str, object]
+    """All columns of the table `layers` but the common keys and `step`."""
+    traps: tuple[Mapping[str, object], ...]
+    """Rows of the table `traps`, without the common keys."""
+    spectrum: Spectrum | None
+    """Eigenvalues, ascending; None when the layer was not measured."""
+    rand_spectrum: Spectrum | None
+    """Eigenvalues of the first shuffle; None unless the full shuffled spectrum was computed."""
+
+
+def open_model(store: Store, selection: LayerSelection) -> Model:
+    """Read the headers behind `store` and decide which layers there are. Raises CheckpointError."""
+    checkpoint = open_checkpoint(store)
+    return model_of(checkpoint, selection, revision=store.revision)
+
+
+def model_of(checkpoint: Checkpoint, selection: LayerSelection, *, revision: str) -> Model:
+    """The model in an open checkpoint."""
+    taken = take_layers(account(checkpoint), checkpoint.config, selection, seed_key=revision)
+    return Model(checkpoint, revision, taken.specs, taken.entries)
+
+
+def measure(
+    model: Model, options: AnalysisOptions, *, weights: Collection[str] | None = None, first: bool = True
+) -> Iterator[LayerReport]:
+    """Measure the layers of `weights` (logical names; None: all), one weight in memory at a time.
+
+    Layers that are not measured (skipped, or failed before reading) are reported when `first` is true, so
+    that the groups of a model that is split over workers report them once. A weight that cannot be decoded
+    fails its layers and the model goes on; a file that cannot be read raises.
+    """
+    for _, group in groupby(model.specs, key=lambda s: s.weight.name if s.weight else s.tensor):
+        specs = tuple(group)
+        for spec in specs:
+            if not spec.is_measurable and first:
+                yield _unmeasured(spec)
+        wanted = [s for s in specs if s.is_measurable]
+        if wanted and wanted[0].weight is not None:
+            if weights is None or wanted[0].weight.name in weights:
+                yield from _measure_weight(model, wanted[0].weight, wanted, options)
+
+
+def _measure_weight(
+    model: Model, weight: Weight, specs: list[LayerSpec], options: AnalysisOptions
+) -> Iterator[LayerReport]:
+    started = time.perf_counter()
+    try:
+        loaded = weight.loader(model.checkpoint)
+    except CheckpointError as error:
+        for spec in specs:
+            yield _report(spec, failed_layer(_shape(spec), f"undecodable: {error}"), 0.0, 0)
+        return
+    read_s = (time.perf_counter() - started) / len(specs)
+    for spec in specs:
+        key = (model.revision, spec.tensor, spec.part or "", "" if spec.expert is None else str(spec.expert))
+        measures = measure_layer(
+            spec.matrices(loaded), options=options, seed_key=key, storage_bits=weight.storage_bits
+        )
+        yield _report(spec, measures, read_s, weight.nbytes // len(specs))
+
+
+def _unmeasured(spec: LayerSpec) -> LayerReport:
+    if spec.fail_reason is not None:
+        return _report(spec, failed_layer(_shape(spec), spec.fail_reason), 0.0, 0)
+    return _report(spec, skipped_layer(_shape(spec), spec.skip_reason or "skipped"), 0.0, 0)
+
+
+def _shape(spec: LayerSpec) -> tuple[int, int, int] | None:
+    if spec.rows is None or spec.cols is None:
+        return None
+    return (spec.num_slices, spec.rows, spec.cols)
+
+
+def _report(spec: LayerSpec, measures: LayerMeasures, read_s: float, nbytes: int) -> LayerReport:
+    weight = spec.weight
+    columns: dict[str, object] = {
+        "layer_index": spec.layer_index,
+        "tensor": spec.tensor,
+        "part": spec.part,
+        "block": spec.block,
+        "role": spec.role,
+        "expert": spec.expert,
+        "stored_dtype": weight.stored_dtype if weight else None,
+        "decoder": weight.decoder if weight else None,
+        "is_dequantised": weight.is_dequantised if weight else None,
+        "tied_to": spec.tied_to,
+        **measures.columns,
+        "read_s": read_s,
+        "bytes_read": nbytes,
+    }
+    if columns["reason"] is None and spec.note is not None:
+        columns["reason"] = spec.note
+    seconds = (columns["read_s"], columns["spectrum_s"], columns["shuffle_s"])
+    columns["total_s"] = sum(s for s in seconds if isinstance(s, float))
+    return LayerReport(columns, measures.traps, measures.spectrum, measures.rand_spectrum)

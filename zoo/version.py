@@ -1,0 +1,4 @@
+"""The version of the numbers: part of every analysis key."""
+
+NUMBERS_VERSION = 1
+"""Raise it in the commit that moves any stored number, and say which in CHANGELOG under "Numbers"."""

@@ -1,0 +1,233 @@
+"""The header of a safetensors file: which tensors, of what shape, at which bytes.
+
+A safetensors file is 8 bytes N (little-endian), N bytes of JSON, then the data. Everything here is
+pure and treats the header as hostile: whatever is wrong with it becomes a CheckpointError that
+names the file, says what was there and what was wanted, and what to do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+from typing import NoReturn
+
+from zoo.errors import HeaderError, TruncatedError
+from zoo.io.dtypes import DTYPE_BITS
+from zoo.io.files import ByteFile, read_bytes
+
+MAX_HEADER_BYTES = 100_000_000
+"""The limit of the safetensors library itself."""
+MAX_TENSORS = 500_000
+MAX_DIMS = 32
+MAX_NAME_CHARS = 4096
+_MAX_INT = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class TensorMeta:
+    """One stored tensor."""
+
+    name: str
+    """Name in the header (a component prefix is added by the checkpoint)."""
+    dtype: str
+    """Safetensors code, a key of `DTYPE_BITS` (a quantisation type such as `Q4_K` for GGUF)."""
+    shape: tuple[int, ...]
+    """Numbers of elements along each axis, slowest first."""
+    file: str
+    """Name of the file within its store."""
+    start: int
+    """First byte of the data, counted from the start of the file."""
+    end: int
+    """One past the last byte."""
+
+    @property
+    def nbytes(self) -> int:
+        """Stored bytes."""
+        return self.end - self.start
+
+    @property
+    def numel(self) -> int:
+        """Number of elements; 1 for a scalar."""
+        return prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A whole header."""
+
+    tensors: tuple[TensorMeta, ...]
+    """In file order (by offset)."""
+    metadata: Mapping[str, str]
+    """The free-form `__metadata__`."""
+
+
+def read_header(file: ByteFile) -> Header:
+    """The header of `file`, in two reads."""
+    if file.size < 8:
+        raise HeaderError(
+            f"{file.name} has {file.size} bytes; wanted at least the 8 that hold the header's "
+            "length. Fetch the file again"
+        )
+    length = header_length(read_bytes(file, 0, 8), file_size=file.size, file=file.name)
+    return parse_header(read_bytes(file, 8, length), file_size=file.size, file=file.name)
+
+
+def header_length(prefix: bytes, *, file_size: int, file: str) -> int:
+    """Bytes of JSON, from the first 8 bytes of the file."""
+    length = int.from_bytes(prefix[:8], "little")
+    if length > MAX_HEADER_BYTES:
+        raise HeaderError(
+            f"{file}: header of {length:,} bytes; wanted at most {MAX_HEADER_BYTES:,}. "
+            "This is no safetensors file, or a hostile one"
+        )
+    if length > file_size - 8:
+        raise HeaderError(
+            f"{file}: header of {length:,} bytes in a file of {file_size:,} bytes; wanted a header "
+            "that fits in the file. It is cut short or no safetensors file: fetch it again"
+        )
+    return length
+
+
+def parse_header(raw: bytes, *, file_size: int, file: str) -> Header:
+    """The header in `raw` (the JSON alone, without the 8 bytes before it).
+
+    Raises HeaderError for anything wrong with it, TruncatedError when it is sound but the file is
+    shorter than it says.
+    """
+    found = _parsed(raw, file)
+    metadata = _metadata(found.pop("__metadata__", None), file)
+    base = 8 + len(raw)
+    metas = [_tensor(name, info, base, file) for name, info in found.items()]
+    metas.sort(key=lambda t: (t.start, t.end))
+    _check_tiling(metas, base, file_size, file)
+    return Header(tuple(metas), metadata)
+
+
+def strict_json(raw: bytes, *, what: str) -> object:
+    """JSON without its loopholes: no duplicate keys, no NaN or Infinity, valid UTF-8.
+
+    HeaderError, naming `what`, for anything else.
+    """
+
+    def no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(n for n in names if names.count(n) > 1)
+            raise HeaderError(f"{what}: the key {_short(twice)} occurs twice; wanted it once")
+        return found
+
+    def no_constants(name: str) -> NoReturn:
+        raise HeaderError(f"{what}: holds {name}, which is not JSON; wanted finite numbers")
+
+    try:
+        return json.loads(
+            raw.decode("utf-8"), object_pairs_hook=no_duplicates, parse_constant=no_constants
+        )
+    except UnicodeDecodeError as error:
+        raise HeaderError(f"{what}: not UTF-8 ({error}); wanted JSON") from error
+    except RecursionError as error:
+        raise HeaderError(f"{what}: nested too deeply; wanted plain JSON") from error
+    except ValueError as error:
+        raise HeaderError(f"{what}: not JSON ({error}); wanted JSON. Fetch it again") from error
+
+
+def _parsed(raw: bytes, file: str) -> dict[str, object]:
+    if raw[:1] != b"{":
+        raise HeaderError(
+            f"{file}: header starts with {raw[:8]!r}; wanted {{. This is no safetensors file"
+        )
+    # A tensor needs one brace and two brackets: bound what the parser may allocate beforehand.
+    num_braces, num_brackets = raw.count(b"{"), raw.count(b"[")
+    if num_braces > MAX_TENSORS + 2 or num_brackets > 2 * MAX_TENSORS + 2:
+        raise HeaderError(
+            f"{file}: header with {max(num_braces, num_brackets):,} openings; wanted at most "
+            f"{MAX_TENSORS:,} tensors"
+        )
+    found = strict_json(raw, what=f"{file}: header")
+    if not isinstance(found, dict):
+        raise HeaderError(f"{file}: header is a {type(found).__name__}; wanted a JSON object")
+    return found
+
+
+def _metadata(found: object, file: str) -> dict[str, str]:
+    if found is None:
+        return {}
+    if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
+        raise HeaderError(
+            f"{file}: __metadata__ is {_short(found)}; wanted an object of strings. Save it again"
+        )
+    return found
+
+
+def _tensor(name: str, info: object, base: int, file: str) -> TensorMeta:
+    what = f"{file}: tensor {_short(name)}"
+    if not 0 < len(name) <= MAX_NAME_CHARS or any("\ud800" <= c <= "\udfff" for c in name):
+        raise HeaderError(f"{what}; wanted a name of 1 to {MAX_NAME_CHARS} whole characters")
+    if not isinstance(info, dict):
+        raise HeaderError(f"{what} is {_short(info)}; wanted an object")
+    dtype = info.get("dtype")
+    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
+        raise HeaderError(
+            f"{what} has dtype {_short(dtype)}; wanted one of {', '.join(DTYPE_BITS)}"
+        )
+    shape = _counts(info.get("shape"))
+    if shape is None or len(shape) > MAX_DIMS:
+        got = _short(info.get("shape"))
+        raise HeaderError(f"{what} has shape {got}; wanted at most {MAX_DIMS} counts")
+    offsets = _counts(info.get("data_offsets"))
+    if offsets is None or len(offsets) != 2 or offsets[0] > offsets[1]:
+        got = _short(info.get("data_offsets"))
+        raise HeaderError(f"{what} has data_offsets {got}; wanted [begin, end]")
+    num_bits, num_bytes = prod(shape) * DTYPE_BITS[dtype], offsets[1] - offsets[0]
+    if num_bits != 8 * num_bytes:
+        raise HeaderError(
+            f"{what} has {num_bytes:,} bytes; wanted {num_bits:,} bits for {dtype} "
+            f"{_short(list(shape))}. Save the checkpoint again"
+        )
+    return TensorMeta(name, dtype, shape, file, base + offsets[0], base + offsets[1])
+
+
+def _counts(found: object) -> tuple[int, ...] | None:
+    """`found` if it is a list of whole numbers in [0, 2^63)."""
+    if isinstance(found, list) and all(type(n) is int and 0 <= n <= _MAX_INT for n in found):
+        return tuple(found)
+    return None
+
+
+def _check_tiling(metas: list[TensorMeta], base: int, file_size: int, file: str) -> None:
+    """The tensors must cover the data exactly: no overlap, no hole, nothing left over."""
+    starts_at = base
+    if metas and metas[0].start != base:
+        raise HeaderError(
+            f"{file}: the first tensor {_short(metas[0].name)} starts {metas[0].start - base:,} "
+            "bytes into the data; wanted 0. Save the checkpoint again"
+        )
+    for left, right in pairwise(metas):
+        if left.end != right.start:
+            kind = "overlap" if left.end > right.start else "leave a hole"
+            raise HeaderError(
+                f"{file}: tensors {_short(left.name)} and {_short(right.name)} {kind} (one ends at "
+                f"{left.end - base:,}, the next starts at {right.start - base:,}); wanted them "
+                "one after the other. Save the checkpoint again"
+            )
+    ends_at = metas[-1].end if metas else starts_at
+    if ends_at > file_size:
+        raise TruncatedError(
+            f"{file} has {file_size:,} bytes; wanted {ends_at:,}, as its header says. "
+            "It is cut short: fetch it again"
+        )
+    if ends_at < file_size:
+        raise HeaderError(
+            f"{file} has {file_size:,} bytes, {file_size - ends_at:,} more than its tensors take; "
+            "wanted nothing after the last tensor. Save the checkpoint again"
+        )
+
+
+def _short(found: object) -> str:
+    """A value for a message: quoted, and cut when long."""
+    text = repr(found) if not isinstance(found, (list, dict)) else repr(found)[:200]
+    return text if len(text) <= 120 else text[:117] + "..."

@@ -1,0 +1,113 @@
+"""Where a tensor sits in its model, read from its name: module path, block, expert.
+
+Pure functions of strings. Knows nothing of shapes or configurations.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from zoo.layers.roles import role_of
+
+_CONTAINERS: Final = frozenset(
+    "layers layer h blocks block blk stages stage resblocks transformer_blocks "
+    "single_transformer_blocks "
+    "down_blocks up_blocks resnets attentions albert_layer_groups albert_layers conv_layers "
+    "downsamplers upsamplers motion_modules encoder_layers decoder_layers denseblock denselayer "
+    "joint_blocks double_blocks single_blocks input_blocks output_blocks temp_convs".split()
+)
+_JOINED: Final = re.compile(r"(layer|layers|stage|block|blocks|denseblock|denselayer)_?(\d+)")
+_RECURRENT: Final = re.compile(r"weight_[ih][hr]_l(\d+)(?:_reverse)?")
+_EXPERT: Final = re.compile(r"(?:^|\.)experts?(?:\.|_)(?:experts?_)?(\d+)(?=\.|$)")
+_SUFFIX: Final = re.compile(
+    r"\.(?:weight|kernel|weight_v|weight_packed|qweight|default\.weight"
+    r"|parametrizations\.weight\.original[01])$|_blocks$"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a name says."""
+
+    module: str
+    """Dotted path of the module, without component folder and without `.weight`."""
+    stack: str
+    """Everything before the first block number: tells an encoder from a decoder."""
+    path: tuple[int, ...]
+    """Block numbers from the outside in: `(3,)`, or `(stage, layer)`; empty outside blocks."""
+    expert: int | None
+    """Number of the expert, for experts stored one by one."""
+    role: str | None
+    """From the tables of `roles.py`; None when they do not know the name."""
+
+
+@lru_cache(maxsize=4_096)
+def place(name: str) -> Place:
+    """Parse one tensor name."""
+    component, _, rest = name.rpartition("/")
+    module = _SUFFIX.sub("", rest)
+    match = _EXPERT.search(module)
+    expert = int(match[1]) if match else None
+    plain = _EXPERT.sub(".experts.#", module).lstrip(".")
+    template = ".".join("#" if word.isdigit() else word for word in plain.split("."))
+    stack, path = _blocks(module)
+    return Place(module, f"{component}/{stack}", path, expert, role_of(template))
+
+
+def _blocks(module: str) -> tuple[str, tuple[int, ...]]:
+    """Text before the first block number, and the block numbers."""
+    words = module.split(".")
+    recurrent = _RECURRENT.fullmatch(words[-1])
+    if recurrent:
+        return ".".join(words[:-1]), (int(recurrent[1]),)
+    stack: list[str] | None = None
+    path: list[int] = []
+    for i, word in enumerate(words):
+        joined = _JOINED.fullmatch(word)
+        if joined:
+            number = int(joined[2])
+        elif word.isdigit() and i and words[i - 1] in _CONTAINERS:
+            if words[i - 1] == "layer" and path:
+                continue  # T5 and ResNet: a sublayer, not a block
+            number = int(word)
+        elif word.isdigit() and path and i and _JOINED.fullmatch(words[i - 1]):
+            number = int(word)  # torchvision: layer1.0
+        else:
+            continue
+        if stack is None:
+            stack = words[: i if joined else i - 1]
+        path.append(number)
+    return ".".join(stack or ()), tuple(path)
+
+
+def fallback_block(module: str) -> int | None:
+    """First number in the path of a module outside any known block: `net.2` is 2."""
+    return next((int(word) for word in module.split(".") if word.isdigit()), None)
+
+
+def number_blocks(places: Iterable[Place]) -> Mapping[tuple[str, tuple[int, ...]], int]:
+    """One block number for each `(stack, path)`.
+
+    A path of one number keeps it. In stacks of stages the deepest paths are counted through in
+    order; what belongs to a whole stage (a downsampler) gets the number of the stage's first block.
+    """
+    stacks: dict[str, set[tuple[int, ...]]] = {}
+    for item in places:
+        if item.path:
+            stacks.setdefault(item.stack, set()).add(item.path)
+    numbers: dict[tuple[str, tuple[int, ...]], int] = {}
+    for stack, paths in stacks.items():
+        deepest = max(map(len, paths))
+        if deepest == 1:
+            numbers.update({(stack, path): path[0] for path in paths})
+            continue
+        full = sorted(path for path in paths if len(path) == deepest)
+        rank = {path: i for i, path in enumerate(full)}
+        for path in paths:
+            inside = [r for long, r in rank.items() if long[: len(path)] == path]
+            numbers[stack, path] = min(inside, default=sum(long < path for long in full))
+    return numbers

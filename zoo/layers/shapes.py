@@ -1,0 +1,77 @@
+"""Which tensors are layers, and of what kind, by shape and name.
+
+Knows nothing of fused parts or experts.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from zoo.formats.weight import Fate
+from zoo.layers.names import Place
+from zoo.layers.spec import Kernel
+
+_BIAS: Final = re.compile(r"(?:^|[._])(?:bias|bias_[ih]h_l\d+(?:_reverse)?|in_proj_bias)$")
+_MASK: Final = re.compile(r"(?:attn|attention)\.(?:bias|masked_bias|mask|causal_mask|tril)$")
+_DECAY: Final = re.compile(r"\.A_log$|\.A$|\.time_(?:decay|first|faaaa)$")
+_NORM_MAGNITUDE: Final = re.compile(r"weight_g$|parametrizations\.weight\.original0$")
+_NORM_DIRECTION: Final = re.compile(r"weight_v$|parametrizations\.weight\.original1$")
+_NAMED_WEIGHT: Final = re.compile(r"(?:^|[._])(?:weight|kernel|w|filters?)$")
+
+
+@dataclass(frozen=True, slots=True)
+class NotALayer:
+    """A tensor that gives no row."""
+
+    fate: Fate
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A tensor that is one layer."""
+
+    num_slices: int
+    """Kernel slices."""
+    rows: int | None
+    cols: int | None
+    default_role: str
+    """Role when the name tables know none."""
+    kernel: Kernel = "none"
+    fail_reason: str | None = None
+
+
+def classify(name: str, shape: tuple[int, ...], where: Place) -> Shape | NotALayer:
+    """What one tensor is, stacks of experts aside."""
+    if _MASK.search(name) and len(shape) != 1:
+        return NotALayer("skipped", f"buffer: attention mask {list(shape)}")
+    if _BIAS.search(name):
+        return NotALayer("companion", f"bias {list(shape)}")
+    if _DECAY.search(name):
+        return NotALayer("skipped", f"state: decay rates {list(shape)}, no linear map")
+    if _NORM_MAGNITUDE.search(name):
+        return NotALayer("companion", "magnitude of a weight-normalised tensor")
+    if len(shape) < 2:
+        return NotALayer("skipped", f"vector: {math.prod(shape)} values")
+    if _NORM_DIRECTION.search(name):
+        return _failed(shape, "weight_norm: direction and magnitude are stored apart")
+    if len(shape) == 2:
+        return Shape(1, shape[0], shape[1], "dense")
+    if _NAMED_WEIGHT.search(name):
+        if name.endswith("kernel"):
+            return Shape(math.prod(shape[:-2]), shape[-2], shape[-1], "conv", kernel="leading")
+        return Shape(math.prod(shape[2:]), shape[0], shape[1], "conv", kernel="trailing")
+    sizes = [s for s in shape if s != 1]
+    if len(sizes) < 2:
+        return NotALayer("skipped", f"vector: {math.prod(shape)} values")
+    if len(sizes) == 2 or where.role == "position_embedding":
+        rows = math.prod(sizes[:-1])
+        return Shape(1, rows, sizes[-1], "parameter")
+    return _failed(shape, f"unknown_layout: {list(shape)} is no matrix, kernel or stack")
+
+
+def _failed(shape: tuple[int, ...], reason: str) -> Shape:
+    return Shape(1, None, None, "dense" if len(shape) == 2 else "conv", fail_reason=reason)

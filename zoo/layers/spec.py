@@ -1,0 +1,159 @@
+"""What a layer is: one matrix (or the slices of one kernel) cut out of one weight.
+
+Knows nothing of names, families or configurations; those decide the cuts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+    from zoo.formats.weight import Entry, Weight
+
+Kernel = Literal["none", "trailing", "leading"]
+"""Spatial axes of a kernel: trailing `[out, in, k...]` (torch), leading `[k..., in, out]` (Flax)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Which part of a weight a layer is. The default is all of it."""
+
+    expert: int | None = None
+    """Index along axis 0 of a stacked expert tensor `[E, rows, cols]`; that axis is dropped."""
+    num_experts: int = 1
+    """Equal blocks of axis 0 when experts are stacked as `[E·rows, cols]` (see `flat_experts`)."""
+    flat_experts: bool = False
+    """True: expert e is rows `e·R/E` to `(e+1)·R/E` of a 2-D weight, not an index of a 3-D one."""
+    axis: int = 0
+    """Axis of the remaining matrix that is cut into parts (0 rows, 1 columns)."""
+    groups: int = 1
+    """Equal groups (heads) along `axis`; the slice below is taken in each and the pieces joined."""
+    start: int = 0
+    stop: int | None = None
+    step: int = 1
+    kernel: Kernel = "none"
+
+    @property
+    def is_whole(self) -> bool:
+        """True when no rows or columns are left out."""
+        return self.start == 0 and self.stop is None and self.step == 1 and self.groups == 1
+
+    def leading(self, shape: tuple[int, ...]) -> tuple[int, int] | None:
+        """Range of axis 0 of the weight that holds this layer, or None when it spans all of it."""
+        if self.expert is None:
+            if self.is_whole or self.axis != 0 or self.groups != 1 or self.kernel != "none":
+                return None
+            stop = shape[0] if self.stop is None else self.stop
+            return None if (self.start, stop) == (0, shape[0]) else (self.start, stop)
+        if self.flat_experts:
+            rows = shape[0] // self.num_experts
+            return self.expert * rows, (self.expert + 1) * rows
+        return self.expert, self.expert + 1
+
+    def apply(self, weight: torch.Tensor, *, offset: int = 0) -> torch.Tensor:
+        """The layer as `[k, rows, cols]`: a view, except for interleaved parts of several groups.
+
+        `weight` is the whole weight, or its rows along axis 0 from `offset` on (see `leading`).
+        """
+        matrix = weight
+        start, stop = self.start, self.stop
+        if self.expert is not None:
+            if self.flat_experts:
+                rows = weight.shape[0] // self.num_experts if offset == 0 else weight.shape[0]
+                first = self.expert * rows if offset == 0 else 0
+                matrix = weight.narrow(0, first, rows)
+            else:
+                matrix = weight.select(0, self.expert - offset)
+        elif offset:
+            start, stop = start - offset, None if stop is None else stop - offset
+        if self.kernel == "trailing":
+            return matrix.flatten(2).permute(2, 0, 1)
+        if self.kernel == "leading":
+            return matrix.flatten(0, -3)
+        matrix = _as_matrix(matrix)
+        if not self.is_whole:
+            matrix = _part(matrix, self.axis, self.groups, start, stop, self.step)
+        return matrix.unsqueeze(0)
+
+
+def _as_matrix(weight: torch.Tensor) -> torch.Tensor:
+    """`[..., rows, cols]` without its axes of length 1; a grid of vectors becomes one row each."""
+    if weight.ndim == 2:
+        return weight
+    sizes = [s for s in weight.shape if s != 1]
+    return weight.reshape(-1, sizes[-1] if sizes else 1)
+
+
+def _part(
+    matrix: torch.Tensor, axis: int, groups: int, start: int, stop: int | None, step: int
+) -> torch.Tensor:
+    if groups == 1:
+        index = slice(start, stop, step)
+        return matrix[index] if axis == 0 else matrix[:, index]
+    rows, cols = matrix.shape
+    if axis == 0:
+        return matrix.reshape(groups, -1, cols)[:, start:stop:step].flatten(0, 1)
+    return matrix.reshape(rows, groups, -1)[:, :, start:stop:step].flatten(1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSpec:
+    """One row of `layers` before anything is measured."""
+
+    layer_index: int
+    """Place of the row in its model, consecutive from 0."""
+    tensor: str
+    """Logical name of the weight (or the stored name when no weight could be made of it)."""
+    part: str | None
+    """`q`, `gate`, ... when the tensor holds several matrices; None when it is one layer."""
+    block: int | None
+    """Number of the transformer block, residual block or recurrent layer."""
+    role: str
+    """One of `zoo.layers.roles.ROLES`."""
+    expert: int | None
+    """Number of the expert in its block."""
+    num_slices: int
+    """`receptive_field`: kernel slices pooled into one spectrum; 1 for a dense matrix."""
+    rows: int | None
+    """Rows of one slice, as stored; None when the shape is not known."""
+    cols: int | None
+    """Columns of one slice, as stored; None when the shape is not known."""
+    weight: Weight | None
+    """What to load; None only when `fail_reason` is set."""
+    cut: Cut = field(default_factory=Cut)
+    """How the layer is cut out of the loaded weight."""
+    tied_to: str | None = None
+    """Name of an equal tensor that is analysed in its place."""
+    skip_reason: str | None = None
+    """Why the row is `skipped`: `tied`, `empty`, `too_small: ...`."""
+    fail_reason: str | None = None
+    """Why the row is `failed` before any byte is read."""
+    note: str | None = None
+    """A remark on a row that is analysed all the same: why a fused tensor was kept whole."""
+
+    @property
+    def is_measurable(self) -> bool:
+        """True when the layer is to be loaded and measured."""
+        return self.skip_reason is None and self.fail_reason is None
+
+    @property
+    def leading(self) -> tuple[int, int] | None:
+        """Range of axis 0 of the weight that this layer needs, or None for all of it."""
+        return None if self.weight is None else self.cut.leading(self.weight.shape)
+
+    def matrices(self, loaded: torch.Tensor, *, offset: int = 0) -> torch.Tensor:
+        """`[num_slices, rows, cols]` of the loaded weight, or of its rows from `offset` on."""
+        return self.cut.apply(loaded, offset=offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """All layers of a checkpoint and the final fate of every stored tensor."""
+
+    specs: tuple[LayerSpec, ...]
+    """In file order."""
+    entries: tuple[Entry, ...]
+    """One per stored tensor, in file order."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import traceback
+from typing import TYPE_CHECKING
 
-from jobs import rows
 from jobs.outcome import Finished, Raised
 from jobs.units import Task
 from zoo.errors import ResourceError, ZooError
+
+if TYPE_CHECKING:
+    from zoo.card import Card
+    from zoo.io.store import Store
 
 
 def prepare(threads: int) -> None:
@@ -33,6 +38,7 @@ def run_task(task: Task) -> Finished | Raised:
 def _measure(task: Task) -> Finished:
     from dataclasses import replace
 
+    from jobs import rows
     from zoo.hub import register  # noqa: F401  Hub locations can be opened
     from zoo.io.store import open_store
     from zoo.model import measure, open_model
@@ -62,6 +68,17 @@ def _measure(task: Task) -> Finished:
         )
     finally:
         store.close()
+
+
+def _card(store: Store) -> Card:
+    from zoo.card import MAX_CARD_BYTES, Card, parse_card
+    from zoo.io.files import read_bytes
+
+    size = store.files().get("README.md", 0)
+    if size == 0:
+        return Card()
+    with contextlib.closing(store.open("README.md")) as file:
+        return parse_card(read_bytes(file, 0, min(size, MAX_CARD_BYTES + 1)))
 
 
 def _raised(error: BaseException, cause: str) -> Raised:

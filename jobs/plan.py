@@ -1,0 +1,143 @@
+"""Headers only: what a unit would cost, what it cannot read, and how to cut it into tasks.
+
+Reads headers, never a tensor. Costs are estimates; peak memory is an upper bound by the guarantee of three
+times the largest float32 matrix plus 1 GiB.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from jobs.units import GIB, Task, Unit
+
+TASK_BYTES = 2 * GIB
+"""A unit whose weights are larger is split, so that one big model does not serialise the night."""
+_SECONDS_PER_CUBE = 6e-10
+"""One float64 eigenvalue solve of side m takes about this times m³ on one thread of a 2020s server core."""
+_SECONDS_PER_PRODUCT = 5e-11
+"""And the Gram product this times n·m²."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightCost:
+    """What one weight asks of a worker."""
+
+    name: str
+    nbytes: int
+    peak_bytes: int
+    seconds: float
+    num_layers: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnitPlan:
+    """What `zoo plan` prints of a unit."""
+
+    unit: Unit
+    weights: tuple[WeightCost, ...]
+    num_layers: int
+    num_skipped: int
+    num_failed: int
+    fates: dict[str, int]
+    """Stored tensors by fate."""
+    reasons: dict[str, int]
+    """Skipped and unknown tensors by reason (up to its first colon)."""
+    unsupported: tuple[str, ...]
+    """Names of the tensors with fate `unknown`, each with its reason."""
+    num_params: int
+    requests: int
+    """Requests spent on planning."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensors that will be read."""
+        return sum(w.nbytes for w in self.weights)
+
+    @property
+    def seconds(self) -> float:
+        """Estimated seconds on one worker."""
+        return sum(w.seconds for w in self.weights)
+
+
+def plan_unit(unit: Unit) -> UnitPlan:
+    """Open the headers of a unit. Raises CheckpointError or SourceError when they cannot be read."""
+    from zoo.hub import register  # noqa: F401
+    from zoo.io.store import open_store
+    from zoo.model import open_model
+
+    store = open_store(unit.target.location)
+    try:
+        model = open_model(store, unit.selection)
+        requests = store.counters.requests
+    finally:
+        store.close()
+    costs: dict[str, WeightCost] = {}
+    for spec in model.specs:
+        if not spec.is_measurable or spec.weight is None:
+            continue
+        numel = 1
+        for side in spec.weight.shape:
+            numel *= side
+        rows, cols = spec.rows or 0, spec.cols or 0
+        seconds = spec.num_slices * _seconds(max(rows, cols), min(rows, cols))
+        before = costs.get(spec.weight.name)
+        costs[spec.weight.name] = WeightCost(
+            spec.weight.name,
+            spec.weight.nbytes,
+            3 * 4 * numel + GIB,
+            seconds + (before.seconds if before else 0.0),
+            1 + (before.num_layers if before else 0),
+        )
+    return UnitPlan(
+        unit=unit,
+        weights=tuple(costs.values()),
+        num_layers=len(model.specs),
+        num_skipped=sum(s.skip_reason is not None for s in model.specs),
+        num_failed=sum(s.fail_reason is not None for s in model.specs),
+        fates=dict(Counter(e.fate for e in model.entries)),
+        reasons=dict(
+            Counter(
+                (e.reason or "").split(":")[0] for e in model.entries if e.fate in ("skipped", "unknown")
+            )
+        ),
+        unsupported=tuple(f"{e.tensor}: {e.reason}" for e in model.entries if e.fate == "unknown"),
+        num_params=sum(meta.numel for meta in model.tensors.values()),
+        requests=requests,
+    )
+
+
+def _seconds(n: int, m: int) -> float:
+    return 2 * (m**3 * _SECONDS_PER_CUBE + n * m * m * _SECONDS_PER_PRODUCT) + n * m * 2e-8 + 1e-3
+
+
+def tasks_of(plan: UnitPlan, *, device: str) -> tuple[Task, ...]:
+    """Cut a unit into tasks of at most about TASK_BYTES, whole weights each; at least one task."""
+    groups = list(_groups(plan.weights))
+    if len(groups) <= 1:
+        peak = max((w.peak_bytes for w in plan.weights), default=GIB)
+        return (Task(plan.unit, nbytes=plan.nbytes, peak_bytes=peak, device=device),)
+    return tuple(
+        Task(
+            plan.unit,
+            group=number,
+            num_groups=len(groups),
+            weights=tuple(w.name for w in group),
+            nbytes=sum(w.nbytes for w in group),
+            peak_bytes=max(w.peak_bytes for w in group),
+            device=device,
+        )
+        for number, group in enumerate(groups)
+    )
+
+
+def _groups(weights: tuple[WeightCost, ...]) -> Iterator[list[WeightCost]]:
+    group: list[WeightCost] = []
+    for weight in weights:
+        if group and sum(w.nbytes for w in group) + weight.nbytes > TASK_BYTES:
+            yield group
+            group = []
+        group.append(weight)
+    if group:
+        yield group

@@ -1,0 +1,232 @@
+"""The sweep: what is listed and not yet in the catalog is measured, committed, and said so.
+
+The driver is the only writer of the catalog. Everything it needs to go on after a crash is in the catalog's
+files, so the same command again resumes. Knows runners, schedule and ledger by their interfaces.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Literal
+
+from jobs.ledger import Ledger
+from jobs.plan import plan_unit, tasks_of
+from jobs.progress import Progress
+from jobs.runner import Done, Runner
+from jobs.schedule import Schedule, UnitDone, UnitFailed
+from jobs.spec import Spec
+from jobs.targets import Target, failure_of, find_targets
+from jobs.units import GIB, Task, Unit, analysis_key
+from zoo.errors import ZooError
+
+Overwrite = Literal["never", "failed", "stale", "always"]
+
+DRAIN_S = 60.0
+"""After the first Ctrl-C, units in flight get this long to finish."""
+_PLAN_ABOVE_BYTES = GIB
+"""Hub units larger than this have their headers read by the driver, to be split into tasks."""
+_AHEAD = 4
+"""Units queued a slot: enough to keep workers busy, few enough to start at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResult:
+    """How a sweep ended."""
+
+    sweep_id: str
+    num_listed: int
+    num_done: int
+    num_skipped: int
+    num_failed: int
+    num_failed_before: int
+    """Units that failed for good in an earlier sweep and were not tried again."""
+    interrupted: bool
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 some models failed, 75 interrupted and resumable."""
+        if self.interrupted:
+            return 75
+        return 1 if self.num_failed or self.num_failed_before else 0
+
+
+class _Interrupt:
+    """Ctrl-C and SIGTERM: the first one drains, the second one stops."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+
+
+@contextmanager
+def _signals(handler: _Interrupt) -> Iterator[None]:
+    before = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def units_of(spec: Spec) -> tuple[Unit, ...]:
+    """All units a spec lists, pinned."""
+    key = analysis_key(spec.options, spec.selection)
+    return tuple(Unit(target, key, spec.options, spec.selection) for target in find_targets(spec))
+
+
+def run_sweep(
+    spec: Spec,
+    *,
+    ledger: Ledger,
+    units: Sequence[Unit],
+    start_runner: Callable[[], Runner],
+    overwrite: Overwrite,
+    limit: int | None,
+    progress: Progress,
+) -> SweepResult:
+    """Bring the catalog behind `ledger` up to date with `units`. The runner starts only if there is work."""
+    started = time.monotonic()
+    todo, skipped, failed_before = ledger.choose(units, overwrite)
+    if limit is not None:
+        todo = todo[:limit]
+    ledger.begin(units)
+    progress.begin(len(units), len(todo), len(skipped), len(failed_before))
+    interrupt = _Interrupt()
+    tally = _Tally(ledger, progress)
+    with _signals(interrupt):
+        unreadable = [u for u in todo if u.target.failure is not None]
+        for unit in unreadable:
+            tally.take(_unreadable(unit))
+        todo = [u for u in todo if u.target.failure is None]
+        if todo:
+            runner = start_runner()
+            try:
+                _drive(spec, todo, runner, tally, interrupt, progress, started)
+            finally:
+                runner.close()
+    interrupted = tally.num_done + tally.num_failed < len(todo) + len(unreadable)
+    result = SweepResult(
+        sweep_id=ledger.sweep_id,
+        num_listed=len(units),
+        num_done=tally.num_done,
+        num_skipped=len(skipped),
+        num_failed=tally.num_failed,
+        num_failed_before=len(failed_before),
+        interrupted=interrupted,
+        seconds=time.monotonic() - started,
+    )
+    ledger.end(result.num_listed, result.num_done, result.num_skipped, result.num_failed,
+               interrupted=interrupted, exit_code=result.exit_code)
+    progress.end()
+    return result
+
+
+class _Tally:
+    """Counts units and hands them to the ledger."""
+
+    def __init__(self, ledger: Ledger, progress: Progress) -> None:
+        self._ledger = ledger
+        self._progress = progress
+        self.num_done = 0
+        self.num_failed = 0
+        self.nbytes = 0
+
+    def take(self, event: UnitDone | UnitFailed) -> None:
+        """Commit a finished unit, or write its failure row."""
+        target = event.unit.target
+        if isinstance(event, UnitFailed):
+            self._ledger.fail(event)
+            self.num_failed += 1
+            self._progress.failed(target.model_id, target.step, event.cause, event.message)
+        else:
+            summary = self._ledger.commit(event)
+            self.num_done += 1
+            self.nbytes += summary.nbytes
+            self._progress.done(target.model_id, target.step, summary)
+
+
+def _drive(
+    spec: Spec, todo: Sequence[Unit], runner: Runner, tally: _Tally, interrupt: _Interrupt,
+    progress: Progress, started: float,
+) -> None:
+    run = spec.run
+    schedule = Schedule(memory_bytes=runner.memory_bytes, retries=run.retries)
+    units = iter(sorted(todo, key=lambda u: -u.target.nbytes))
+    deadlines: dict[int, tuple[Task, float]] = {}
+    exhausted, stop_at = False, None
+    while True:
+        now = time.monotonic()
+        over_budget = (run.max_seconds is not None and now - started > run.max_seconds) or (
+            run.max_bytes is not None and tally.nbytes > run.max_bytes
+        )
+        if (interrupt.count or over_budget) and stop_at is None:
+            stop_at = now + DRAIN_S
+            progress.draining(schedule.num_running)
+        if interrupt.count > 1 or (stop_at is not None and (now > stop_at or not schedule.num_running)):
+            return
+        if stop_at is None:
+            while not exhausted and schedule.num_waiting < _AHEAD * runner.num_slots:
+                unit = next(units, None)
+                if unit is None:
+                    exhausted = True
+                    break
+                planned = _tasks(unit, run.device)
+                if isinstance(planned, UnitFailed):
+                    tally.take(planned)
+                else:
+                    schedule.add(planned)
+            while schedule.num_running < runner.num_slots and (task := schedule.next(now)) is not None:
+                runner.submit(task)
+                deadlines[id(task)] = (task, now + (run.timeout_s or float("inf")))
+        if exhausted and not schedule.num_open_units and not schedule.num_running:
+            return
+        for done in runner.wait(0.5 if schedule.num_running else 0.05):
+            deadlines.pop(id(done.task), None)
+            _absorb(done, schedule, tally)
+        for task, deadline in list(deadlines.values()):
+            if time.monotonic() > deadline:
+                runner.kill(task)
+        progress.tick(schedule.num_running, schedule.num_waiting)
+
+
+def _absorb(done: Done, schedule: Schedule, tally: _Tally) -> None:
+    event = schedule.ended(done.task, done.outcome, time.monotonic())
+    if event is not None:
+        tally.take(event)
+
+
+def _tasks(unit: Unit, device: str) -> tuple[Task, ...] | UnitFailed:
+    """The tasks of a unit; headers are read here only when it may have to be split."""
+    target = unit.target
+    if 0 < target.nbytes <= _PLAN_ABOVE_BYTES:
+        # float32 of bf16 is twice the file; a single tensor may be all of it
+        peak = GIB + min(6 * target.nbytes, 4 * GIB)
+        return (Task(unit, nbytes=target.nbytes, peak_bytes=peak, device=device),)
+    try:
+        return tasks_of(plan_unit(unit), device=device)
+    except ZooError as error:
+        if error.cause == "hub_transient":  # the worker's retry policy deals with it
+            return (Task(unit, nbytes=target.nbytes, device=device),)
+        return _failed(unit, error)
+
+
+def _unreadable(unit: Unit) -> UnitFailed:
+    failure = unit.target.failure
+    assert failure is not None
+    return UnitFailed(unit, failure.cause, failure.error_type, failure.message, None, 1)
+
+
+def _failed(unit: Unit, error: ZooError) -> UnitFailed:
+    failure = failure_of(error)
+    return UnitFailed(unit, failure.cause, failure.error_type, failure.message, None, 1)
+
+
+__all__ = ["DRAIN_S", "Overwrite", "SweepResult", "Target", "run_sweep", "units_of"]

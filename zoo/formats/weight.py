@@ -5,9 +5,8 @@ Knows nothing of files or of how a format is decoded; decoders fill these values
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -15,6 +14,13 @@ if TYPE_CHECKING:
     from zoo.io.checkpoint import Checkpoint
 
 Fate = Literal["analysed", "companion", "skipped", "unknown"]
+
+
+class Loader(Protocol):
+    """Reads and decodes one weight."""
+
+    def __call__(self, checkpoint: Checkpoint, rows: tuple[int, int] | None = None) -> torch.Tensor:
+        """All of it, or the part `a <= i < b` along the first axis (one expert of a stack)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +49,18 @@ class Weight:
     """`none`, or the name of the decoder (`fp8_block`, `mxfp4`, `gptq`, ...)."""
     sources: tuple[str, ...]
     """Names of the stored tensors that are read, the main one first."""
-    loader: Callable[[Checkpoint], torch.Tensor]
-    """Reads and decodes: native floating dtype when `decoder` is `none`, else float32."""
+    loader: Loader
+    """Reads and decodes; use `load`."""
     nbytes: int
     """Bytes read from the checkpoint for this weight, all sources together."""
+
+    def load(self, checkpoint: Checkpoint, rows: tuple[int, int] | None = None) -> torch.Tensor:
+        """The values, or those of `a <= i < b` along the first axis, without reading the rest.
+
+        Native floating dtype when `decoder` is `none`, else float32. The caller owns the memory.
+        Raises DecodeError, TruncatedError, TransientError or ResourceError.
+        """
+        return self.loader(checkpoint, rows)
 
     @property
     def is_dequantised(self) -> bool:

@@ -1,0 +1,72 @@
+"""The JSON files beside the weights: config, adapter and quantisation settings.
+
+Read defensively: bounded size and depth, an object or an error. NaN and Infinity are let through
+because the common writers produce them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from zoo.errors import CheckpointError
+from zoo.io.files import read_bytes
+from zoo.io.store import Store
+
+MAX_CONFIG_BYTES = 16 << 20
+_CONFIG_NAMES = (
+    "config.json", "adapter_config.json", "quantize_config.json", "quant_config.json",
+    "hf_quant_config.json", "model_index.json", "modules.json",
+)  # fmt: skip
+_OLD_QUANTISATION_FILES = {
+    "quantize_config.json": "gptq", "quant_config.json": "awq", "hf_quant_config.json": "modelopt",
+}  # fmt: skip
+
+
+def read_configs(store: Store) -> dict[str, Mapping[str, object]]:
+    """The config files of a store by name. The list in `modules.json` comes under `modules`."""
+    found: dict[str, Mapping[str, object]] = {}
+    for name, size in store.files().items():
+        if name.rpartition("/")[2] in _CONFIG_NAMES and name.count("/") <= 2:
+            found[name] = _object(_read(store, name, size), name)
+    return found
+
+
+def main_config(configs: Mapping[str, Mapping[str, object]], folder: str) -> dict[str, object]:
+    """config.json of `folder`, with older quantisation files folded into `quantization_config`."""
+    at = f"{folder}/" if folder else ""
+    config = dict(configs.get(f"{at}config.json", {}))
+    for name, method in _OLD_QUANTISATION_FILES.items():
+        if "quantization_config" not in config and f"{at}{name}" in configs:
+            config["quantization_config"] = {"quant_method": method, **configs[f"{at}{name}"]}
+    return config
+
+
+def parse_config(raw: bytes, *, file: str) -> object:
+    """Any JSON; CheckpointError names `file` when it is none."""
+    try:
+        return json.loads(raw.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{file}: not JSON ({str(error)[:200]}); wanted a JSON object. Repair or remove it"
+        ) from error
+
+
+def _read(store: Store, name: str, size: int) -> object:
+    if size > MAX_CONFIG_BYTES:
+        raise CheckpointError(f"{name}: {size:,} bytes; wanted a config of at most 16 MiB")
+    file = store.open(name)
+    try:
+        return parse_config(read_bytes(file, 0, size), file=name)
+    finally:
+        file.close()
+
+
+def _object(found: object, name: str) -> Mapping[str, object]:
+    if isinstance(found, list) and name.endswith("modules.json"):
+        return {"modules": found}
+    if not isinstance(found, dict):
+        raise CheckpointError(
+            f"{name}: holds a {type(found).__name__}; wanted a JSON object. Repair or remove it"
+        )
+    return found

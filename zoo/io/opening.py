@@ -1,0 +1,145 @@
+"""From a store to a checkpoint: which files, which headers, one table of tensors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from zoo.errors import CheckpointError, MissingShardError
+from zoo.io.checkpoint import Checkpoint, RangeReader
+from zoo.io.configs import main_config, read_configs
+from zoo.io.files import read_bytes
+from zoo.io.header import MAX_HEADER_BYTES, TensorMeta, read_header
+from zoo.io.index import Index, parse_index
+from zoo.io.inventory import Group, Inventory, is_weight_file, take_inventory
+from zoo.io.store import Store
+
+_SLICE = re.compile(r"\.\d\d\.(safetensors|pth|pt|bin)$")
+
+
+def open_checkpoint(store: Store) -> Checkpoint:
+    """The checkpoint in a store: headers are read, weights are not.
+
+    Closing the checkpoint closes the store. CheckpointError (or a kind of it) names the file that
+    is wrong.
+    """
+    configs = read_configs(store)
+    modules = _module_folders(configs.get("modules.json", {}))
+    inventory = take_inventory(store.files(), where=store.model_id, modules=modules)
+    if inventory.container == "safetensors":
+        return _open_safetensors(store, inventory, configs)
+    raise CheckpointError(f"{store.model_id} holds {inventory.container} only; not supported yet")
+
+
+def _open_safetensors(
+    store: Store, inventory: Inventory, configs: Mapping[str, Mapping[str, object]]
+) -> Checkpoint:
+    found: dict[str, TensorMeta] = {}
+    metadata: dict[str, str] = {}
+    read: set[str] = set()
+    for group in inventory.groups:
+        tensors = _read_group(store, group, metadata)
+        read |= {t.file for t in tensors} | set(group.files)
+        for tensor in _without_collisions(group, tensors, found):
+            if tensor.name in found:
+                raise CheckpointError(
+                    f"{found[tensor.name].file} and {tensor.file} both give {tensor.name!r}; "
+                    "wanted it once. Name the file to use"
+                )
+            found[tensor.name] = tensor
+    left_out = tuple(n for n in store.files() if is_weight_file(n) and n not in read)
+    return Checkpoint(
+        found.values(),
+        RangeReader(store),
+        container="safetensors",
+        configs=configs,
+        component_configs=component_configs(configs),
+        metadata=metadata,
+        left_out=left_out,
+    )
+
+
+def component_configs(
+    configs: Mapping[str, Mapping[str, object]],
+) -> dict[str, Mapping[str, object]]:
+    """The config by tensor-name prefix: `` for the top folder, `unet.` for `unet/config.json`."""
+    folders = {name.rpartition("/")[0] for name in configs}
+    made = {f.replace("/", ".") + "." if f else "": main_config(configs, f) for f in folders}
+    return {prefix: config for prefix, config in made.items() if config}
+
+
+def _read_group(store: Store, group: Group, metadata: dict[str, str]) -> list[TensorMeta]:
+    """The tensors of a group in file order, prefixed. Shards may not repeat a tensor."""
+    index = _read_index(store, group.index) if group.index else None
+    found: dict[str, TensorMeta] = {}
+    for shard in index.shards if index else group.files:
+        if shard not in store.files():
+            said = f" named in {index.file}" if index else ""
+            raise MissingShardError(
+                f"shard {shard!r}{said} is not in {store.model_id}; fetch it again"
+            )
+        file = store.open(shard)
+        try:
+            header = read_header(file)
+        finally:
+            file.close()
+        for key, value in header.metadata.items():
+            metadata.setdefault(key, value)
+        for tensor in header.tensors:
+            if index and tensor.name in found and index.shard_of.get(tensor.name) != shard:
+                continue  # the index says which copy counts, and it came first
+            twin = found.get(tensor.name)
+            if twin and not (index and index.shard_of.get(tensor.name) == shard):
+                raise CheckpointError(
+                    f"tensor {tensor.name!r} is in {twin.file} and in {shard}; wanted it once. "
+                    "Name the file to use"
+                )
+            found[tensor.name] = tensor
+    if index:
+        _check_index(index, found)
+    return [replace(t, name=group.prefix + t.name) for t in found.values()]
+
+
+def _read_index(store: Store, name: str) -> Index:
+    size = store.files()[name]
+    file = store.open(name)
+    try:
+        return parse_index(read_bytes(file, 0, min(size, MAX_HEADER_BYTES + 1)), file=name)
+    finally:
+        file.close()
+
+
+def _check_index(index: Index, found: Mapping[str, TensorMeta]) -> None:
+    for name, shard in index.shard_of.items():
+        if name not in found or found[name].file != shard:
+            there = f"it is in {found[name].file}" if name in found else "no shard has it"
+            raise CheckpointError(
+                f"{index.file} says tensor {name!r} is in {shard}, but {there}; "
+                "fetch the shard and the index again"
+            )
+
+
+def _without_collisions(
+    group: Group, tensors: list[TensorMeta], found: Mapping[str, TensorMeta]
+) -> Iterable[TensorMeta]:
+    """`tensors`, prefixed with the file's stem when a file read before holds the same names."""
+    twin = next((t for t in tensors if t.name in found), None)
+    if twin is None:
+        return tensors
+    if _SLICE.search(twin.file):
+        raise CheckpointError(
+            f"tensor {twin.name!r} is in {found[twin.name].file} and in {twin.file}: slices of one "
+            "model made for several devices; wanted whole tensors. Convert the checkpoint"
+        )
+    stem = twin.file.rpartition("/")[2].rpartition(".")[0]
+    return [replace(t, name=f"{group.prefix}{stem}.{t.name[len(group.prefix) :]}") for t in tensors]
+
+
+def _module_folders(listing: Mapping[str, object]) -> list[str]:
+    """Subfolders that a sentence-transformers `modules.json` counts as parts of the model."""
+    modules = listing.get("modules")
+    if not isinstance(modules, list):
+        return []
+    paths = [m.get("path") for m in modules if isinstance(m, dict)]
+    return [p for p in paths if isinstance(p, str) and p]

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 _BLOCK_CPU = 1 << 15
 """Entries a block: 256 KiB of float64, stays in the cache."""
 _BLOCK_CUDA = 1 << 24
+_TINY = 5e-324
+"""Stands in for |w| = 0 under the logarithm, so that 0 ln 0 = 0."""
 _SAFE = (2.0**-200, 2.0**200)
 """Largest entries between these have fourth powers inside float64; others are scaled first."""
 
@@ -87,7 +89,8 @@ def _block_table(matrices: torch.Tensor, *, scale: float) -> NDArray[np.float64]
         d2 = d * d
         x = x.abs()  # never in place: a float64 block is a view of the weights
         sums = (mean, d2.sum(), torch.dot(d2, d), torch.dot(d2, d2), x.sum())
-        rows.append(torch.stack((*sums, torch.special.entr(x).sum(), low, high)))
+        entropy = -torch.dot(x, torch.log(x.clamp_min(_TINY)))  # half the time of special.entr
+        rows.append(torch.stack((*sums, entropy, low, high)))
         rows[-1] = torch.cat((rows[-1].new_full((1,), x.numel()), rows[-1]))
     table: NDArray[np.float64] = torch.stack(rows).cpu().numpy()
     return table

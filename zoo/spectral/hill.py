@@ -16,9 +16,10 @@ def alpha_hill(nonzero: NDArray[np.float64]) -> float | None:
     """alpha = 1 + k / Σ ln(λ/λ_mid) over the upper half of the eigenvalues; > 1.
 
     `nonzero`: ascending, above the rank tolerance, N of them. λ_mid = nonzero[N // 2] and
-    k = N − N // 2, λ_mid itself counted, exactly as in the code of TempBalance (Zhou et al. 2023) and
-    AlphaPruning (Lu et al. 2024), `fix_fingers = "xmin_mid"`; the papers' formula takes the next
-    value below as λ_mid. None when fewer than two eigenvalues remain or the upper half is constant.
+    k = N − N // 2, λ_mid itself counted, exactly as in the code of TempBalance (Zhou et al. 2023)
+    and AlphaPruning (Lu et al. 2024), `fix_fingers = "xmin_mid"`; the papers' formula takes the
+    next value below as λ_mid. None when fewer than two eigenvalues remain or the upper half is
+    flat.
     """
     if nonzero.size < MIN_EVALS:
         return None

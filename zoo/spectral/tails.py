@@ -52,7 +52,7 @@ class TailFit:
     xmin: float
     """Smallest eigenvalue of the tail, in units of λ."""
     xmax: float
-    """Largest eigenvalue, in units of λ."""
+    """Largest eigenvalue that was fitted, in units of λ (below λ_max when fingers are clipped)."""
     num_tail: int
     """k, the number of eigenvalues ≥ xmin, ≥ 2."""
     alpha_hat: float
@@ -173,7 +173,11 @@ def fit_tail(evals: Vector, *, m: int, storage_bits: int) -> TailFit | NoTail:
 
     Only eigenvalues above `rank_tolerance` are data, the rest count as zero.
     """
-    data = above_tolerance(evals, m=m, storage_bits=storage_bits)
+    return fit_data(above_tolerance(evals, m=m, storage_bits=storage_bits), evals=evals)
+
+
+def fit_data(data: Vector, *, evals: Vector) -> TailFit | NoTail:
+    """Fit `data`, a run of the ascending `evals`; λ_max and the alpha-norm are those of `evals`."""
     if data.size < MIN_EVALS:
         return NoTail("too_few")
     best = best_start(data / data[-1])  # exact under powers of two, safe at any scale
@@ -187,7 +191,7 @@ def fit_tail(evals: Vector, *, m: int, storage_bits: int) -> TailFit | NoTail:
         xmin=float(data[best.index]),
         xmax=float(data[-1]),
         num_tail=num_tail,
-        alpha_hat=best.alpha * math.log10(data[-1]),
+        alpha_hat=best.alpha * math.log10(evals[-1]),
         log_alpha_norm=log_alpha_norm(evals, best.alpha),
         alpha_hill=alpha_hill(data),
         tail_warning=tail_warning(best.alpha),

@@ -1,4 +1,4 @@
-"""The currency between decoders and layers: one logical weight, and the account of every stored tensor.
+"""The currency between decoders and layers: a logical weight, and the account of stored tensors.
 
 Knows nothing of files or of how a format is decoded; decoders fill these values in.
 """
@@ -30,7 +30,8 @@ class Entry:
     tensor: str
     """Name in the header."""
     fate: Fate
-    """`analysed`; `companion` of a weight (bias, scale, zero point); `skipped`; `unknown` (an error)."""
+    """`analysed`; `companion` of a weight (bias, scale, zero point); `skipped`; or `unknown`, which
+    is an error."""
     reason: str | None
     """Why, for every fate but `analysed`."""
 
@@ -80,4 +81,5 @@ class Account:
     weights: tuple[Weight, ...]
     """In file order (shard, then offset)."""
     entries: tuple[Entry, ...]
-    """One per stored tensor, in file order. A layer-taking step may still turn `analysed` into `skipped`."""
+    """One per stored tensor, in file order. Taking layers may still turn `analysed` into
+    `skipped`."""

@@ -1,0 +1,48 @@
+"""The account of a checkpoint: its weights, and the fate of every stored tensor.
+
+A quantised tensor taken for plain numbers has a plausible spectrum, so nothing is guessed:
+what no decoder claims and no rule explains is `unknown`, which is an error for that tensor.
+"""
+
+from __future__ import annotations
+
+from zoo.formats.claim import Claim, Decoder
+from zoo.formats.leftovers import buffer_reason, leftover
+from zoo.formats.native import native
+from zoo.formats.weight import Account, Entry
+from zoo.io.checkpoint import Checkpoint
+
+DECODERS: tuple[Decoder, ...] = (native,)
+"""In order: a decoder sees only what those before it left."""
+
+
+def account(checkpoint: Checkpoint) -> Account:
+    """All weights of a checkpoint and one entry per stored tensor. Reads headers only."""
+    entries: dict[str, Entry] = {}
+    claims: list[Claim] = []
+    for meta in checkpoint.tensors.values():
+        if reason := buffer_reason(meta):
+            entries[meta.name] = Entry(meta.name, "skipped", reason)
+    for decoder in DECODERS:
+        free = {n: m for n, m in checkpoint.tensors.items() if n not in entries}
+        for claim in decoder(checkpoint, free):
+            claims.append(claim)
+            _enter(claim, entries)
+    for name, meta in checkpoint.tensors.items():
+        if name not in entries:
+            entries[name] = leftover(meta)
+    weight_of = {claim.main: claim.weight for claim in claims if claim.weight}
+    return Account(
+        tuple(weight_of[name] for name in checkpoint.tensors if name in weight_of),
+        tuple(entries[name] for name in checkpoint.tensors),
+    )
+
+
+def _enter(claim: Claim, entries: dict[str, Entry]) -> None:
+    """Main tensor and companions; a companion may serve several weights."""
+    if claim.weight is None:
+        entries[claim.main] = Entry(claim.main, "unknown", claim.reason)
+    else:
+        entries[claim.main] = Entry(claim.main, "analysed", None)
+    for name in claim.companions:
+        entries.setdefault(name, Entry(name, "companion", f"quantisation data of {claim.main}"))

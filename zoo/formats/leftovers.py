@@ -1,0 +1,49 @@
+"""What becomes of stored tensors that are no weights: buffers, vectors, and what nobody knows."""
+
+from __future__ import annotations
+
+import re
+
+from zoo.formats.weight import Entry
+from zoo.io.dtypes import NATIVE_FLOATS
+from zoo.io.header import TensorMeta
+
+_BUFFER = re.compile(
+    r"(^|\.)("
+    r"position_ids|token_type_ids|relative_position_index|relative_coords_table|relative_coords"
+    r"|num_batches_tracked|running_mean|running_var|inv_freq|original_inv_freq|cos_cached"
+    r"|sin_cached|freqs_cis|masked_bias|attn_mask|attention_mask|causal_mask|anchors|stride_tensor"
+    r"|spiece_model|tokenizer_json|logit_scale|rope_freqs"
+    r")(\.[0-9]+|\.weight)?$"
+)
+_CAUSAL_MASK = re.compile(r"(attn|attention)\.(attention\.)?bias$")
+_BIAS = re.compile(r"(^|[._])(bias|beta|b|b_[a-z]+)([._][a-z0-9]+)?$")
+
+
+def buffer_reason(meta: TensorMeta) -> str | None:
+    """Why a tensor is a known buffer and no weight; None when it may be a weight."""
+    if _BUFFER.search(meta.name):
+        return "buffer: not learned"
+    is_square = len(meta.shape) == 4 and meta.shape[:2] == (1, 1) and meta.shape[2] == meta.shape[3]
+    if _CAUSAL_MASK.search(meta.name) and is_square:
+        return "buffer: causal mask"
+    return None
+
+
+def leftover(meta: TensorMeta) -> Entry:
+    """The fate of a tensor that no decoder claimed."""
+    is_float = meta.dtype in NATIVE_FLOATS
+    if not meta.shape or meta.numel == 1:
+        return Entry(meta.name, "skipped", "scalar: no spectrum")
+    if len(meta.shape) == 1 and is_float:
+        if _BIAS.search(meta.name):
+            return Entry(meta.name, "companion", "bias")
+        return Entry(meta.name, "skipped", "vector: no spectrum")
+    if len(meta.shape) == 1 and meta.dtype in ("I64", "I32", "I16", "U64", "U32", "U16", "BOOL"):
+        return Entry(meta.name, "skipped", "vector of whole numbers: not a weight")
+    return Entry(
+        meta.name,
+        "unknown",
+        f"no decoder knows {meta.dtype} {list(meta.shape)} called {meta.name!r}; wanted plain "
+        "floats or a quantisation format with its scales beside it. Report the format",
+    )

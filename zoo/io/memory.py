@@ -1,0 +1,90 @@
+"""A checkpoint of tensors that are already in memory: the Python API's way in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from zoo.errors import UseError
+from zoo.io.checkpoint import Checkpoint
+from zoo.io.configs import main_config
+from zoo.io.header import TensorMeta
+from zoo.io.tensors import dtype_code
+
+_RAW = {"float8_e8m0fnu": ("F8_E8M0", 1), "float4_e2m1fn_x2": ("F4", 2)}
+
+
+def memory_checkpoint(
+    weights: torch.nn.Module | Mapping[str, torch.Tensor],
+    config: Mapping[str, object] | None = None,
+) -> Checkpoint:
+    """A module's or state dict's tensors as a checkpoint; shares their memory.
+
+    Tensors that share storage get the same byte range, as tied tensors in a file would.
+    UseError for a value that is no dense tensor.
+    """
+    state = weights.state_dict() if isinstance(weights, torch.nn.Module) else weights
+    held: dict[str, torch.Tensor] = {}
+    metas: list[TensorMeta] = []
+    places: dict[tuple[int, tuple[int, ...], tuple[int, ...]], int] = {}
+    at = 0
+    for name, tensor in state.items():
+        code, shape, held[name] = _plain(name, tensor)
+        num_bytes = tensor.numel() * tensor.element_size()
+        place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
+        start = places.setdefault(place, at) if num_bytes and tensor.data_ptr() else at
+        if start == at:
+            at += num_bytes
+        metas.append(TensorMeta(name, code, shape, "memory", start, start + num_bytes))
+    own = main_config({"config.json": dict(config or {})}, "")
+    return Checkpoint(
+        metas,
+        MemoryReader(held),
+        container="memory",
+        configs={"config.json": own},
+        component_configs={"": own},
+    )
+
+
+class MemoryReader:
+    """See `Reader`; hands out copies on the CPU, so that the caller owns what it gets."""
+
+    def __init__(self, held: dict[str, torch.Tensor]) -> None:
+        self._held = held
+
+    def read(self, meta: TensorMeta, rows: tuple[int, int] | None) -> torch.Tensor:
+        """See `Reader.read`."""
+        tensor = self._held[meta.name]
+        if rows is not None:
+            first, last = rows
+            if not tensor.ndim or not 0 <= first <= last <= tensor.shape[0]:
+                raise IndexError(f"rows {rows} of a tensor of shape {list(meta.shape)}")
+            tensor = tensor[first:last]
+        return tensor.detach().to("cpu", copy=True).contiguous()
+
+    def expect(self, metas: tuple[TensorMeta, ...]) -> None:
+        """Nothing to fetch."""
+
+    def close(self) -> None:
+        """See `Reader.close`."""
+        self._held = {}
+
+
+def _plain(name: str, tensor: object) -> tuple[str, tuple[int, ...], torch.Tensor]:
+    """Code, logical shape and the tensor, as uint8 where `as_tensor` would give that."""
+    if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided:
+        raise UseError(f"{name!r} is a {type(tensor).__name__}; wanted a dense torch.Tensor")
+    if tensor.is_meta:
+        raise UseError(f"{name!r} is on the meta device and has no values; load the weights first")
+    code = dtype_code(tensor.dtype)
+    if code is not None:
+        return code, tuple(tensor.shape), tensor
+    raw = _RAW.get(str(tensor.dtype).removeprefix("torch."))
+    if raw is None:
+        raise UseError(f"{name!r} has dtype {tensor.dtype}; wanted one that safetensors can hold")
+    code, per_byte = raw
+    shape = tuple(tensor.shape)
+    if per_byte > 1 and shape:
+        shape = (*shape[:-1], shape[-1] * per_byte)
+    return code, shape, tensor.view(torch.uint8)

@@ -1,0 +1,1 @@
+"""The tables, one family a file. `catalog.schema` gathers them."""

@@ -1,0 +1,178 @@
+"""What is finished: commits of units, failures, sweeps and what they planned.
+
+A commit is one unit in one sweep. Its data parts are written first and its `models` part last:
+that part is the marker, and the views show nothing of a unit without it. Data parts are named
+after (sweep, unit), the marker after the unit alone. So a re-run overwrites its own files with
+equal ones, and a new analysis of a finished unit replaces the old one in a single rename, while
+the old parts stay invisible until `compact` drops them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from catalog.columns.keys import COMMIT
+from catalog.duck import open_duck
+from catalog.errors import NotACatalogError, SchemaError, TornError
+from catalog.folder import Folder
+from catalog.parts import COLD, encode, part_stem, write_part
+from catalog.schema import SCHEMA_VERSION, TABLES, arrow_schema
+
+MARKER = "zoo-catalog.json"
+"""File at the root that makes a folder a catalog."""
+
+Row = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class UnitKey:
+    """The unit of work, of commit and of resume."""
+
+    model_id: str
+    """Hub repository or `local/<name>`."""
+    revision: str
+    """Commit sha or content fingerprint."""
+    analysis_key: str
+    """Hash of everything that can move a number."""
+
+
+def prepare(root: str) -> None:
+    """Make `root` a catalog: its folders' empty parts, its marker; clean what killed writers left.
+
+    Cheap and idempotent. NotACatalogError when a newer version of the schema made it.
+    """
+    folder = Folder.parse(root)
+    if folder.exists(MARKER):
+        found = check_marker(folder)
+        folder.clean()
+        if found == SCHEMA_VERSION:
+            return
+    for name in TABLES:
+        empty = encode(arrow_schema(name).empty_table(), table=name, metadata={})
+        folder.put(empty, name, COLD, f"000000-schema-{SCHEMA_VERSION}.parquet")
+    folder.put(json.dumps({"zoo.schema": SCHEMA_VERSION}).encode(), MARKER)
+
+
+def check_marker(folder: Folder) -> int:
+    """The schema version of the catalog in `folder`; NotACatalogError without one, or a newer."""
+    if not folder.exists(MARKER):
+        raise NotACatalogError(
+            f"no catalog in {folder.root} (no {MARKER}); give the folder a sweep wrote to, "
+            f"or make one with `zoo sweep SPEC --out {folder.root}`"
+        )
+    try:
+        version = json.loads(folder.read(MARKER))["zoo.schema"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotACatalogError(f"{folder.at(MARKER)} is not readable as JSON: {error}") from error
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise NotACatalogError(
+            f"{folder.root} has schema {version!r}, this program knows up to {SCHEMA_VERSION}; "
+            f"update it"
+        )
+    return version
+
+
+def commit_unit(
+    root: str,
+    *,
+    model: Row,
+    layers: Sequence[Row],
+    traps: Sequence[Row] = (),
+    evaluations: Sequence[Row] = (),
+    spectra: Sequence[Row] = (),
+    tensors: Sequence[Row] = (),
+) -> str:
+    """Make one unit part of the catalog, whole or not at all; returns the marker's path.
+
+    `model` holds the common keys; they are filled into the other rows, and a row that has other
+    ones is an error. Calling again with the same keys replaces the same files. Safe from any
+    number of processes and machines.
+    """
+    keys = {column: _key(model, column) for column in COMMIT}
+    metadata = {**keys, "versions": str(model.get("versions") or "")}
+    data = {"layers": layers, "traps": traps, "evaluations": evaluations, "spectra": spectra,
+            "tensors": tensors}  # fmt: skip
+    prepare(root)
+    for table, rows in data.items():
+        if rows:
+            filled = [_with_keys(table, row, keys) for row in rows]
+            stem = _stem(keys, by_sweep=True)
+            write_part(root, table, filled, name=stem, metadata=metadata)
+    return write_part(root, "models", [model], name=_stem(keys, by_sweep=False), metadata=metadata)
+
+
+def record_failure(root: str, row: Row) -> str:
+    """Keep the last failure of a unit in a sweep; a later one of the same sweep replaces it."""
+    keys = {column: _key(row, column) for column in COMMIT}
+    prepare(root)
+    return write_part(root, "failures", [row], name=_stem(keys, by_sweep=True), metadata=keys)
+
+
+def record_sweep(root: str, row: Row) -> str:
+    """Keep the row of a sweep; called at its start and, with the same `sweep_id`, at its end."""
+    sweep_id = _key(row, "sweep_id")
+    prepare(root)
+    return write_part(
+        root, "sweeps", [row], name=_sweep_stem(sweep_id), metadata={"sweep_id": sweep_id}
+    )
+
+
+def record_listing(root: str, sweep_id: str, rows: Sequence[Row]) -> str:
+    """Keep every unit that sweep `sweep_id` plans to have in the catalog, finished or not."""
+    prepare(root)
+    filled = [_with_keys("listing", row, {"sweep_id": sweep_id}) for row in rows]
+    return write_part(
+        root, "listing", filled, name=_sweep_stem(sweep_id), metadata={"sweep_id": sweep_id}
+    )
+
+
+def done_units(root: str) -> frozenset[UnitKey]:
+    """Every finished unit, from the `models` parts alone; empty when there is no catalog yet."""
+    folder = Folder.parse(root)
+    if not folder.exists(MARKER):
+        return frozenset()
+    check_marker(folder)
+    with open_duck(folder) as con:
+        try:
+            found = con.execute(
+                "select distinct model_id, revision, analysis_key "
+                "from read_parquet(?, hive_partitioning = false)",
+                [folder.glob("models", "*", "*.parquet")],
+            ).fetchall()
+        except duckdb.Error as error:
+            raise TornError(
+                f"cannot read the models of {folder.root}: {error}; run `zoo check` to find the "
+                f"file, move it away and run the same command again"
+            ) from error
+    return frozenset(UnitKey(*map(str, key)) for key in found)
+
+
+def _key(row: Row, column: str) -> str:
+    value = row.get(column)
+    if not isinstance(value, str) or not value:
+        raise SchemaError(f"{column}: wanted text, got {value!r:.80}; every commit needs its keys")
+    return value
+
+
+def _with_keys(table: str, row: Row, keys: Mapping[str, str]) -> Row:
+    for column, value in keys.items():
+        if row.get(column, value) != value:
+            raise SchemaError(
+                f"{table}.{column}: got {row[column]!r:.80} in a commit of {value!r:.80}; "
+                f"leave the common keys out, they are filled in"
+            )
+    return {**row, **keys}
+
+
+def _stem(keys: Mapping[str, str], *, by_sweep: bool) -> str:
+    unit = [keys["model_id"], keys["revision"], keys["analysis_key"]]
+    key = [*unit, keys["sweep_id"]] if by_sweep else unit
+    return part_stem(model_id=keys["model_id"], revision=keys["revision"], key=key)
+
+
+def _sweep_stem(sweep_id: str) -> str:
+    return part_stem(model_id=sweep_id, revision="sweep", key=[sweep_id])

@@ -1,0 +1,22 @@
+"""An in-memory DuckDB that can read a catalog's folder or bucket. Knows no views.
+
+No extension is ever fetched, so it works without a network. Nothing of the catalog is written.
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from catalog.folder import Folder
+
+
+def open_duck(folder: Folder) -> duckdb.DuckDBPyConnection:
+    """A new connection; the SQL variable `zoo` holds the catalog's root, for use in globs."""
+    con = duckdb.connect(
+        config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+    )
+    if folder.remote is not None:
+        con.register_filesystem(folder.remote)
+    con.execute("set TimeZone = 'UTC'")
+    con.execute("set variable zoo = ?", [folder.glob()])
+    return con

@@ -1,0 +1,216 @@
+"""The folder or bucket a catalog lives in: list, read, put whole, delete. Knows no table.
+
+A file appears under its final name whole or not at all. On this machine: written aside in `tmp/`
+(outside every data folder), fsync, rename, fsync of the folder. In a bucket: one put, which
+object stores make atomic.
+
+    <root>/zoo-catalog.json            says that this is a catalog, and of which schema
+    <root>/<table>/hot/*.parquet       one file a commit
+    <root>/<table>/cold/*.parquet      compacted files, and one empty file that pins the schema
+    <root>/tmp/                        files being written, locks; never read
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import fsspec
+
+from catalog.errors import CatalogError, DiskFullError, StorageError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_STALE_S = 24 * 3600.0
+_FRESH_S = 60.0  # a process id of another container may look dead here
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Where a catalog lives."""
+
+    root: str
+    """Absolute path, or URL (`s3://bucket/zoo`); DuckDB understands both."""
+    remote: Any | None
+    """The fsspec file system of a URL; None on this machine."""
+
+    @classmethod
+    def parse(cls, root: str | os.PathLike[str]) -> Folder:
+        """The folder `root`: a path, a `file://` URL or any URL fsspec knows. Touches nothing."""
+        text = os.fspath(root)
+        if text.startswith("file://"):
+            text = unquote(urlsplit(text).path)
+        if "://" not in text:
+            return cls(os.path.abspath(os.path.expanduser(text)), None)
+        try:
+            remote, path = fsspec.core.url_to_fs(text)
+        except (ImportError, ValueError) as error:
+            raise StorageError(
+                f"cannot open {text}: {error}; install the fsspec driver of that scheme "
+                f"or give a folder on this machine"
+            ) from error
+        return cls(str(remote.unstrip_protocol(path)).rstrip("/"), remote)
+
+    @property
+    def is_local(self) -> bool:
+        """True on this machine's file systems."""
+        return self.remote is None
+
+    def at(self, *parts: str) -> str:
+        """The path or URL of `parts` below the root."""
+        return "/".join((self.root, *parts))
+
+    def glob(self, *parts: str) -> str:
+        """`at` for DuckDB: wildcards in `parts` count, those in the root itself do not."""
+        root = re.sub(r"([*?\[])", r"[\1]", self.root)
+        return "/".join((root, *parts))
+
+    def exists(self, *parts: str) -> bool:
+        """True when there is a file or folder of that name."""
+        with _explained("look at", self.at(*parts)):
+            if self.remote is None:
+                return os.path.exists(self.at(*parts))
+            self.remote.invalidate_cache()
+            return bool(self.remote.exists(self.at(*parts)))
+
+    def names(self, *parts: str) -> tuple[str, ...]:
+        """Names of the files directly in the folder `parts`, sorted; empty without the folder."""
+        with _explained("list", self.at(*parts)):
+            try:
+                if self.remote is None:
+                    with os.scandir(self.at(*parts)) as entries:
+                        return tuple(sorted(e.name for e in entries if e.is_file()))
+                self.remote.invalidate_cache()
+                found = self.remote.ls(self.at(*parts), detail=True)
+            except FileNotFoundError:
+                return ()
+        return tuple(sorted(str(f["name"]).rsplit("/", 1)[-1] for f in found
+                            if f["type"] == "file"))  # fmt: skip
+
+    def read(self, *parts: str) -> bytes:
+        """All bytes of a file."""
+        with _explained("read", self.at(*parts)):
+            if self.remote is None:
+                return Path(self.at(*parts)).read_bytes()
+            return bytes(self.remote.cat_file(self.at(*parts)))
+
+    def size(self, *parts: str) -> int:
+        """Bytes of a file."""
+        with _explained("look at", self.at(*parts)):
+            if self.remote is None:
+                return os.path.getsize(self.at(*parts))
+            return int(self.remote.size(self.at(*parts)))
+
+    def put(self, data: bytes, *parts: str) -> str:
+        """Write `data` as the file `parts`, whole or not at all; an older one is replaced."""
+        if self.remote is not None:
+            with _explained("write", self.at(*parts)):
+                self.remote.pipe_file(self.at(*parts), data)
+            return self.at(*parts)
+
+        def write(path: str) -> None:
+            with open(path, "wb") as file:
+                file.write(data)
+
+        return self.put_written(write, *parts)
+
+    def put_written(self, write: Callable[[str], None], *parts: str) -> str:
+        """Let `write` fill a file aside on this machine, then give it the name `parts`."""
+        if self.remote is not None:
+            raise CatalogError(f"put_written needs a folder on this machine, got {self.root}")
+        final = self.at(*parts)
+        with _explained("write", final):
+            os.makedirs(os.path.dirname(final), exist_ok=True)
+            os.makedirs(self.at("tmp"), exist_ok=True)
+            aside = self.at("tmp", f"{_host()}.{os.getpid()}.{secrets.token_hex(8)}.tmp")
+            try:
+                write(aside)
+                _sync(aside)
+                os.replace(aside, final)
+                _sync(os.path.dirname(final))
+            finally:
+                if os.path.exists(aside):
+                    os.unlink(aside)
+        return final
+
+    def delete(self, *parts: str) -> None:
+        """Remove a file; nothing happens when it is gone already."""
+        with _explained("delete", self.at(*parts)):
+            try:
+                if self.remote is None:
+                    os.unlink(self.at(*parts))
+                else:
+                    self.remote.rm_file(self.at(*parts))
+            except FileNotFoundError:
+                return
+
+    def clean(self) -> int:
+        """Delete what killed writers left in `tmp/`; returns how many files that were.
+
+        A file goes a minute after its writer's process is gone from this machine, or after a day.
+        """
+        if self.remote is not None:
+            return 0
+        stale = [name for name in self.names("tmp") if self._is_stale(name)]
+        for name in stale:
+            self.delete("tmp", name)
+        return len(stale)
+
+    def _is_stale(self, name: str) -> bool:
+        host, _, rest = name.rpartition(".tmp")[0].partition(".")
+        pid = rest.partition(".")[0]
+        if not name.endswith(".tmp") or not pid.isdigit():
+            return False
+        try:
+            age = time.time() - os.path.getmtime(self.at("tmp", name))
+        except FileNotFoundError:
+            return False
+        return age > _STALE_S or (age > _FRESH_S and host == _host() and not _is_alive(int(pid)))
+
+
+@contextmanager
+def _explained(verb: str, path: str) -> Iterator[None]:
+    """Turn an OSError into one of ours, which says what to do."""
+    try:
+        yield
+    except OSError as error:
+        got = f"cannot {verb} {path}: {error.strerror or error}"
+        if error.errno in _FULL:
+            raise DiskFullError(
+                f"{got}; free some space (or raise the quota) and run the same command again: "
+                f"finished units are kept"
+            ) from error
+        raise StorageError(
+            f"{got}; give a folder this user may write to (--out), then run the same command again"
+        ) from error
+
+
+def _sync(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _host() -> str:
+    return "".join(c if c.isalnum() or c == "-" else "-" for c in socket.gethostname()) or "host"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,92 @@
+"""One Parquet part: rows validated, written aside, renamed; and the names parts have.
+
+Knows no commits: which parts make a unit visible is decided in `commits`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from catalog.errors import SchemaError
+from catalog.folder import Folder
+from catalog.rows import table_from_rows
+from catalog.schema import SCHEMA_VERSION, TABLES
+
+HOT = "hot"
+"""Folder of parts as commits write them."""
+COLD = "cold"
+"""Folder of compacted parts. Sorts before HOT: of two parts with the same key, the greater path is
+the newer one, in SQL as here."""
+
+_STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,189}")
+
+
+def part_stem(*, model_id: str, revision: str, key: Sequence[str]) -> str:
+    """File name (without ending) of the part that `key` names, under 200 bytes.
+
+    Readable first, unique by the hash at its end: two keys never share a name, whatever
+    characters or length the model id has, and no name leaves its folder.
+    """
+    return f"{_slug(model_id, 80)}--{_slug(revision, 12)}--{_digest(key)}"
+
+
+def _slug(text: str, length: int) -> str:
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text.replace("/", "--"))
+    return plain.strip("-.")[:length] or "x"
+
+
+def _digest(key: Sequence[str]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for piece in key:
+        raw = piece.encode("utf-8", "surrogatepass")
+        digest.update(len(raw).to_bytes(8, "little") + raw)
+    return digest.hexdigest()
+
+
+def write_part(
+    root: str,
+    table: str,
+    rows: Sequence[Mapping[str, object]],
+    *,
+    name: str,
+    metadata: Mapping[str, str],
+) -> str:
+    """Write `rows` as the part `name` of `table`; returns its path. An older one is replaced.
+
+    Every column is written, absent ones as typed NULLs. SchemaError names the column that does
+    not fit; StorageError and DiskFullError say what to do; in each case nothing is left behind.
+    """
+    if not _STEM.fullmatch(name):
+        raise SchemaError(f"part name {name!r:.200} is not safe as a file name; use part_stem()")
+    data = encode(table_from_rows(table, rows), table=table, metadata=metadata)
+    return Folder.parse(root).put(data, table, HOT, f"{name}.parquet")
+
+
+def encode(rows: pa.Table, *, table: str, metadata: Mapping[str, str]) -> bytes:
+    """The bytes of a Parquet file that holds the Arrow table `rows`."""
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, **writer_options(rows.schema, table, metadata)) as writer:
+        writer.write_table(rows)
+    return sink.getvalue()
+
+
+def writer_options(schema: pa.Schema, table: str, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """How every file of the catalog is written: zstd, statistics, dictionaries for text."""
+    kept = {f"zoo.{key}": value for key, value in metadata.items()}
+    kept |= {"zoo.schema": str(SCHEMA_VERSION), "zoo.table": table}
+    return {
+        "schema": schema.with_metadata(
+            {key: value.encode("utf-8", "backslashreplace") for key, value in kept.items()}
+        ),
+        "compression": "zstd",
+        "write_statistics": True,
+        "use_dictionary": [c.name for c in TABLES[table].columns if pa.types.is_string(c.type)],
+        "store_schema": False,
+    }

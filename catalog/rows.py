@@ -1,0 +1,116 @@
+"""Rows (mappings) -> one Arrow table that fits the schema exactly, or an error naming the column.
+
+Pure. Every column is always there; a missing one is a typed NULL. NaN and Inf are refused: a number
+that could not be computed is None, with a status or reason beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from numbers import Integral, Real
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from catalog.errors import SchemaError
+from catalog.schema import TABLES, arrow_schema
+from catalog.table import Column, Table
+
+
+def table_from_rows(name: str, rows: Sequence[Mapping[str, object]]) -> pa.Table:
+    """The `pyarrow.Table` of `rows` under the schema of table `name`; SchemaError otherwise."""
+    if name not in TABLES:
+        raise SchemaError(f"no table {name!r}; the tables are {', '.join(TABLES)}")
+    table = TABLES[name]
+    known = {column.name for column in table.columns}
+    for number, row in enumerate(rows):
+        unknown = [key for key in row if key not in known]
+        if unknown:
+            raise SchemaError(
+                f"{name} row {number}: unknown column {unknown[0]!r}; the columns are those of "
+                f"catalog.schema.TABLES[{name!r}]"
+            )
+    arrays = [_array(table, column, rows) for column in table.columns]
+    return pa.Table.from_arrays(arrays, schema=arrow_schema(name).remove_metadata())
+
+
+def _array(table: Table, column: Column, rows: Sequence[Mapping[str, object]]) -> pa.Array:
+    cells = [
+        _cell(column, row.get(column.name), f"{table.name}.{column.name} row {number}")
+        for number, row in enumerate(rows)
+    ]
+    where = f"{table.name}.{column.name}"
+    try:
+        array = pa.array(cells, type=column.type)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError) as error:
+        raise SchemaError(f"{where}: wanted {column.type}, got {error}") from error
+    if pa.types.is_list(column.type) and pa.types.is_floating(column.type.value_type):
+        _check_finite(array, where)
+    return array
+
+
+def _check_finite(array: pa.Array, where: str) -> None:
+    """Lists may be long, so finiteness is checked on the flat buffer, after rounding to float32."""
+    flat = array.flatten()
+    if flat.null_count or pc.all(pc.is_finite(flat)).as_py() is False:
+        raise SchemaError(
+            f"{where}: a list holds NaN, Inf or NULL (or overflows float32); write None for the "
+            f"whole list, with a reason, or scale the values"
+        )
+
+
+def _cell(column: Column, value: object, where: str) -> object:
+    """`value` as Arrow will take it without losing anything."""
+    if value is None:
+        if not column.nullable:
+            raise SchemaError(f"{where}: no value; this column must have one ({column.meaning})")
+        return None
+    kind = column.type
+    if pa.types.is_list(kind):
+        return _list(kind, value, where)
+    if pa.types.is_string(kind):
+        return _text(column, value, where)
+    if pa.types.is_boolean(kind):
+        if isinstance(value, bool):
+            return value
+    elif pa.types.is_timestamp(kind):
+        if isinstance(value, datetime) and value.tzinfo is not None:
+            return value.astimezone(UTC)
+        if isinstance(value, datetime):
+            raise SchemaError(f"{where}: got {value!r} without a time zone; wanted UTC")
+    elif not isinstance(value, bool):
+        return _number(kind, value, where)
+    raise SchemaError(f"{where}: wanted {kind}, got {type(value).__name__} {value!r:.80}")
+
+
+def _number(kind: pa.DataType, value: object, where: str) -> int | float:
+    if isinstance(value, Integral):
+        return int(value) if pa.types.is_integer(kind) else float(value)
+    if isinstance(value, Real):
+        number = float(value)
+        if not math.isfinite(number):
+            raise SchemaError(f"{where}: got {number}; write None, with a status or reason")
+        if pa.types.is_floating(kind):
+            return number
+        if number.is_integer():
+            return int(number)
+    raise SchemaError(f"{where}: wanted {kind}, got {type(value).__name__} {value!r:.80}")
+
+
+def _text(column: Column, value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise SchemaError(f"{where}: wanted text, got {type(value).__name__} {value!r:.80}")
+    if column.choices and value not in column.choices:
+        raise SchemaError(f"{where}: got {value!r:.80}; wanted one of {', '.join(column.choices)}")
+    return value
+
+
+def _list(kind: pa.DataType, value: object, where: str) -> object:
+    """Sequences pass through: pyarrow reads arrays of numbers without a Python loop."""
+    if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__len__"):
+        raise SchemaError(f"{where}: wanted {kind}, got {type(value).__name__} {value!r:.80}")
+    if pa.types.is_integer(kind.value_type) and isinstance(value, Sequence):
+        return [_number(kind.value_type, item, where) for item in value]
+    return value

@@ -1,0 +1,63 @@
+"""The one schema: every table with every column, and the Arrow schema written to the files.
+
+A reader of the catalog needs nothing else: `TABLES["layers"].column("alpha").meaning`.
+Adding a column raises SCHEMA_VERSION; old files then read as NULL there. A column never changes
+its type or meaning: it gets a new name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+
+import pyarrow as pa
+
+from catalog.columns.layers import LAYERS, SPECTRA
+from catalog.columns.models import EVALUATIONS, MODELS, TENSORS
+from catalog.columns.runs import CAUSES, FAILURES, LISTING, SWEEPS
+from catalog.columns.traps import TRAPS
+from catalog.table import Column, Table
+
+SCHEMA_VERSION = 1
+"""Stored as `zoo.schema` in every file."""
+
+TABLES: Mapping[str, Table] = MappingProxyType(
+    {
+        table.name: table
+        for table in (
+            LAYERS, TRAPS, MODELS, EVALUATIONS, SPECTRA, TENSORS, FAILURES, SWEEPS, LISTING,
+        )
+    }
+)  # fmt: skip
+"""Every table by name."""
+
+UNIT_TABLES = ("layers", "traps", "evaluations", "spectra", "tensors")
+"""Tables whose rows belong to a unit and are shown once its `models` row is there."""
+
+
+@cache
+def arrow_schema(name: str) -> pa.Schema:
+    """The `pyarrow.Schema` of table `name`; field metadata holds unit and meaning."""
+    return pa.schema(
+        [
+            pa.field(
+                column.name,
+                column.type,
+                nullable=column.nullable,
+                metadata={"unit": column.unit, "meaning": column.meaning},
+            )
+            for column in TABLES[name].columns
+        ]
+    )
+
+
+__all__ = [
+    "CAUSES",
+    "SCHEMA_VERSION",
+    "TABLES",
+    "UNIT_TABLES",
+    "Column",
+    "Table",
+    "arrow_schema",
+]

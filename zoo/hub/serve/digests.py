@@ -1,0 +1,93 @@
+"""Hashes of files: sha256 as large files are named by, and the git blob id as small ones are.
+
+Both are computed in one pass and remembered by (path, size, time of change), in memory only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo.errors import ChangedError, UnsafeError
+
+BLOCK_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """One regular file below the served folder, as it was when the folder was scanned."""
+
+    name: str
+    """Posix path inside its repository."""
+    path: str
+    """Where it really lives: links resolved."""
+    size: int
+    """Bytes."""
+    mtime_ns: int
+    """Time of the last change, nanoseconds."""
+
+    def open_fd(self) -> int:
+        """A descriptor of the file. UnsafeError if it has become a link or is no regular file."""
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as err:
+            raise UnsafeError(f"{self.name} cannot be opened any more: {err.strerror}") from err
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise UnsafeError(f"{self.name} is not a regular file")
+        return fd
+
+    def head(self, length: int) -> bytes:
+        """The first `length` bytes (fewer when the file is shorter)."""
+        fd = self.open_fd()
+        try:
+            return os.pread(fd, length, 0)
+        finally:
+            os.close(fd)
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What names a file's content."""
+
+    sha256: str
+    """64 hex digits."""
+    git_oid: str
+    """40 hex digits: sha1 of `blob <size>\\0` and the content."""
+
+
+class Digests:
+    """Remembers the digests of files; safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int, int], Digest] = {}
+        self._lock = threading.Lock()
+
+    def of(self, blob: Blob) -> Digest:
+        """The digest of a file. ChangedError when it has another size than when scanned."""
+        key = (blob.path, blob.size, blob.mtime_ns)
+        with self._lock:
+            known = self._known.get(key)
+        if known is None:
+            known = _digest(blob)
+            with self._lock:
+                self._known[key] = known
+        return known
+
+
+def _digest(blob: Blob) -> Digest:
+    sha256 = hashlib.sha256()
+    git = hashlib.sha1(b"blob %d\0" % blob.size, usedforsecurity=False)
+    done = 0
+    with open(blob.open_fd(), "rb", buffering=0) as file:
+        while block := file.read(BLOCK_BYTES):
+            sha256.update(block)
+            git.update(block)
+            done += len(block)
+    if done != blob.size:
+        raise ChangedError(f"{Path(blob.path).name} had {blob.size} bytes, now {done}")
+    return Digest(sha256.hexdigest(), git.hexdigest())

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from jobs.units import GIB, Task, Unit
+from zoo.formats.weight import Entry
 
 TASK_BYTES = 2 * GIB
 """A unit whose weights are larger is split, so that one big model does not serialise the night."""
@@ -44,8 +45,8 @@ class UnitPlan:
     """Stored tensors by fate."""
     reasons: dict[str, int]
     """Skipped and unknown tensors by reason (up to its first colon)."""
-    unsupported: tuple[str, ...]
-    """Names of the tensors with fate `unknown`, each with its reason."""
+    entries: tuple[Entry, ...]
+    """The fate of every stored tensor."""
     num_params: int
     requests: int
     """Requests spent on planning."""
@@ -102,7 +103,7 @@ def plan_unit(unit: Unit) -> UnitPlan:
                 (e.reason or "").split(":")[0] for e in model.entries if e.fate in ("skipped", "unknown")
             )
         ),
-        unsupported=tuple(f"{e.tensor}: {e.reason}" for e in model.entries if e.fate == "unknown"),
+        entries=model.entries,
         num_params=sum(meta.numel for meta in model.tensors.values()),
         requests=requests,
     )

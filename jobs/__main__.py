@@ -1,0 +1,45 @@
+"""Entry point of the command `zoo`: arguments -> a command -> an exit code.
+
+Exit codes: 0 done, 1 some models failed or something broke, 2 bad use, 75 interrupted and resumable.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+USE, FAILED, INTERRUPTED = 2, 1, 75
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `zoo` and exit."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; its exit code. Messages for people go to standard error."""
+    from cyclopts import CycloptsError
+
+    from catalog.errors import CatalogError
+    from jobs.cli import app
+    from zoo.errors import ZooError
+
+    try:
+        code = app(list(arguments), exit_on_error=False, result_action="return_value")
+    except CycloptsError:
+        return USE  # cyclopts has printed what was wrong
+    except (ZooError, CatalogError) as error:
+        print(f"zoo: {error}", file=sys.stderr)
+        return USE if error.cause == "use" else FAILED
+    except KeyboardInterrupt:
+        print("zoo: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # `zoo rank ... | head` closed our standard output
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""The commands of `zoo` by name. Each lives in its own file and is imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+from cyclopts import App
+
+
+def _version() -> str:
+    return importlib.metadata.version("spectral-zoo")
+
+
+app = App(
+    name="zoo",
+    help="Learn from the weights alone which models and layers are well trained, over-fitted or under-trained.",
+    version=_version,
+)
+
+_COMMANDS = {
+    "analyze": "One model, no cluster: a table of its layers.",
+    "plan": "Headers only: models, layers, bytes, estimated cost, unsupported tensors.",
+    "sweep": "The main job: measure every model of a spec into a catalog.",
+    "status": "What a catalog holds: listed, done, failed by cause, missing, cost.",
+    "rank": "Leaderboards: traps, alignment or alpha.",
+    "show": "One model's layers.",
+    "compare": "Two models side by side.",
+    "sql": "DuckDB over the catalog, all views registered.",
+    "compact": "Merge a catalog's small files.",
+    "check": "Audit a catalog: torn, orphan, duplicate or schema-breaking files.",
+    "doctor": "Versions, devices, memory, disk, Ray.",
+    "demo": "Build a small real zoo, sweep it, rank it.",
+}
+
+for _name, _help in _COMMANDS.items():
+    app.command(f"jobs.commands.{_name}:{_name}", name=_name, help=_help)

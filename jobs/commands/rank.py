@@ -1,0 +1,43 @@
+"""`zoo rank traps|alignment|alpha CATALOG`"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from jobs.output import Format
+
+
+def rank(
+    board: Literal["traps", "alignment", "alpha"],
+    catalog: str,
+    *,
+    top: int = 20,
+    where: str | None = None,
+    family: str | None = None,
+    format: Format = "table",
+) -> int:
+    """Print a leaderboard.
+
+    Parameters
+    ----------
+    board
+        traps: by Correlation Traps. alignment: by how well alpha and the ERG condition align.
+        alpha: by the distance of alpha from 2.
+    catalog
+        Folder or URL of the catalog.
+    top
+        Number of rows.
+    where
+        SQL condition on the columns of the board, such as "num_params > 1e9".
+    family
+        Only models of this family.
+    format
+        How to print.
+    """
+    from catalog import store
+    from catalog.boards import leaderboard
+    from jobs.output import print_arrow
+
+    with store.connect(catalog) as con:
+        print_arrow(leaderboard(con, board, top=top, where=where, family=family), format=format)
+    return 0

@@ -1,0 +1,102 @@
+"""`zoo sql CATALOG "select ..."`"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from jobs.output import Format
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+def sql(
+    catalog: str,
+    query: str | None = None,
+    *,
+    file: Annotated[Path | None, Parameter(name=("--file", "-f"))] = None,
+    format: Format = "table",
+) -> int:
+    """Ask DuckDB, with all tables and views of the catalog registered. Without a query: a prompt.
+
+    Parameters
+    ----------
+    catalog
+        Folder or URL of the catalog.
+    query
+        One or more SQL statements; the rows of the last one are printed.
+    file
+        File of SQL statements.
+    format
+        How to print.
+    """
+    from catalog import store
+    from zoo.errors import UseError
+
+    if query is not None and file is not None:
+        raise UseError("got a query and --file; wanted one of them")
+    if file is not None:
+        try:
+            query = file.read_text(encoding="utf-8")
+        except OSError as error:
+            raise UseError(f"--file: cannot read {str(file)!r}: {error}") from error
+    with store.connect(catalog) as con:
+        if query is not None:
+            return _ask(con, query, format)
+        if not sys.stdin.isatty():
+            return _ask(con, sys.stdin.read(), format)
+        return _prompt(con, format)
+
+
+def _ask(con: duckdb.DuckDBPyConnection, query: str, format: Format) -> int:
+    import duckdb
+
+    from jobs.output import print_arrow
+
+    try:
+        result = con.execute(query)
+        if result.description:
+            print_arrow(result.to_arrow_table(), format=format)
+    except duckdb.Error as error:
+        print(f"zoo: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _prompt(con: duckdb.DuckDBPyConnection, format: Format) -> int:
+    import contextlib
+
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  line editing and history
+    print("DuckDB over the catalog; `show tables` lists the views, Ctrl-D leaves.", file=sys.stderr)
+    lines: list[str] = []
+    while True:
+        try:
+            lines.append(input("zoo> " if not lines else "...> "))
+        except EOFError:
+            print(file=sys.stderr)
+            return 0
+        except KeyboardInterrupt:
+            print(file=sys.stderr)
+            lines = []
+            continue
+        text = "\n".join(lines).strip()
+        if not text:
+            lines = []
+        elif text.endswith(";") or len(lines) == 1 and _is_complete(text):
+            _ask(con, text, format)
+            lines = []
+
+
+def _is_complete(text: str) -> bool:
+    """One line that DuckDB can parse needs no semicolon."""
+    import duckdb
+
+    try:
+        return bool(duckdb.extract_statements(text))
+    except duckdb.Error:
+        return False

@@ -1,0 +1,24 @@
+"""`zoo status CATALOG`"""
+
+from __future__ import annotations
+
+from jobs.output import Format
+
+
+def status(catalog: str, *, format: Format = "table") -> int:
+    """What a catalog holds: listed, done, failed by cause, missing, cost. Read from the tables alone.
+
+    Parameters
+    ----------
+    catalog
+        Folder or URL of the catalog.
+    format
+        How to print.
+    """
+    from catalog import store
+    from catalog.status import status as read_status
+    from jobs.output import print_arrow
+
+    with store.connect(catalog) as con:
+        print_arrow(read_status(con), format=format)
+    return 0

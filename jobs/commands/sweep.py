@@ -1,0 +1,67 @@
+"""`zoo sweep SPEC --out CATALOG`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+
+def sweep(
+    spec: Path,
+    *,
+    out: str | None = None,
+    runner: Literal["local", "ray"] | None = None,
+    address: str | None = None,
+    workers: Annotated[int | None, Parameter(name=("--workers", "-j"))] = None,
+    overwrite: Literal["never", "failed", "stale", "always"] = "never",
+    limit: int | None = None,
+    quiet: bool = False,
+) -> int:
+    """Measure every model of a spec that is not in the catalog yet; the same command again resumes.
+
+    Exit codes: 0 done, 1 some models failed, 2 bad use, 75 interrupted (the same command resumes).
+
+    Parameters
+    ----------
+    spec
+        Sweep spec (TOML).
+    out
+        Catalog: a folder or an fsspec URL. Wins over `[sweep] out`.
+    runner
+        Where the work runs: a pool of processes here, or Ray actors. Wins over `[run] runner`.
+    address
+        Address of a running Ray cluster; without it Ray is started on this machine.
+    workers
+        Number of workers, one mathematics thread each; default: one a core.
+    overwrite
+        never: only what is missing. failed: also what failed for good. stale: also what other package versions
+        computed. always: everything.
+    limit
+        At most this many units.
+    quiet
+        Say nothing but errors.
+    """
+    from jobs.errors import SpecError
+    from jobs.spec import load_spec
+
+    parsed, text = load_spec(spec)
+    run = parsed.run.model_copy(
+        update={
+            "runner": runner or parsed.run.runner,
+            "address": address or parsed.run.address,
+            "workers": workers or parsed.run.workers,
+        }
+    )
+    parsed = parsed.model_copy(update={"run": run})
+    root = out or parsed.sweep.out
+    if root is None:
+        raise SpecError("sweep.out: missing; wanted a catalog folder, there or as --out CATALOG")
+    if limit is not None and limit < 0:
+        raise SpecError(f"--limit: got {limit}; wanted 0 or more")
+
+    from jobs.launch import sweep_spec
+
+    result = sweep_spec(parsed, text, out=root, overwrite=overwrite, limit=limit, quiet=quiet)
+    return result.exit_code

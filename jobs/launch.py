@@ -1,0 +1,64 @@
+"""A spec in the hand, a catalog to fill: lock, list, choose the runner, sweep, say what came out."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from catalog.lock import sweep_lock
+from jobs.ledger import Ledger
+from jobs.progress import Progress
+from jobs.runner import Runner
+from jobs.spec import Spec
+from jobs.sweep import Overwrite, SweepResult, run_sweep, units_of
+
+
+def sweep_spec(
+    spec: Spec, text: str, *, out: str, overwrite: Overwrite, limit: int | None, quiet: bool
+) -> SweepResult:
+    """Run the sweep `spec` into the catalog `out`. Raises UseError, CatalogError."""
+    progress = Progress(quiet=quiet)
+    with sweep_lock(out, spec.sweep.name):
+        units = units_of(spec)
+        ledger = Ledger(out, name=spec.sweep.name, spec_text=text)
+        result = run_sweep(
+            spec,
+            ledger=ledger,
+            units=units,
+            start_runner=lambda: _runner(spec),
+            overwrite=overwrite,
+            limit=limit,
+            progress=progress,
+        )
+    _say_result(result, out, progress)
+    return result
+
+
+def _runner(spec: Spec) -> Runner:
+    run = spec.run
+    if run.runner == "ray":
+        from jobs.cluster import RayRunner
+
+        return RayRunner(
+            address=run.address,
+            workers=run.workers,
+            cpus=run.cpus,
+            gpus=run.gpus,
+            memory_bytes=run.memory,
+        )
+    from jobs.local import LocalRunner
+
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    workers = run.workers or max(1, cores // run.cpus)
+    budget = run.memory * workers if run.memory else None
+    return LocalRunner(workers=workers, threads=run.cpus, memory_bytes=budget)
+
+
+def _say_result(result: SweepResult, out: str, progress: Progress) -> None:
+    told = (
+        f"sweep {result.sweep_id}: {result.num_done} done, {result.num_skipped} skipped (already in the catalog), "
+        f"{result.num_failed} failed, {result.seconds:.1f} s; catalog: {out}"
+    )
+    if result.interrupted:
+        told += "; interrupted, the same command resumes"
+    progress.say(told)

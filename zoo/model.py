@@ -10,18 +10,26 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING
 
-from zoo.errors import CheckpointError
+from zoo.errors import DecodeError
 from zoo.formats.account import account
 from zoo.formats.weight import Entry, Weight
-from zoo.io.checkpoint import Checkpoint, open_checkpoint
+from zoo.io.checkpoint import Checkpoint
 from zoo.io.header import TensorMeta
+from zoo.io.opening import open_checkpoint
 from zoo.io.store import Store
 from zoo.layer import LayerMeasures, failed_layer, measure_layer, skipped_layer
 from zoo.layers.spec import LayerSpec
 from zoo.layers.take import take_layers
 from zoo.options import AnalysisOptions, LayerSelection
 from zoo.spectral.spectrum import Spectrum
+
+if TYPE_CHECKING:
+    import torch
+
+_WHOLE_BYTES = 256 << 20
+"""A stored tensor up to this size is held whole while its layers are measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,32 +96,41 @@ def measure(
     that the groups of a model that is split over workers report them once. A weight that cannot be decoded
     fails its layers and the model goes on; a file that cannot be read raises.
     """
+    chosen = [w for w in model.weights if weights is None or w.name in weights]
+    model.checkpoint.expect(source for weight in chosen for source in weight.sources)
+    names = {w.name for w in chosen}
     for _, group in groupby(model.specs, key=lambda s: s.weight.name if s.weight else s.tensor):
         specs = tuple(group)
-        for spec in specs:
-            if not spec.is_measurable and first:
-                yield _unmeasured(spec)
+        if first:
+            yield from (_unmeasured(spec) for spec in specs if not spec.is_measurable)
         wanted = [s for s in specs if s.is_measurable]
-        if wanted and wanted[0].weight is not None:
-            if weights is None or wanted[0].weight.name in weights:
-                yield from _measure_weight(model, wanted[0].weight, wanted, options)
+        if wanted and wanted[0].weight is not None and wanted[0].weight.name in names:
+            yield from _measure_weight(model, wanted[0].weight, wanted, options)
 
 
 def _measure_weight(
     model: Model, weight: Weight, specs: list[LayerSpec], options: AnalysisOptions
 ) -> Iterator[LayerReport]:
-    started = time.perf_counter()
-    try:
-        loaded = weight.loader(model.checkpoint)
-    except CheckpointError as error:
-        for spec in specs:
-            yield _report(spec, failed_layer(_shape(spec), f"undecodable: {error}"), 0.0, 0)
-        return
-    read_s = (time.perf_counter() - started) / len(specs)
+    """Load a weight once for all its layers; a big stack of experts layer by layer instead."""
+    piecewise = weight.nbytes > _WHOLE_BYTES and all(s.leading is not None for s in specs)
+    loaded: torch.Tensor | None = None
     for spec in specs:
-        key = (model.revision, spec.tensor, spec.part or "", "" if spec.expert is None else str(spec.expert))
+        started = time.perf_counter()
+        rows = spec.leading if piecewise else None
+        try:
+            if piecewise or loaded is None:
+                loaded = None  # before the next one is allocated
+                loaded = weight.load(model.checkpoint, rows)
+        except DecodeError as error:
+            yield _report(spec, failed_layer(_shape(spec), f"undecodable: {error}"), 0.0, 0)
+            continue
+        read_s = time.perf_counter() - started
+        expert = "" if spec.expert is None else str(spec.expert)
         measures = measure_layer(
-            spec.matrices(loaded), options=options, seed_key=key, storage_bits=weight.storage_bits
+            spec.matrices(loaded, offset=rows[0] if rows else 0),
+            options=options,
+            seed_key=(model.revision, spec.tensor, spec.part or "", expert),
+            storage_bits=weight.storage_bits,
         )
         yield _report(spec, measures, read_s, weight.nbytes // len(specs))
 

@@ -24,9 +24,11 @@ _JOINED: Final = re.compile(r"(layer|layers|stage|block|blocks|denseblock|densel
 _RECURRENT: Final = re.compile(r"weight_[ih][hr]_l(\d+)(?:_reverse)?")
 _EXPERT: Final = re.compile(r"(?:^|\.)experts?(?:\.|_)(?:experts?_)?(\d+)(?=\.|$)")
 _SUFFIX: Final = re.compile(
-    r"\.(?:weight|kernel|weight_v|weight_packed|qweight|default\.weight"
-    r"|parametrizations\.weight\.original[01])$|_blocks$"
+    r"(?:\.modules_to_save)?(?:\.default)?\.(?:weight|kernel|lora)$"
+    r"|\.(?:weight_[vg]|parametrizations\.weight\.original[01])$|_blocks$"
 )
+
+_PREFIX: Final = re.compile(r"^(?:base_model\.model\.|_orig_mod\.|module\.)+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Place:
     """What a name says."""
 
     module: str
-    """Dotted path of the module, without component folder and without `.weight`."""
+    """Dotted path of the module, without wrappers' prefixes and without `.weight`."""
     stack: str
     """Everything before the first block number: tells an encoder from a decoder."""
     path: tuple[int, ...]
@@ -48,14 +50,13 @@ class Place:
 @lru_cache(maxsize=4_096)
 def place(name: str) -> Place:
     """Parse one tensor name."""
-    component, _, rest = name.rpartition("/")
-    module = _SUFFIX.sub("", rest)
+    module = _SUFFIX.sub("", _PREFIX.sub("", name.replace("/", ".")))
     match = _EXPERT.search(module)
     expert = int(match[1]) if match else None
     plain = _EXPERT.sub(".experts.#", module).lstrip(".")
     template = ".".join("#" if word.isdigit() else word for word in plain.split("."))
     stack, path = _blocks(module)
-    return Place(module, f"{component}/{stack}", path, expert, role_of(template))
+    return Place(module, stack, path, expert, role_of(template))
 
 
 def _blocks(module: str) -> tuple[str, tuple[int, ...]]:

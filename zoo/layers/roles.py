@@ -8,6 +8,7 @@ releases on the Hub, timm, diffusers and llama.cpp; the tests hold the names of 
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from functools import lru_cache
 from typing import Final
 
@@ -221,3 +222,24 @@ def role_of(path: str) -> str | None:
                 return f"shared_{role}"
             return role
     return None
+
+
+def with_siblings(module: str, role: str, modules: Container[str]) -> str:
+    """The role, corrected by what is stored beside it: gated and plain MLPs share their names."""
+    before, _, leaf = module.rpartition(".")
+    beside = f"{before}." if before else ""
+
+    def has(*leaves: str) -> bool:
+        return any(beside + other in modules for other in leaves)
+
+    if leaf == "wo" and has("wi_0"):
+        return "down"
+    if leaf == "Wo" and has("Wi"):
+        return "down"
+    if leaf == "w3" and has("w12"):
+        return "down"
+    if leaf in ("w1", "w2") and not has("w3", "v1"):
+        return {"gate": "mlp_in", "down": "mlp_out"}.get(role, role)
+    if leaf in ("up_proj", "down_proj") and not has("gate_proj", "gate_up_proj"):
+        return {"up": "mlp_in", "down": "mlp_out"}.get(role, role)
+    return role

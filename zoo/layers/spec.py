@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from zoo.formats.weight import Entry, Weight
 
 Kernel = Literal["none", "trailing", "leading"]
-"""Spatial axes of a kernel: trailing `[out, in, k...]` (torch), leading `[k..., in, out]` (Flax)."""
+"""Spatial axes: trailing `[out, in, k...]` (torch) or leading `[k..., in, out]` (Flax)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,9 @@ class Cut:
     """Which part of a weight a layer is. The default is all of it."""
 
     expert: int | None = None
-    """Index along axis 0 of a stacked expert tensor `[E, rows, cols]`; that axis is dropped."""
-    num_experts: int = 1
-    """Equal blocks of axis 0 when experts are stacked as `[E·rows, cols]` (see `flat_experts`)."""
-    flat_experts: bool = False
-    """True: expert e is rows `e·R/E` to `(e+1)·R/E` of a 2-D weight, not an index of a 3-D one."""
+    """Index along axis 0 of a stack of experts `[E, rows, cols]`; that axis is dropped."""
+    band: tuple[int, int] | None = None
+    """Rows `a <= i < b` of a 2-D weight first: one expert of a stack stored as `[E·rows, cols]`."""
     axis: int = 0
     """Axis of the remaining matrix that is cut into parts (0 rows, 1 columns)."""
     groups: int = 1
@@ -43,37 +41,34 @@ class Cut:
 
     def leading(self, shape: tuple[int, ...]) -> tuple[int, int] | None:
         """Range of axis 0 of the weight that holds this layer, or None when it spans all of it."""
-        if self.expert is None:
-            if self.is_whole or self.axis != 0 or self.groups != 1 or self.kernel != "none":
-                return None
-            stop = shape[0] if self.stop is None else self.stop
-            return None if (self.start, stop) == (0, shape[0]) else (self.start, stop)
-        if self.flat_experts:
-            rows = shape[0] // self.num_experts
-            return self.expert * rows, (self.expert + 1) * rows
-        return self.expert, self.expert + 1
+        if self.expert is not None:
+            found = (self.expert, self.expert + 1)
+        elif self.band is not None:
+            found = self.band
+        elif self.is_whole or self.axis != 0 or self.groups != 1:
+            return None
+        else:
+            found = (self.start, shape[0] if self.stop is None else self.stop)
+        return None if found == (0, shape[0]) else found
 
     def apply(self, weight: torch.Tensor, *, offset: int = 0) -> torch.Tensor:
-        """The layer as `[k, rows, cols]`: a view, except for interleaved parts of several groups.
+        """The layer as `[k, rows, cols]`: a view, except for parts interleaved by heads.
 
         `weight` is the whole weight, or its rows along axis 0 from `offset` on (see `leading`).
         """
-        matrix = weight
+        if self.kernel == "trailing":
+            return weight.flatten(2).permute(2, 0, 1)
+        if self.kernel == "leading":
+            return weight.flatten(0, -3)
         start, stop = self.start, self.stop
         if self.expert is not None:
-            if self.flat_experts:
-                rows = weight.shape[0] // self.num_experts if offset == 0 else weight.shape[0]
-                first = self.expert * rows if offset == 0 else 0
-                matrix = weight.narrow(0, first, rows)
-            else:
-                matrix = weight.select(0, self.expert - offset)
-        elif offset:
-            start, stop = start - offset, None if stop is None else stop - offset
-        if self.kernel == "trailing":
-            return matrix.flatten(2).permute(2, 0, 1)
-        if self.kernel == "leading":
-            return matrix.flatten(0, -3)
-        matrix = _as_matrix(matrix)
+            matrix = weight.select(0, self.expert - offset)
+        elif self.band is not None:
+            matrix = weight[self.band[0] - offset : self.band[1] - offset]
+        else:
+            matrix = _as_matrix(weight)
+            if offset:
+                start, stop = start - offset, None if stop is None else stop - offset
         if not self.is_whole:
             matrix = _part(matrix, self.axis, self.groups, start, stop, self.step)
         return matrix.unsqueeze(0)

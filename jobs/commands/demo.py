@@ -1,0 +1,55 @@
+"""`zoo demo`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+
+def demo(
+    out: Path = Path("demo"), /, *, runner: Literal["local", "ray"] = "ray", quiet: bool = False
+) -> int:
+    """Build a small real zoo (a sentence encoder, a network that groks, two twins), sweep it, rank it.
+
+    Parameters
+    ----------
+    out
+        Folder to build in.
+    runner
+        Ray on this machine, or a pool of processes.
+    quiet
+        Say nothing but errors and the leaderboards.
+    """
+    from catalog import store
+    from catalog.boards import leaderboard
+    from jobs.demo.build import build
+    from jobs.launch import sweep_spec
+    from jobs.output import print_arrow
+    from jobs.progress import Progress
+    from jobs.spec import load_spec
+
+    progress = Progress(quiet=quiet)
+    path = build(out, say=progress.say)
+    spec, text = load_spec(path)
+    spec = spec.model_copy(update={"run": spec.run.model_copy(update={"runner": runner})})
+    catalog = spec.sweep.out or str(out / "catalog")
+    result = sweep_spec(spec, text, out=catalog, overwrite="never", limit=None, quiet=quiet)
+    shown = out / "catalog"
+    titles = {
+        "traps": "Correlation Traps: most first (a trap is a sign of over-fitting)",
+        "alignment": "Alignment of alpha and the ERG condition: best first (0 is perfect)",
+        "alpha": "Mean |alpha - 2|: best first (2 is ideal)",
+    }
+    with store.connect(catalog) as con:
+        for board, title in titles.items():
+            print(f"\n{title}   [zoo rank {board} {shown}]")
+            print_arrow(leaderboard(con, board, top=10, where=None, family=None), format="table")
+    progress.say(
+        f"""
+The catalog is in {shown}. Next:
+  zoo status {shown}
+  zoo show {shown} local/all-minilm-l6-v2
+  zoo sql {shown} "from trajectories where model_id = 'local/grokking-mlp' order by step"
+  zoo sweep {path} --out {shown}        # again: everything is there, nothing is recomputed"""
+    )
+    return result.exit_code

@@ -1,0 +1,20 @@
+-- The newest analysis of every (model, revision), and the newest revision of every model.
+-- The newest revision is the one with the greatest training step, else the last one modified,
+-- else the last one analysed.
+create or replace view models_latest as
+with newest as (
+    from models
+    qualify row_number() over (
+        partition by model_id, revision order by committed_at desc, analysis_key desc) = 1
+)
+select
+    *,
+    count(*) over (partition by model_id) as num_revisions,
+    row_number() over (
+        partition by model_id
+        order by step desc nulls last, last_modified desc nulls last, committed_at desc, revision
+    ) = 1 as is_final
+from newest;
+
+create or replace view layers_latest as
+from layers semi join models_latest using (sweep_id, model_id, revision, analysis_key);

@@ -1,0 +1,105 @@
+-- One row per (model, revision): every mean with the number of layers behind it.
+--
+-- Scored are the measured linear maps. Left out of every mean, and counted in num_layers_unscored:
+-- embeddings, position tables and learned tokens (their rows are no ensemble of a linear map),
+-- tied layers (they are counted at the tensor they are tied to), and a fused matrix whose parts
+-- are there too.
+create or replace view scored_layers as
+with parts as (
+    select distinct sweep_id, model_id, revision, analysis_key, tensor, expert
+    from layers_latest where part is not null
+)
+select l.*
+from layers_latest as l
+left join parts as p
+    on l.part is null and l.sweep_id = p.sweep_id and l.model_id = p.model_id
+    and l.revision = p.revision and l.analysis_key = p.analysis_key and l.tensor = p.tensor
+    and l.expert is not distinct from p.expert
+where l.status = 'ok'
+    and l.tied_to is null
+    and p.tensor is null
+    and coalesce(l.role, '') not in
+        ('embedding', 'position_embedding', 'type_embedding', 'relative_position', 'parameter');
+
+-- Spearman's rank correlation of alpha and erg_delta over the layers; ties get their mean rank.
+create or replace view alpha_delta_ranks as
+select
+    model_id, revision,
+    rank() over by_alpha + (count(*) over (partition by model_id, revision, alpha) - 1) / 2
+        as alpha_rank,
+    rank() over by_delta + (count(*) over (partition by model_id, revision, erg_delta) - 1) / 2
+        as delta_rank
+from scored_layers
+where alpha is not null and erg_delta is not null
+window
+    by_alpha as (partition by model_id, revision order by alpha),
+    by_delta as (partition by model_id, revision order by erg_delta);
+
+create or replace view model_scores as
+with scores as (
+    select
+        model_id, revision,
+        count(*) as num_layers_scored,
+        -- traps
+        count(num_traps) as num_layers_tested,
+        sum(num_traps) as total_traps,
+        avg(num_traps) as mean_traps,
+        count(*) filter (where num_traps > 0) as num_layers_trapped,
+        max(trap_excess_max) as max_trap_excess,
+        min(trap_p_value) as min_trap_p_value,
+        sum(num_traps_ww) as total_traps_ww,
+        -- power-law tails
+        count(alpha) as num_layers_fitted,
+        avg(alpha) as mean_alpha,
+        median(alpha) as median_alpha,
+        stddev_pop(alpha) as std_alpha,
+        avg(abs(alpha - 2)) as mean_abs_alpha_minus_2,
+        count(*) filter (where alpha between 2 and 6) / nullif(count(alpha), 0) as share_alpha_2_6,
+        count(*) filter (where alpha < 2) as num_over_trained,
+        count(*) filter (where alpha > 6) as num_under_trained,
+        avg(alpha_hat) as mean_alpha_hat,
+        avg(ks_distance) as mean_ks_distance,
+        -- alignment of the tail with the effective correlation space
+        count(*) filter (where erg_log_ratio is not null and alpha is not null)
+            as num_layers_aligned,
+        avg(abs(erg_log_ratio)) filter (where alpha is not null) as mean_abs_erg_log_ratio,
+        avg(erg_delta) filter (where alpha is not null) as mean_erg_delta,
+        count(*) filter (where alpha < 2 and erg_delta < 0)
+            / nullif(count(*) filter (where alpha is not null and erg_delta is not null), 0)
+            as share_alpha_and_delta_low,
+        -- scale
+        avg(log_norm) as mean_log_norm,
+        avg(log_spectral_norm) as mean_log_spectral_norm,
+        avg(stable_rank) as mean_stable_rank,
+        sum(frobenius_norm_sq) as frobenius_norm_sq
+    from scored_layers
+    group by model_id, revision
+),
+ranked as (
+    select model_id, revision, count(*) as num_layers_ranked,
+        corr(alpha_rank, delta_rank) as spearman_alpha_erg_delta
+    from alpha_delta_ranks
+    group by model_id, revision
+)
+select
+    m.model_id, m.revision, m.analysis_key, m.sweep_id,
+    m.name, m.author, m.family, m.architecture, m.base_model, m.step, m.num_params, m.downloads,
+    m.num_revisions, m.is_final, m.committed_at,
+    m.layers_analysed, m.layers_skipped, m.layers_failed,
+    m.layers_analysed - coalesce(s.num_layers_scored, 0) as num_layers_unscored,
+    coalesce(s.num_layers_scored, 0) as num_layers_scored,
+    coalesce(s.num_layers_tested, 0) as num_layers_tested,
+    s.total_traps, s.mean_traps, s.num_layers_trapped, s.max_trap_excess, s.min_trap_p_value,
+    s.total_traps_ww,
+    coalesce(s.num_layers_fitted, 0) as num_layers_fitted,
+    s.mean_alpha, s.median_alpha, s.std_alpha, s.mean_abs_alpha_minus_2, s.share_alpha_2_6,
+    s.num_over_trained, s.num_under_trained, s.mean_alpha_hat, s.mean_ks_distance,
+    coalesce(s.num_layers_aligned, 0) as num_layers_aligned,
+    s.mean_abs_erg_log_ratio, s.mean_erg_delta, s.share_alpha_and_delta_low,
+    coalesce(r.num_layers_ranked, 0) as num_layers_ranked,
+    case when isfinite(r.spearman_alpha_erg_delta) then r.spearman_alpha_erg_delta end
+        as spearman_alpha_erg_delta,
+    s.mean_log_norm, s.mean_log_spectral_norm, s.mean_stable_rank, s.frobenius_norm_sq
+from models_latest as m
+left join scores as s using (model_id, revision)
+left join ranked as r using (model_id, revision);

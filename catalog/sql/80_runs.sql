@@ -1,0 +1,37 @@
+-- What is not there, and why.
+
+-- Failures with no success of the same unit at or after them; the last one of each unit.
+create or replace view failures_open as
+select f.*
+from failures as f
+left join models as m
+    on m.model_id = f.model_id and m.revision = f.revision and m.analysis_key = f.analysis_key
+    and m.committed_at >= f.failed_at
+where m.model_id is null
+qualify row_number() over (
+    partition by f.model_id, f.revision, f.analysis_key
+    order by f.failed_at desc, f.sweep_id desc) = 1;
+
+-- What the last sweep of every name listed: the units the catalog is meant to hold.
+create or replace view listed as
+with named as (
+    select l.*, coalesce(s.name, l.sweep_id) as sweep_name
+    from listing as l left join sweeps as s using (sweep_id)
+)
+select sweep_name, sweep_id, model_id, revision, analysis_key, source, step, listed_at
+from named
+qualify sweep_id = arg_max(sweep_id, (listed_at, sweep_id)) over (partition by sweep_name);
+
+-- Listed, but not done. reason: the open failure, or `not done yet`.
+create or replace view missing as
+select
+    l.*,
+    case when f.model_id is null then 'not done yet' else concat(f.cause, ': ', f.message) end
+        as reason,
+    f.cause, f.error_type, f.attempts, f.failed_at, f.log_uri
+from listed as l
+anti join models as m
+    on m.model_id = l.model_id and m.revision = l.revision and m.analysis_key = l.analysis_key
+left join failures_open as f
+    on f.model_id = l.model_id and f.revision = l.revision and f.analysis_key = l.analysis_key
+order by l.sweep_name, l.model_id, l.step, l.revision;

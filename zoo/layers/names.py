@@ -20,14 +20,17 @@ _CONTAINERS: Final = frozenset(
     "downsamplers upsamplers motion_modules encoder_layers decoder_layers denseblock denselayer "
     "joint_blocks double_blocks single_blocks input_blocks output_blocks temp_convs".split()
 )
-_JOINED: Final = re.compile(r"(layer|layers|stage|block|blocks|denseblock|denselayer)_?(\d+)")
-_RECURRENT: Final = re.compile(r"weight_[ih][hr]_l(\d+)(?:_reverse)?")
-_EXPERT: Final = re.compile(r"(?:^|\.)experts?(?:\.|_)(?:experts?_)?(\d+)(?=\.|$)")
+_JOINED: Final = re.compile(
+    r"(layer|layers|stage|block|blocks|denseblock|denselayer)_?([0-9]{1,9})"
+)
+_RECURRENT: Final = re.compile(r"weight_[ih][hr]_l([0-9]{1,9})(?:_reverse)?")
+_EXPERT: Final = re.compile(r"(?:^|\.)experts?(?:\.|_)(?:experts?_)?([0-9]{1,9})(?=\.|$)")
 _SUFFIX: Final = re.compile(
     r"(?:\.modules_to_save)?(?:\.default)?\.(?:weight|kernel|lora)$"
     r"|\.(?:weight_[vg]|parametrizations\.weight\.original[01])$|_blocks$"
 )
 
+_MAX_TEMPLATE: Final = 512  # longer names are nobody's convention, and regular expressions are slow
 _PREFIX: Final = re.compile(r"^(?:base_model\.model\.|_orig_mod\.|module\.)+")
 
 
@@ -54,9 +57,15 @@ def place(name: str) -> Place:
     match = _EXPERT.search(module)
     expert = int(match[1]) if match else None
     plain = _EXPERT.sub(".experts.#", module).lstrip(".")
-    template = ".".join("#" if word.isdigit() else word for word in plain.split("."))
+    template = ".".join("#" if _is_number(word) else word for word in plain.split("."))
     stack, path = _blocks(module)
-    return Place(module, stack, path, expert, role_of(template))
+    role = role_of(template) if len(template) <= _MAX_TEMPLATE else None
+    return Place(module, stack, path, expert, role)
+
+
+def _is_number(word: str) -> bool:
+    """A number we believe: ASCII digits, below a thousand million."""
+    return len(word) <= 9 and word.isascii() and word.isdigit()
 
 
 def _blocks(module: str) -> tuple[str, tuple[int, ...]]:
@@ -71,11 +80,13 @@ def _blocks(module: str) -> tuple[str, tuple[int, ...]]:
         joined = _JOINED.fullmatch(word)
         if joined:
             number = int(joined[2])
-        elif word.isdigit() and i and words[i - 1] in _CONTAINERS:
+        elif not _is_number(word) or i == 0:
+            continue
+        elif words[i - 1] in _CONTAINERS:
             if words[i - 1] == "layer" and path:
                 continue  # T5 and ResNet: a sublayer, not a block
             number = int(word)
-        elif word.isdigit() and path and i and _JOINED.fullmatch(words[i - 1]):
+        elif path and _JOINED.fullmatch(words[i - 1]):
             number = int(word)  # torchvision: layer1.0
         else:
             continue
@@ -87,7 +98,7 @@ def _blocks(module: str) -> tuple[str, tuple[int, ...]]:
 
 def fallback_block(module: str) -> int | None:
     """First number in the path of a module outside any known block: `net.2` is 2."""
-    return next((int(word) for word in module.split(".") if word.isdigit()), None)
+    return next((int(word) for word in module.split(".") if _is_number(word)), None)
 
 
 def number_blocks(places: Iterable[Place]) -> Mapping[tuple[str, tuple[int, ...]], int]:

@@ -1,0 +1,107 @@
+"""Experts: stacks of matrices in one tensor, and which experts are looked at.
+
+A 3-D tensor is a stack only when its name says experts and its first axis is a number of experts
+that the config allows; an ordinary `[out, in, k]` kernel never is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from zoo import seeds
+from zoo.errors import UseError
+from zoo.layers.fused import Part, Split, Whole, pieces
+from zoo.layers.names import Place
+from zoo.layers.settings import Settings
+from zoo.layers.spec import Cut
+
+_STACK: Final = re.compile(
+    r"(?:^|\.)experts?\.(?!#)[\w.]*\w$|_exps$|(?:moe|block_sparse_moe)\.(?:input|output)_linear$"
+)
+_FLAT: Final = re.compile(r"experts\.mlp\.(?:w1|v1|w2)$")
+_MAX_EXPERTS: Final = 1 << 16
+_INTERLEAVED: Final = frozenset({"gpt_oss"})
+_DOWN_OF: Final = {"gate_up_proj": "down_proj", "input_linear": "output_linear"}
+
+
+def is_stack(where: Place, shape: tuple[int, ...]) -> bool:
+    """True when the name says that the tensor holds all experts of a block."""
+    return len(shape) > 2 and where.expert is None and _STACK.search(where.module) is not None
+
+
+def flat_stack(where: Place, shape: tuple[int, ...], settings: Settings) -> int | None:
+    """Number of experts in DBRX's 2-D stacks `[E·ffn, hidden]`, or None."""
+    if len(shape) != 2 or not _FLAT.search(where.module):
+        return None
+    counts = [e for e in settings.expert_counts if shape[0] % e == 0]
+    return counts[0] if len(counts) == 1 else None
+
+
+def stack_fault(shape: tuple[int, ...], settings: Settings) -> str | None:
+    """Why a tensor that should be a stack of experts cannot be read as one, or None."""
+    if len(shape) != 3:
+        return f"unknown_layout: experts of shape {list(shape)}, wanted [experts, rows, columns]"
+    if shape[0] > _MAX_EXPERTS:
+        return f"unknown_layout: {shape[0]} experts stacked, wanted at most {_MAX_EXPERTS}"
+    counts = settings.expert_counts
+    if counts and shape[0] not in counts:
+        wanted = ", ".join(map(str, sorted(counts)))
+        return f"unknown_layout: {shape[0]} experts stacked, config.json says {wanted}"
+    return None
+
+
+def split_expert(
+    module: str,
+    shape: tuple[int, int],
+    settings: Settings,
+    shapes: Mapping[str, tuple[int, ...]],
+) -> Split:
+    """Gate and up of one expert of a stacked `gate_up` tensor; `shape` is one expert's.
+
+    Orientation from the down projection beside it: `[hidden, 2·ffn]` with down `[ffn, hidden]`, or
+    `[2·ffn, hidden]` with down `[hidden, ffn]`. gpt-oss interleaves: gate even, up odd.
+    """
+    leaf = module.rpartition(".")[2]
+    down = shapes.get(module[: -len(leaf)] + _DOWN_OF.get(leaf, "?"))
+    if down is None or len(down) != 3:
+        return Whole(f"fused_whole: no down projection beside {leaf} to tell the halves by")
+    rows, cols = shape
+    if rows == 2 * down[2] and cols == down[1] and rows:
+        axis, half = 0, down[2]
+    elif cols == 2 * down[1] and rows == down[2] and cols:
+        axis, half = 1, down[1]
+    else:
+        return Whole(f"fused_whole: {list(shape)} does not fit a down projection {list(down[1:])}")
+    if settings.model_type in _INTERLEAVED or f"{module}_bias" in shapes:
+        return _interleaved(shape, axis, half)
+    return pieces(shape, axis, {"gate": half, "up": half})
+
+
+def _interleaved(shape: tuple[int, int], axis: int, half: int) -> tuple[Part, ...]:
+    halves = pieces(shape, axis, {"gate": half, "up": half})
+    return tuple(
+        replace(part, cut=Cut(axis=axis, start=first, stop=2 * half, step=2))
+        for first, part in enumerate(halves)
+    )
+
+
+def parse_experts(setting: str) -> int | None:
+    """N of `sample:N`, or None for `all`."""
+    if setting == "all":
+        return None
+    head, _, number = setting.partition(":")
+    if head != "sample" or not number.isdigit() or int(number) < 1:
+        raise UseError(f"layers.experts is {setting!r}; wanted 'all' or 'sample:N' with N >= 1")
+    return int(number)
+
+
+def chosen(numbers: Iterable[int], sample: int | None, *, key: tuple[str, ...]) -> frozenset[int]:
+    """The experts of one block that are analysed: all, or `sample` of them by seed."""
+    ordered = sorted(set(numbers))
+    if sample is None or sample >= len(ordered):
+        return frozenset(ordered)
+    draw = seeds.generator(*key, "experts").choice(len(ordered), size=sample, replace=False)
+    return frozenset(ordered[int(i)] for i in draw)

@@ -1,0 +1,21 @@
+"""A weight that is computed from several stored ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zoo.formats.weight import Weight
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One composed weight and what it replaces."""
+
+    weight: Weight
+    """Named after the module; its loader reads all factors."""
+    main: str
+    """Name of the stored weight whose place it takes."""
+    others: tuple[str, ...]
+    """Names of the other factors, which give no rows of their own."""
+    fault: str | None = None
+    """Why the product cannot be computed, or None."""

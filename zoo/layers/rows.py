@@ -1,0 +1,192 @@
+"""The rows one weight gives: one layer, its fused parts, its experts.
+
+Knows nothing of the fate of stored tensors.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from zoo.formats.weight import Account, Weight
+from zoo.layers import experts, fused
+from zoo.layers.composed import Composed
+from zoo.layers.names import Place, fallback_block, number_blocks, place
+from zoo.layers.roles import with_siblings
+from zoo.layers.settings import Settings, settings_for
+from zoo.layers.shapes import NotALayer, Shape, classify
+from zoo.layers.spec import Cut, LayerSpec
+from zoo.options import LayerSelection
+
+_PARTS_WITH_ROLES = frozenset({"q", "k", "v", "gate", "up"})
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    """What rows need to know beyond their own tensor."""
+
+    places: Mapping[str, Place]
+    blocks: Mapping[tuple[str, tuple[int, ...]], int]
+    shapes: Mapping[str, tuple[int, ...]]
+    config: Mapping[str, object]
+    components: Mapping[str, Mapping[str, object]]
+    selection: LayerSelection
+    sample: int | None
+    seed_key: str
+    stored_experts: Mapping[tuple[str, tuple[int, ...]], frozenset[int]]
+    faults: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        account: Account,
+        composed: Composed,
+        config: Mapping[str, object],
+        components: Mapping[str, Mapping[str, object]],
+        selection: LayerSelection,
+        seed_key: str,
+    ) -> ModelView:
+        places = {weight.name: place(weight.name) for weight in composed.weights}
+        sample = experts.parse_experts(selection.experts)
+        numbers: dict[tuple[str, tuple[int, ...]], set[int]] = defaultdict(set)
+        for where in places.values():
+            if where.expert is not None:
+                numbers[where.stack, where.path].add(where.expert)
+        shapes: dict[str, tuple[int, ...]] = {place(e.tensor).module: () for e in account.entries}
+        shapes |= {places[weight.name].module: weight.shape for weight in composed.weights}
+        return cls(
+            places=places,
+            blocks=number_blocks(places.values()),
+            shapes=shapes,
+            config=config,
+            components=components,
+            selection=selection,
+            sample=sample,
+            seed_key=seed_key,
+            stored_experts={
+                where: experts.chosen(found, sample, key=(seed_key, where[0], str(where[1])))
+                for where, found in numbers.items()
+            },
+            faults=composed.faults,
+        )
+
+    def settings(self, name: str, where: Place) -> Settings:
+        fitting = [prefix for prefix in self.components if prefix and name.startswith(prefix)]
+        if fitting:
+            prefix = max(fitting, key=len)
+            return settings_for(name[len(prefix) :], self.components[prefix])
+        return settings_for(where.module, self.config)
+
+
+def rows_of(weight: Weight, model: ModelView) -> list[LayerSpec] | NotALayer:
+    where = model.places[weight.name]
+    settings = model.settings(weight.name, where)
+    if experts.is_stack(where, weight.shape):
+        return _stacked(weight, where, settings, model)
+    shape = classify(weight.name, weight.shape, where)
+    if isinstance(shape, NotALayer):
+        return shape
+    if where.expert is not None:
+        if where.expert not in model.stored_experts[where.stack, where.path]:
+            return NotALayer("skipped", f"not_sampled: experts = {model.selection.experts}")
+    spec = _spec(weight, where, shape, model)
+    number = experts.flat_stack(where, weight.shape, settings)
+    if number is not None:
+        return _flat(spec, number, where, model)
+    if len(weight.shape) != 2 or spec.fail_reason is not None or 0 in weight.shape:
+        return [_sized(spec, model.selection)]
+    matrix = (weight.shape[0], weight.shape[1])
+    split = fused.split_matrix(where.module, spec.role, matrix, settings, model.shapes)
+    return _split(spec, split, model.selection)
+
+
+def _spec(weight: Weight, where: Place, shape: Shape, model: ModelView) -> LayerSpec:
+    role = with_siblings(where.module, where.role or shape.default_role, model.shapes)
+    block = model.blocks.get((where.stack, where.path))
+    if block is None and role in ("dense", "conv"):
+        block = fallback_block(where.module)
+    return LayerSpec(
+        layer_index=0,
+        tensor=weight.name,
+        part=None,
+        block=block,
+        role=role,
+        expert=where.expert,
+        num_slices=shape.num_slices,
+        rows=shape.rows,
+        cols=shape.cols,
+        weight=weight,
+        cut=Cut(kernel=shape.kernel),
+        fail_reason=model.faults.get(weight.name, shape.fail_reason),
+    )
+
+
+def _stacked(weight: Weight, where: Place, settings: Settings, model: ModelView) -> list[LayerSpec]:
+    """Rows of a tensor `[experts, rows, columns]`."""
+    fault = experts.stack_fault(weight.shape, settings)
+    if fault is not None:
+        return [_spec(weight, where, Shape(1, None, None, "dense", fail_reason=fault), model)]
+    number, rows, cols = weight.shape
+    spec = _spec(weight, where, Shape(1, rows, cols, "dense"), model)
+    split: fused.Split = fused.Whole(None)
+    if spec.role.endswith("gate_up"):
+        split = experts.split_expert(where.module, (rows, cols), settings, model.shapes)
+    return [
+        replace(row, expert=e, cut=replace(row.cut, expert=e))
+        for e in sorted(_chosen(number, where, model))
+        for row in _split(spec, split, model.selection)
+    ]
+
+
+def _flat(spec: LayerSpec, number: int, where: Place, model: ModelView) -> list[LayerSpec]:
+    """Rows of a tensor `[experts · rows, columns]`."""
+    rows = (spec.rows or 0) // number
+    return [
+        _sized(
+            replace(spec, expert=e, rows=rows, cut=Cut(band=(e * rows, (e + 1) * rows))),
+            model.selection,
+        )
+        for e in sorted(_chosen(number, where, model))
+    ]
+
+
+def _chosen(number: int, where: Place, model: ModelView) -> frozenset[int]:
+    key = (model.seed_key, where.stack, str(where.path))
+    return experts.chosen(range(number), model.sample, key=key)
+
+
+def _split(spec: LayerSpec, split: fused.Split, selection: LayerSelection) -> list[LayerSpec]:
+    """The rows that `selection.fused` asks for."""
+    if isinstance(split, fused.Whole):
+        return [_sized(replace(spec, note=split.note), selection)]
+    whole = [spec] if selection.fused in ("whole", "both") else []
+    prefix = next((p for p in ("cross_", "shared_") if spec.role.startswith(p)), "")
+    parts = [
+        replace(
+            spec,
+            part=part.name,
+            role=prefix + part.name if part.name in _PARTS_WITH_ROLES else spec.role,
+            rows=part.rows,
+            cols=part.cols,
+            cut=part.cut,
+        )
+        for part in split
+        if selection.fused in ("split", "both")
+    ]
+    return [_sized(row, selection) for row in whole + parts]
+
+
+def _sized(spec: LayerSpec, selection: LayerSelection) -> LayerSpec:
+    """The spec, marked as skipped when it is empty or has too few eigenvalues."""
+    if spec.rows is None or spec.cols is None or spec.fail_reason is not None:
+        return spec
+    num_evals = spec.num_slices * min(spec.rows, spec.cols)
+    if num_evals == 0:
+        return replace(spec, skip_reason="empty")
+    if num_evals < selection.min_evals:
+        return replace(
+            spec,
+            skip_reason=f"too_small: {num_evals} eigenvalues, min_evals is {selection.min_evals}",
+        )
+    return spec

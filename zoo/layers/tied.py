@@ -1,0 +1,103 @@
+"""Tied tensors: an embedding stored a second time as the head, or shared between two stacks.
+
+Only tensors of equal shape and type in the roles of embedding and head are compared, first by a few
+blocks of rows. Where the config denies the tie, equal samples are confirmed by the whole content:
+two heads may differ in a few trained rows only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Protocol
+
+from zoo.formats.weight import Weight
+from zoo.layers.spec import LayerSpec
+
+if TYPE_CHECKING:
+    from zoo.io.checkpoint import Checkpoint
+
+_ROLES: Final = frozenset({"embedding", "lm_head"})
+_BLOCKS: Final = 6
+_BLOCK_ROWS: Final = 16
+_READ_BYTES: Final = 16 << 20
+
+
+class Digest(Protocol):
+    """Content of a weight as a short string."""
+
+    def __call__(self, weight: Weight, *, whole: bool) -> str:
+        """Of all stored bytes when `whole`, else of a fixed sample of them."""
+
+
+def tie(specs: Sequence[LayerSpec], digest: Digest, *, may_sample: bool) -> list[LayerSpec]:
+    """The specs, where a weight equal to an earlier one is skipped and names it.
+
+    An embedding is kept before a head, else the first in the file. `may_sample` trusts equal
+    samples; otherwise they are confirmed by the whole content.
+    """
+    weights: dict[str, tuple[Weight, str]] = {
+        spec.tensor: (spec.weight, spec.role)
+        for spec in specs
+        if spec.weight is not None and spec.is_measurable and spec.role in _ROLES
+    }
+    alike = defaultdict(list)
+    for name, (weight, role) in weights.items():
+        alike[weight.shape, weight.stored_dtype, weight.decoder].append((role, name, weight))
+    kept: dict[str, str] = {}
+    for group in alike.values():
+        if len(group) < 2:
+            continue
+        group.sort(key=lambda found: found[0] != "embedding")  # stable: else file order
+        for same in _classes([weight for _, _, weight in group], digest, whole=not may_sample):
+            kept.update({weight.name: same[0].name for weight in same[1:]})
+    return [
+        replace(spec, tied_to=kept[spec.tensor], skip_reason="tied")
+        if spec.tensor in kept and spec.is_measurable
+        else spec
+        for spec in specs
+    ]
+
+
+def _classes(weights: Sequence[Weight], digest: Digest, *, whole: bool) -> list[list[Weight]]:
+    classes: dict[str, list[Weight]] = defaultdict(list)
+    for weight in weights:
+        classes[digest(weight, whole=False)].append(weight)
+    if not whole:
+        return list(classes.values())
+    confirmed: dict[str, list[Weight]] = defaultdict(list)
+    for same in classes.values():
+        for weight in same if len(same) > 1 else ():
+            confirmed[digest(weight, whole=True)].append(weight)
+    return list(confirmed.values())
+
+
+def digest_of(checkpoint: Checkpoint) -> Digest:
+    """Digests of the stored bytes of a weight's tensors, read by blocks of rows."""
+
+    def digest(weight: Weight, *, whole: bool) -> str:
+        import torch
+
+        found = hashlib.blake2b(digest_size=16)
+        for source in weight.sources:
+            meta = checkpoint.tensors[source]
+            for rows in _ranges(meta.shape, meta.nbytes, whole=whole):
+                block = checkpoint.read(source, rows).contiguous().flatten()
+                found.update(block.view(torch.uint8).numpy().data)
+        return found.hexdigest()
+
+    return digest
+
+
+def _ranges(shape: tuple[int, ...], nbytes: int, *, whole: bool) -> list[tuple[int, int] | None]:
+    """Row ranges to read: all in blocks of 16 MiB, or a few spread blocks with the last rows."""
+    rows = shape[0] if shape else 0
+    if rows <= _BLOCKS * _BLOCK_ROWS:
+        return [None]
+    if whole:
+        step = max(1, _READ_BYTES * rows // max(nbytes, 1))
+        return [(a, min(a + step, rows)) for a in range(0, rows, step)]
+    starts = [i * (rows - _BLOCK_ROWS) // (_BLOCKS - 1) for i in range(_BLOCKS)]
+    return [(a, a + _BLOCK_ROWS) for a in starts]

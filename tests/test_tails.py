@@ -94,7 +94,8 @@ def test_fit_agrees_with_the_powerlaw_package(alpha: float) -> None:
         warnings.simplefilter("ignore")  # powerlaw 2.0 calls its own deprecated property
         powerlaw = pytest.importorskip("powerlaw")
         evals = np.sort(np.concatenate((planted(alpha, 150, 6), planted(alpha, 150, 7) * 0.1)))
-        theirs = powerlaw.Fit(evals, xmax=None, verbose=0)
+        ranges = {"alpha": [1.0, 50.0]}  # its default stops at 3
+        theirs = powerlaw.Fit(evals, xmax=None, parameter_ranges=ranges, verbose=0)
     ours = fitted(evals)
     assert ours.alpha == pytest.approx(theirs.power_law.alpha, rel=1e-9)
     assert ours.ks_distance == pytest.approx(theirs.power_law.D, rel=1e-9)

@@ -121,7 +121,8 @@ def fit_tail_models(tail: Vector) -> TailModels:
     rate = 1.0 / float(np.mean(tail - xmin))
     exponential = math.log(rate) - rate * (tail - xmin)
 
-    tpl_ratio = min(float(np.sum(power_law - truncated)), 0.0)  # nested: > 0 is rounding
+    # nested, so > 0 is rounding
+    tpl_ratio = min(float(np.sum(power_law - truncated)), 0.0) if cut.b > 0.0 else 0.0
     lognormal_ratio, lognormal_p = _vuong(power_law - lognormal)
     exponential_ratio, exponential_p = _vuong(power_law - exponential)
     variance = 0.5 / bent.b if bent.b > 0.0 else None
@@ -182,6 +183,8 @@ def _fit_member(u: Vector, bend: _Bend) -> _Member:
 def _match_r(mean_u: float, b: float, bend: _Bend) -> float:
     """The r at which the model's mean of u is `mean_u`; the mean falls monotonically in r."""
     high = 1.0 / mean_u  # b > 0 takes weight from the tail, so r is below the power law's
+    if _moments(high, b, bend)[1] >= mean_u:
+        return high  # b is too small to matter, the rest is rounding
     step = high
     while _moments(low := high - step, b, bend)[1] < mean_u:
         high, step = low, 2.0 * step

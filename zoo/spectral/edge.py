@@ -1,0 +1,149 @@
+"""The calibrated trap test: which eigenvalues of an element-wise shuffled matrix leave the bulk.
+
+A shuffled n×m matrix is compared with white noise of its own variance v: its largest eigenvalue is about
+v·(centre + scale·TW1) (Johnstone 2001), moved by v·κ(1 + √γ)²/√γ when the entries have excess kurtosis κ
+(science.md), γ = m/n. v is the trace without the traps over (n−s)(m−s), s the number of traps. Each slice
+of a pooled convolution is tested against its own v, at a level corrected for their number.
+Knows nothing of how the eigenvalues were found: the top ones and the trace are enough.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.spectral.mp import slice_level
+from zoo.spectral.tracy_widom import johnstone, tw1_quantile, tw1_sf
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Trap:
+    """One eigenvalue of a shuffled slice beyond the threshold."""
+
+    slice_index: int
+    rank: int
+    """0 for the largest eigenvalue of its slice."""
+    eigenvalue: float
+    """λ of the shuffled WᵀW."""
+    excess_rel: float
+    """λ/λ₊ − 1, λ₊ = v·n(1 + √γ)² the Marchenko-Pastur edge of the slice."""
+    p_value: float
+    """Tracy-Widom p-value, corrected for the number of slices."""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceEdge:
+    """The bulk of one shuffled slice."""
+
+    variance: float
+    """v, variance of an entry of the bulk."""
+    threshold: float
+    """λ above which an eigenvalue is a trap."""
+    edge: float
+    """λ₊, the Marchenko-Pastur edge."""
+    num_traps: int
+    max_p_value: float
+    """p-value of the largest eigenvalue, corrected for the number of slices."""
+    max_standardised: float
+    """The largest eigenvalue in Tracy-Widom units."""
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeTest:
+    """The test of one shuffle of one layer."""
+
+    slices: tuple[SliceEdge, ...]
+    traps: tuple[Trap, ...]
+    """Descending in λ."""
+
+    @property
+    def variance(self) -> float:
+        """Mean over slices of the bulk variance of an entry."""
+        return math.fsum(s.variance for s in self.slices) / len(self.slices)
+
+    @property
+    def threshold(self) -> float:
+        """Threshold of the slice with the largest standardised eigenvalue."""
+        return max(self.slices, key=lambda s: s.max_standardised).threshold
+
+    @property
+    def p_value(self) -> float:
+        """Smallest p-value, corrected for the number of slices."""
+        return min(s.max_p_value for s in self.slices)
+
+
+def edge_shift(kurtosis: float, gamma: float) -> float:
+    """Shift of λ_max/v by excess kurtosis: κ(1 + √γ)²/√γ."""
+    return kurtosis * (1.0 + math.sqrt(gamma)) ** 2 / math.sqrt(gamma)
+
+
+def trap_threshold(
+    *, n: int, m: int, num_traps: int, variance: float, kurtosis: float, quantile: float
+) -> float:
+    """λ of the Tracy-Widom `quantile` for the bulk that `num_traps` traps leave."""
+    law = johnstone(max(n - num_traps, 1), max(m - num_traps, 1))
+    return variance * (law.centre + quantile * law.scale + edge_shift(kurtosis, m / n))
+
+
+def trap_test(
+    tops: Sequence[Vector], traces: Sequence[float], *, n: int, m: int, kurtosis: float, level: float
+) -> EdgeTest | None:
+    """Test the shuffled slices given by their top eigenvalues and traces.
+
+    `tops[i]`: ascending eigenvalues of slice i, all of them or only the largest; every one above the
+    threshold must be there. None when a slice has no trace, or no variance beside its traps.
+    """
+    quantile = tw1_quantile(slice_level(level, len(tops)))
+    slices: list[SliceEdge] = []
+    traps: list[Trap] = []
+    for index, (top, trace) in enumerate(zip(tops, traces, strict=True)):
+        found = _test_slice(top, trace, n=n, m=m, kurtosis=kurtosis, quantile=quantile)
+        if found is None:
+            return None
+        num_traps, variance, threshold = found
+        law = johnstone(max(n - num_traps, 1), max(m - num_traps, 1))
+        shift = edge_shift(kurtosis, m / n)
+        edge = variance * (math.sqrt(n) + math.sqrt(m)) ** 2
+        standardised = (top[::-1][: max(num_traps, 1)] / variance - shift - law.centre) / law.scale
+        p_values = [_family(tw1_sf(float(s)), len(tops)) for s in standardised]
+        slices.append(
+            SliceEdge(variance, threshold, edge, num_traps, p_values[0], float(standardised[0]))
+        )
+        for rank in range(num_traps):
+            value = float(top[-1 - rank])
+            traps.append(Trap(index, rank, value, value / edge - 1.0, p_values[rank]))
+    traps.sort(key=lambda t: (-t.eigenvalue, t.slice_index))
+    return EdgeTest(tuple(slices), tuple(traps))
+
+
+def _test_slice(
+    top: Vector, trace: float, *, n: int, m: int, kurtosis: float, quantile: float
+) -> tuple[int, float, float] | None:
+    """(traps, variance, threshold) of one slice: the first number of traps that stays the same."""
+    if top.size == 0 or trace <= 0.0:
+        return None
+    limit = min(top.size, m // 2) if m > 1 else 0
+    removed = np.concatenate(([0.0], np.cumsum(top[::-1])))
+    num_traps = 0
+    while True:
+        variance = (trace - float(removed[num_traps])) / ((n - num_traps) * (m - num_traps))
+        if variance <= 1e-12 * trace / (n * m):
+            return None
+        threshold = trap_threshold(
+            n=n, m=m, num_traps=num_traps, variance=variance, kurtosis=kurtosis, quantile=quantile
+        )
+        above = top.size - int(np.searchsorted(top, threshold, side="right"))
+        if above <= num_traps or num_traps >= limit:
+            return num_traps, variance, threshold
+        num_traps = min(above, limit)
+
+
+def _family(p_value: float, num_slices: int) -> float:
+    """p-value of the smallest of `num_slices` independent ones."""
+    return -math.expm1(num_slices * math.log1p(-min(p_value, 1.0 - 1e-16)))

@@ -1,0 +1,116 @@
+"""The Marchenko-Pastur law, and a fit of its one parameter that spikes do not move.
+
+Units: mean eigenvalue 1 (λ·count/Σλ), γ = m/n ≤ 1. For W with independent entries of variance v the law has
+σ² = v·n in those units, edges σ²(1 ± √γ)². q = 1 is the same law as any other q.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.spectral.tracy_widom import johnstone, tw1_quantile
+
+Vector = NDArray[np.float64]
+
+_LEVEL = 0.01
+"""Family-wise level at which an eigenvalue counts as a spike rather than as bulk."""
+_GRID = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class MpFit:
+    """The bulk of one spectrum, mean-1 units."""
+
+    sigma: float
+    """Standard deviation of the law, > 0; at most about 1, lower the more trace the spikes carry."""
+    edge_lower: float
+    edge_upper: float
+    num_spikes: int
+    """Eigenvalues beyond the upper edge plus its Tracy-Widom margin."""
+
+
+def edges(sigma: float, gamma: float) -> tuple[float, float]:
+    """σ²(1 − √γ)² and σ²(1 + √γ)²."""
+    root = math.sqrt(gamma)
+    return (sigma * (1.0 - root)) ** 2, (sigma * (1.0 + root)) ** 2
+
+
+def mp_pdf(x: Vector, *, sigma: float, gamma: float) -> Vector:
+    """Density √((b − x)(x − a)) / (2πγσ²x) on the bulk [a, b], 0 outside."""
+    a, b = edges(sigma, gamma)
+    inside = np.maximum((b - x) * (x - a), 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        density = np.sqrt(inside) / (2.0 * math.pi * gamma * sigma**2 * x)
+    return np.where(inside > 0.0, density, 0.0)
+
+
+def mp_cdf(x: Vector, *, sigma: float, gamma: float) -> Vector:
+    """Distribution function of the law, in closed form; no atom at 0 for γ ≤ 1."""
+    a, b = edges(1.0, gamma)
+    t = np.clip(np.asarray(x) / sigma**2, a, b)
+    root = 2.0 * math.sqrt(gamma)
+    first = np.arcsin(np.clip((t - 1.0 - gamma) / root, -1.0, 1.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = ((1.0 + gamma) * t - (1.0 - gamma) ** 2) / (root * t)
+    second = np.arcsin(np.clip(np.where(t > 0.0, ratio, -1.0), -1.0, 1.0))
+    half_circle = np.sqrt(np.maximum((b - t) * (t - a), 0.0))
+    total = half_circle + (1.0 + gamma) * first - (1.0 - gamma) * second
+    return np.clip(0.5 + total / (2.0 * math.pi * gamma), 0.0, 1.0)
+
+
+@lru_cache(maxsize=1024)
+def mp_median(gamma: float) -> float:
+    """Median of the law at σ = 1."""
+    a, b = edges(1.0, gamma)
+    x = a + (b - a) * np.sin(np.linspace(0.0, 0.5 * math.pi, _GRID)) ** 2  # dense at both edges
+    return float(np.interp(0.5, mp_cdf(x, sigma=1.0, gamma=gamma), x))
+
+
+def slice_level(level: float, num_slices: int) -> float:
+    """Level of one slice such that `num_slices` independent ones keep the family-wise `level` (Šidák)."""
+    return -math.expm1(math.log1p(-level) / num_slices)
+
+
+def fit_bulk(evals: Vector, *, n: int, m: int) -> MpFit | None:
+    """Fit σ to ascending mean-1 `evals`, k·m of them for k pooled n×m slices.
+
+    Starts from the median, which no minority of spikes moves; then in turn sets aside the eigenvalues beyond
+    edge and margin, and takes σ² from the trace of the rest as that of an (n−s)×(m−s) matrix, until the
+    number s set aside is stable. None when at least half of the eigenvalues are zero (there is no bulk).
+    """
+    count = evals.size
+    if count == 0:
+        return None
+    gamma, k = m / n, count / m
+    centre = float(np.median(evals))
+    if centre <= 1e-12 * float(evals[-1]):
+        return None
+    quantile = tw1_quantile(slice_level(_LEVEL, max(1, round(k))))
+    sums = np.concatenate(([0.0], np.cumsum(evals)))
+    variance = centre / mp_median(gamma)
+    seen: set[int] = set()
+    num_spikes = 0
+    while True:
+        threshold = variance * _relative_threshold(n, m, num_spikes / k, quantile)
+        found = count - int(np.searchsorted(evals, threshold, side="right"))
+        found = min(found, count // 2)
+        if found in seen:
+            break
+        seen.add(found)
+        num_spikes = found
+        spikes_a_slice = num_spikes / k
+        freedom = k * (m - spikes_a_slice) * (1.0 - spikes_a_slice / n)
+        variance = float(sums[count - num_spikes]) / freedom
+    sigma = math.sqrt(variance)
+    return MpFit(sigma, *edges(sigma, gamma), num_spikes)
+
+
+def _relative_threshold(n: int, m: int, spikes: float, quantile: float) -> float:
+    """Largest plausible bulk eigenvalue over σ²: Johnstone's centre plus `quantile` scales, over n."""
+    edge = johnstone(max(n - round(spikes), 1), max(m - round(spikes), 1))
+    return (edge.centre + quantile * edge.scale) / n

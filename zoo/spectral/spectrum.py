@@ -1,0 +1,156 @@
+"""Eigenvalues of WᵀW for one matrix or a pooled stack of equal ones.
+
+The Gram matrix of the smaller side is accumulated in float64 by blocks of rows, so a matrix of any height
+needs no float64 copy, and solved in place. Knows nothing of tails, traps or layers.
+
+Eigenvalues are kept as float32 values times one power of two, because that is what the catalog stores: a
+number computed from a `Spectrum` is the number computed from the stored row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import blas, lapack
+
+from zoo.device import GRAM_DTYPE
+
+Vector = NDArray[np.float64]
+
+_BLOCK_BYTES = 32 << 20
+"""Float64 copy of a block of rows; the only copy of the matrix that is made."""
+_SAFE_EXPONENT = 60
+"""λ_max within 2^±60 is stored as it is; float32 reaches 2^±126."""
+_RESOLVED = 1e-9
+"""λ/λ_max from which a float64 Gram matrix gives λ to six digits; below, float64 data needs an SVD."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spectrum:
+    """Eigenvalues λ = evals·2^scale_exponent, ascending, each `evals` a float32 value."""
+
+    evals: Vector
+    """Ascending, ≥ 0; shape (k·m,) for a stack of k matrices with smaller side m."""
+    scale_exponent: int
+    """0 unless λ_max leaves 2^±60 (entries of 1e30, or subnormal ones)."""
+
+    @property
+    def true_evals(self) -> Vector:
+        """λ itself; zero or infinite where λ leaves the range of float64."""
+        if self.scale_exponent == 0:
+            return self.evals
+        with np.errstate(over="ignore", under="ignore"):
+            return np.ldexp(self.evals, self.scale_exponent)
+
+    @staticmethod
+    def rounded(evals: Vector, exponent: int = 0) -> Spectrum:
+        """The spectrum of λ = evals·2^exponent, sorted and rounded to what is stored."""
+        ordered = np.sort(evals)
+        np.maximum(ordered, 0.0, out=ordered)  # rounding makes zeros slightly negative
+        largest = float(ordered[-1]) if ordered.size else 0.0
+        shift = math.frexp(largest)[1] if largest > 0.0 else 0
+        if largest == 0.0 or abs(shift + exponent) <= _SAFE_EXPONENT:
+            shift = -exponent
+        with np.errstate(under="ignore"):
+            scaled = np.ldexp(ordered, -shift).astype(np.float32)
+        return Spectrum(scaled.astype(np.float64), exponent + shift if largest > 0.0 else 0)
+
+
+def eigenvalues(
+    matrices: torch.Tensor, *, storage_bits: int, exponent: int = 0, device: torch.device
+) -> Vector:
+    """All eigenvalues of each `matrices[i]` [k, rows, cols], in units of 4^exponent.
+
+    Shape (k, m), each row ascending, not rounded. `exponent` divides the entries by 2^exponent first
+    (`entry_exponent`). Eigenvalues of float64 data are as exact as float64 allows (an SVD is made when the
+    spectrum spans more than nine decades); others are exact to 1e-15·λ_max. Raises ValueError for
+    non-finite entries.
+    """
+    k, rows, cols = matrices.shape
+    m = min(rows, cols)
+    if device.type == "cuda":
+        return _eigenvalues_cuda(matrices, exponent=exponent, device=device)
+    found = np.empty((k, m))
+    for index in range(k):
+        found[index] = gram_eigenvalues(gram(matrices[index], exponent=exponent))
+        if storage_bits == 64 and m > 1 and found[index, 0] < _RESOLVED * found[index, -1]:
+            found[index] = _svd_eigenvalues(matrices[index], exponent=exponent)
+    return found
+
+
+def entry_exponent(max_abs: float) -> int:
+    """The power of two that brings entries to about 1 when float64 sums of squares need it, else 0."""
+    if max_abs == 0.0 or 1e-130 < max_abs < 1e130:
+        return 0
+    return math.frexp(max_abs)[1]
+
+
+def gram(matrix: torch.Tensor, *, exponent: int = 0) -> Vector:
+    """Lower triangle of the m×m Gram matrix of `matrix` [rows, cols], Fortran order; float64.
+
+    The upper triangle is left undefined. Entries are divided by 2^exponent.
+    """
+    tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    m = tall.shape[1]
+    total: Vector | None = None
+    for block in _blocks(tall, exponent):
+        if block.flags.c_contiguous:
+            operand, transposed = block.T, 0
+        else:
+            operand, transposed = block, 1
+        if total is None:
+            total = blas.dsyrk(1.0, operand, trans=transposed, lower=1)
+        else:
+            total = blas.dsyrk(
+                1.0, operand, trans=transposed, lower=1, beta=1.0, c=total, overwrite_c=1
+            )
+    return np.zeros((m, m), order="F") if total is None else total
+
+
+def gram_eigenvalues(lower: Vector) -> Vector:
+    """Ascending eigenvalues of a symmetric matrix given by its lower triangle; overwrites it.
+
+    Raises ValueError when an entry is not finite.
+    """
+    if not math.isfinite(float(np.trace(lower))):
+        raise ValueError("the matrix holds NaN or Inf; wanted finite entries, reject the layer first")
+    values, _, info = lapack.dsyevd(lower, compute_v=0, lower=1, overwrite_a=1)
+    if info != 0:
+        raise ArithmeticError(f"dsyevd did not converge (info {info}) on an order-{len(lower)} matrix")
+    return np.asarray(values)
+
+
+def _blocks(tall: torch.Tensor, exponent: int) -> Iterator[Vector]:
+    """Float64 blocks of rows of a tall matrix, C- or Fortran-contiguous, divided by 2^exponent."""
+    rows, cols = tall.shape
+    height = max(1, _BLOCK_BYTES // (8 * max(cols, 1)), cols // 4)
+    for start in range(0, rows, height):
+        block = tall[start : start + height].detach().cpu().to(GRAM_DTYPE)
+        if not (block.is_contiguous() or block.T.is_contiguous()):
+            block = block.contiguous()
+        array: Vector = block.numpy()
+        yield array if exponent == 0 else np.ldexp(array, -exponent)
+
+
+def _svd_eigenvalues(matrix: torch.Tensor, *, exponent: int) -> Vector:
+    array = np.ldexp(matrix.detach().cpu().to(torch.float64).numpy(), -exponent)
+    sigma: Vector = np.linalg.svd(array, compute_uv=False)
+    return sigma[::-1] ** 2
+
+
+def _eigenvalues_cuda(matrices: torch.Tensor, *, exponent: int, device: torch.device) -> Vector:
+    """The whole stack in one batched product and one batched solve. Unmeasured; see benchmarks."""
+    stack = matrices.to(device=device, dtype=GRAM_DTYPE)
+    if exponent:
+        stack = torch.ldexp(stack, torch.tensor(-exponent, device=device))
+    rows, cols = stack.shape[1:]
+    grams = stack.mT @ stack if rows >= cols else stack @ stack.mT
+    if not bool(torch.isfinite(grams.diagonal(dim1=1, dim2=2)).all()):
+        raise ValueError("the matrix holds NaN or Inf; wanted finite entries, reject the layer first")
+    values: Vector = torch.linalg.eigvalsh(grams).cpu().numpy()
+    return values

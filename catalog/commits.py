@@ -19,6 +19,7 @@ from catalog.columns.keys import COMMIT
 from catalog.duck import open_duck
 from catalog.errors import NotACatalogError, SchemaError, TornError
 from catalog.folder import Folder
+from catalog.lock import writing
 from catalog.parts import COLD, encode, part_stem, write_part
 from catalog.schema import SCHEMA_VERSION, TABLES, arrow_schema
 
@@ -97,37 +98,42 @@ def commit_unit(
     data = {"layers": layers, "traps": traps, "evaluations": evaluations, "spectra": spectra,
             "tensors": tensors}  # fmt: skip
     prepare(root)
-    for table, rows in data.items():
-        if rows:
-            filled = [_with_keys(table, row, keys) for row in rows]
-            stem = _stem(keys, by_sweep=True)
-            write_part(root, table, filled, name=stem, metadata=metadata)
-    return write_part(root, "models", [model], name=_stem(keys, by_sweep=False), metadata=metadata)
+    with writing(Folder.parse(root), alone=False):
+        for table, rows in data.items():
+            if rows:
+                filled = [_with_keys(table, row, keys) for row in rows]
+                stem = _stem(keys, by_sweep=True)
+                write_part(root, table, filled, name=stem, metadata=metadata)
+        stem = _stem(keys, by_sweep=False)
+        return write_part(root, "models", [model], name=stem, metadata=metadata)
 
 
 def record_failure(root: str, row: Row) -> str:
     """Keep the last failure of a unit in a sweep; a later one of the same sweep replaces it."""
     keys = {column: _key(row, column) for column in COMMIT}
     prepare(root)
-    return write_part(root, "failures", [row], name=_stem(keys, by_sweep=True), metadata=keys)
+    with writing(Folder.parse(root), alone=False):
+        return write_part(root, "failures", [row], name=_stem(keys, by_sweep=True), metadata=keys)
 
 
 def record_sweep(root: str, row: Row) -> str:
     """Keep the row of a sweep; called at its start and, with the same `sweep_id`, at its end."""
     sweep_id = _key(row, "sweep_id")
     prepare(root)
-    return write_part(
-        root, "sweeps", [row], name=_sweep_stem(sweep_id), metadata={"sweep_id": sweep_id}
-    )
+    with writing(Folder.parse(root), alone=False):
+        return write_part(
+            root, "sweeps", [row], name=_sweep_stem(sweep_id), metadata={"sweep_id": sweep_id}
+        )
 
 
 def record_listing(root: str, sweep_id: str, rows: Sequence[Row]) -> str:
     """Keep every unit that sweep `sweep_id` plans to have in the catalog, finished or not."""
     prepare(root)
     filled = [_with_keys("listing", row, {"sweep_id": sweep_id}) for row in rows]
-    return write_part(
-        root, "listing", filled, name=_sweep_stem(sweep_id), metadata={"sweep_id": sweep_id}
-    )
+    with writing(Folder.parse(root), alone=False):
+        return write_part(
+            root, "listing", filled, name=_sweep_stem(sweep_id), metadata={"sweep_id": sweep_id}
+        )
 
 
 def done_units(root: str) -> frozenset[UnitKey]:

@@ -1,7 +1,8 @@
-"""One sweep of a name at a time on one catalog, on this machine.
+"""Locks of a catalog on this machine.
 
-The kernel holds the lock (flock), so it vanishes with its process, kill -9 included. Other machines
-and buckets are not covered; there, two equal sweeps write equal files under equal names.
+The kernel holds a lock (flock), so it vanishes with its process, kill -9 included. Other machines
+and buckets are not covered: there, equal sweeps write equal files under equal names, and compaction
+must not run beside a sweep.
 """
 
 from __future__ import annotations
@@ -20,31 +21,53 @@ from catalog.folder import Folder
 
 @contextmanager
 def sweep_lock(root: str, name: str) -> Iterator[None]:
-    """Hold the lock of sweep `name` on the catalog `root`; LockedError when someone else does.
+    """One sweep called `name` at a time on the catalog `root`; LockedError for the second.
 
-    Child processes must not inherit it: the file is closed on exec, and a fork that outlives the
-    holder keeps the lock, as the sweep is then still running.
+    Not inherited by programs that are executed. A fork that outlives the holder keeps the lock, as
+    the sweep is then still running.
     """
-    folder = Folder.parse(root)
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    with _exclusive(Folder.parse(root), f"sweep-{digest}.lock", f"sweep {name!r}"):
+        yield
+
+
+@contextmanager
+def compact_lock(root: str) -> Iterator[None]:
+    """One compaction at a time; LockedError for the second."""
+    with _exclusive(Folder.parse(root), "compact.lock", "zoo compact"):
+        yield
+
+
+@contextmanager
+def writing(folder: Folder, *, alone: bool) -> Iterator[None]:
+    """Wait for, then hold, the right to commit (with others) or to delete merged files (alone).
+
+    Both last milliseconds; together they keep a file that was just replaced from being deleted.
+    """
     if not folder.is_local:
         yield
         return
-    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-    path = folder.at("tmp", f"sweep-{digest}.lock")
+    handle = _open(folder, "writing.lock")
     try:
-        os.makedirs(folder.at("tmp"), exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise StorageError(
-            f"cannot lock {path}: {error.strerror}; give a folder this user may write to (--out)"
-        ) from error
+        fcntl.flock(handle, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _exclusive(folder: Folder, file: str, what: str) -> Iterator[None]:
+    if not folder.is_local:
+        yield
+        return
+    handle = _open(folder, file)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise LockedError(
-                f"sweep {name!r} already runs on {folder.root} ({_holder(handle)}); wait for it, "
-                f"stop it, or give this one another name or --out"
+                f"{what} already runs on {folder.root} ({_holder(handle)}); wait for it, "
+                f"stop it, or use another name or another catalog"
             ) from error
         os.ftruncate(handle, 0)
         since = datetime.now(UTC).isoformat(timespec="seconds")
@@ -54,9 +77,20 @@ def sweep_lock(root: str, name: str) -> Iterator[None]:
         os.close(handle)
 
 
+def _open(folder: Folder, file: str) -> int:
+    path = folder.at("tmp", file)
+    try:
+        os.makedirs(folder.at("tmp"), exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise StorageError(
+            f"cannot lock {path}: {error.strerror}; give a folder this user may write to (--out)"
+        ) from error
+
+
 def _holder(handle: int) -> str:
     try:
         held = json.loads(os.pread(handle, 4096, 0))
         return f"process {held['pid']} since {held['since']}"
     except (ValueError, KeyError, TypeError):
-        return "by a process that has only just started"
+        return "a process that has only just started"

@@ -1,0 +1,61 @@
+"""Asking DuckDB and getting Arrow tables; errors become QueryError, saying what can be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import duckdb
+import pyarrow as pa
+
+from catalog.errors import QueryError, StorageError
+
+
+def ask(
+    con: duckdb.DuckDBPyConnection,
+    query: str,
+    values: Sequence[object] | Mapping[str, object] = (),
+    *,
+    blame: str = "the query",
+) -> pa.Table:
+    """The result of one query as an Arrow table; `values` fill its parameters.
+
+    QueryError, naming `blame`, when DuckDB does not understand it. A file that vanishes between
+    listing and reading was compacted meanwhile: its rows are in another file, so ask again.
+    """
+    params = dict(values) if isinstance(values, Mapping) else list(values)
+    for last in (False, False, True):
+        try:
+            found = con.sql(query, params=params or None)
+            return pa.table({}) if found is None else found.to_arrow_table()
+        except duckdb.IOException as error:
+            if last:
+                raise StorageError(
+                    f"{blame}: {error}; run `zoo check` if this happens again"
+                ) from error
+        except duckdb.Error as error:
+            raise QueryError(f"{blame}: {error}") from error
+    raise AssertionError("unreachable: the last round returns or raises")
+
+
+def columns(con: duckdb.DuckDBPyConnection, view: str) -> tuple[str, ...]:
+    """Column names of a view or table."""
+    found = ask(
+        con, "select column_name from duckdb_columns() where table_name = ? order by column_index",
+        [view],
+    )  # fmt: skip
+    return tuple(found.column(0).to_pylist())
+
+
+def condition(con: duckdb.DuckDBPyConnection, where: str) -> str:
+    """`where`, checked to be one SQL expression and nothing after it, in parentheses."""
+    try:
+        con.extract_statements(f"select 1 where {where}")  # its own parentheses balance
+        statements = con.extract_statements(f"select 1 where ({where}\n)")
+    except duckdb.Error as error:
+        raise QueryError(
+            f"--where {where!r:.200}: {error}; wanted an SQL condition such as "
+            f"\"num_params < 1e9 and family = 'llama'\""
+        ) from error
+    if len(statements) != 1:
+        raise QueryError(f"--where {where!r:.200}: wanted one condition, got several statements")
+    return f"({where}\n)"

@@ -5,7 +5,7 @@ Each becomes one `Weight` whose loader reads its factors; everything after treat
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from zoo.formats.weight import Fate, Weight
@@ -24,18 +24,20 @@ class Composed:
     """Names of weights that cannot be computed, and why."""
 
 
-def compose(weights: Sequence[Weight], adapter: Mapping[str, object] | None) -> Composed:
-    """Replace factors by the weights they make."""
+def compose(
+    weights: Sequence[Weight], adapter: Mapping[str, object] | None, stored: Container[str]
+) -> Composed:
+    """Replace factors by the weights they make. `stored` holds the names of all stored tensors."""
     by_name = {weight.name: weight for weight in weights}
     made: dict[str, Weight] = {}
     companions: dict[str, tuple[Fate, str | None]] = {}
     faults: dict[str, str] = {}
-    for found in (*weight_norm.pairs(by_name), *lora.pairs(by_name, adapter)):
+    for found in (*weight_norm.pairs(by_name), *lora.pairs(by_name, adapter, stored)):
         made[found.main] = found.weight
         if found.fault is not None:
             faults[found.weight.name] = found.fault
         for name in found.others:
-            companions[by_name[name].sources[0]] = ("companion", f"read with {found.main}")
+            companions[name] = ("companion", f"read with {found.main}")
     left_out = {name for name, weight in by_name.items() if weight.sources[0] in companions}
     return Composed(
         weights=tuple(made.get(w.name, w) for w in weights if w.name not in left_out),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -36,8 +36,8 @@ class LowRank:
 
     a: Weight
     b: Weight
-    alpha: float | Weight
-    """alpha, or the stored scalar that holds it."""
+    alpha: float | str
+    """alpha, or the name of the stored scalar that holds it."""
     use_rslora: bool = False
     transposed: bool = False
     """Embeddings: the update is (B·A)ᵀ, `[vocabulary, width]`."""
@@ -57,8 +57,8 @@ class LowRank:
     def scale(self, checkpoint: Checkpoint) -> float:
         """The factor s."""
         alpha = self.alpha
-        if isinstance(alpha, Weight):
-            alpha = float(alpha.load(checkpoint).reshape(-1)[0])
+        if isinstance(alpha, str):
+            alpha = float(checkpoint.read(alpha).reshape(-1)[0])
         return alpha / (math.sqrt(self.rank) if self.use_rslora else self.rank)
 
     def factors(self, checkpoint: Checkpoint) -> tuple[torch.Tensor, torch.Tensor]:
@@ -91,8 +91,10 @@ class LowRank:
         return made.reshape(left.shape[0], *self.shape[1:])
 
 
-def pairs(weights: Mapping[str, Weight], adapter: Mapping[str, object] | None) -> Iterator[Made]:
-    """Every pair of factors, as the update it makes."""
+def pairs(
+    weights: Mapping[str, Weight], adapter: Mapping[str, object] | None, stored: Container[str]
+) -> Iterator[Made]:
+    """Every pair of factors, as the update it makes. `stored` holds the names of all tensors."""
     for name, a in weights.items():
         match = _DOWN.match(name)
         if match is None:
@@ -102,38 +104,38 @@ def pairs(weights: Mapping[str, Weight], adapter: Mapping[str, object] | None) -
         b = weights.get(f"{module}.{_UP[word]}{match['tail']}")
         if b is None or len(a.shape) < 2 or len(b.shape) < 2:
             continue
-        stored = weights.get(f"{module}.alpha")
-        alpha, fault = _alpha(module, a.shape[0], stored, adapter)
+        scalar = f"{module}.alpha" if f"{module}.alpha" in stored else None
+        alpha, fault = _alpha(module, a.shape[0], scalar, adapter)
         if b.shape[1] != a.shape[0] or math.prod(b.shape[2:]) != 1:
             fault = f"lora: factors {list(b.shape)} and {list(a.shape)} do not multiply"
         if adapter and adapter.get("use_dora"):
             fault = "dora: the update depends on the base model, which is not here"
+        others = () if scalar is None else (scalar,)
         loader = LowRank(
             a, b, alpha, bool(adapter and adapter.get("use_rslora")), match["kind"] is not None
         )
-        read = [a, b, *([stored] if stored is not None else [])]
         yield Made(
             weight=Weight(
                 name=f"{module}.lora",
                 shape=loader.shape,
                 stored_dtype=a.stored_dtype,
                 decoder=a.decoder,
-                sources=tuple(source for weight in read for source in weight.sources),
+                sources=(*a.sources, *b.sources, *others),
                 loader=loader,
-                nbytes=sum(weight.nbytes for weight in read),
+                nbytes=a.nbytes + b.nbytes,
             ),
             main=name,
-            others=tuple(w.name for w in read[1:]),
+            others=(*a.sources[1:], *b.sources, *others),
             fault=fault,
         )
 
 
 def _alpha(
-    module: str, rank: int, stored: Weight | None, adapter: Mapping[str, object] | None
-) -> tuple[float | Weight, str | None]:
+    module: str, rank: int, scalar: str | None, adapter: Mapping[str, object] | None
+) -> tuple[float | str, str | None]:
     """alpha for one module, and why it is not known."""
-    if stored is not None:
-        return stored, None
+    if scalar is not None:
+        return scalar, None
     if adapter is None:
         if module.startswith("base_model."):
             return 1.0, "lora: adapter_config.json is missing, so alpha is not known"

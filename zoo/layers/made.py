@@ -16,6 +16,6 @@ class Made:
     main: str
     """Name of the stored weight whose place it takes."""
     others: tuple[str, ...]
-    """Names of the other factors, which give no rows of their own."""
+    """Stored tensors that are read with it and give no rows of their own."""
     fault: str | None = None
     """Why the product cannot be computed, or None."""

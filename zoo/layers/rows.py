@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from zoo.formats.weight import Account, Weight
+from zoo.formats.weight import Weight
 from zoo.layers import experts, fused
 from zoo.layers.composed import Composed
 from zoo.layers.names import Place, fallback_block, number_blocks, place
@@ -40,8 +40,8 @@ class ModelView:
     @classmethod
     def of(
         cls,
-        account: Account,
         composed: Composed,
+        stored: Mapping[str, tuple[int, ...]],
         config: Mapping[str, object],
         components: Mapping[str, Mapping[str, object]],
         selection: LayerSelection,
@@ -53,7 +53,7 @@ class ModelView:
         for where in places.values():
             if where.expert is not None:
                 numbers[where.stack, where.path].add(where.expert)
-        shapes: dict[str, tuple[int, ...]] = {place(e.tensor).module: () for e in account.entries}
+        shapes = {place(name).module: shape for name, shape in stored.items()}
         shapes |= {places[weight.name].module: weight.shape for weight in composed.weights}
         return cls(
             places=places,

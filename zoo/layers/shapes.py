@@ -58,6 +58,8 @@ def classify(name: str, shape: tuple[int, ...], where: Place) -> Shape | NotALay
         return NotALayer("skipped", f"vector: {math.prod(shape)} values")
     if _NORM_DIRECTION.search(name):
         return _failed(shape, "weight_norm: direction and magnitude are stored apart")
+    if where.role == "parameter" and sum(size != 1 for size in shape) < 2 and 0 not in shape:
+        return NotALayer("skipped", f"vector: {math.prod(shape)} values")
     if len(shape) == 2:
         return Shape(1, shape[0], shape[1], "dense")
     if _NAMED_WEIGHT.search(name):

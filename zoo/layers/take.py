@@ -62,8 +62,10 @@ def take_layers(
     gives the shape of every stored tensor, for rows of tensors that could not be decoded; without
     `digest` no tied tensors are looked for. Raises UseError for a malformed `selection.experts`.
     """
-    composed = compose(account.weights, adapter)
-    model = ModelView.of(account, composed, config, components, selection, seed_key)
+    order = {entry.tensor: i for i, entry in enumerate(account.entries)}
+    composed = compose(account.weights, adapter, order)
+    shapes = {name: () for name in order} if stored is None else stored
+    model = ModelView.of(composed, shapes, config, components, selection, seed_key)
     fates: dict[str, tuple[Fate, str | None]] = dict(composed.companions)
     groups: list[tuple[str, list[LayerSpec]]] = []
     for weight in composed.weights:
@@ -73,7 +75,6 @@ def take_layers(
         else:
             groups.append((weight.sources[0], rows))
     groups.extend(_undecoded(account.entries, selection, stored))
-    order = {entry.tensor: i for i, entry in enumerate(account.entries)}
     groups.sort(key=lambda group: order.get(group[0], len(order)))
     specs = [spec for _, rows in groups for spec in rows]
     if digest is not None:
@@ -143,7 +144,9 @@ def _fate(spec: LayerSpec) -> tuple[Fate, str | None]:
 
 
 def _refined(entry: Entry, fates: Mapping[str, tuple[Fate, str | None]]) -> Entry:
-    if entry.fate != "analysed" or entry.tensor not in fates:
+    if entry.tensor not in fates:
         return entry
     fate, reason = fates[entry.tensor]
+    if entry.fate != "analysed" and fate != "companion":
+        return entry
     return replace(entry, fate=fate, reason=reason)

@@ -63,6 +63,6 @@ def pairs(weights: Mapping[str, Weight]) -> Iterator[Made]:
                     nbytes=v.nbytes + g.nbytes,
                 ),
                 main=name,
-                others=(g.name,),
+                others=(*v.sources[1:], *g.sources),
                 fault=None if fits else f"weight_norm: {g.name} {list(g.shape)} does not fit",
             )

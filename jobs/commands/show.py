@@ -15,12 +15,12 @@ def show(catalog: str, model: str, *, format: Format = "table") -> int:
     model
         Model id, optionally `id@revision` (a prefix will do) or `id@stepN`.
     format
-        How to print; json and csv have every column.
+        How to print.
     """
     from catalog import store
-    from catalog.model_page import model_layers
+    from catalog.model_page import layers_of
     from jobs.output import print_arrow
 
     with store.connect(catalog) as con:
-        print_arrow(model_layers(con, model, wide=format in ("json", "csv")), format=format)
+        print_arrow(layers_of(con, model), format=format)
     return 0

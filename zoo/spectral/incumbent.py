@@ -1,9 +1,10 @@
 """WeightWatcher 0.7.7's Marchenko-Pastur fit and trap count, to the count. For comparison only.
 
-Its recipe (weightwatcher.py `mp_fit`, RMT_Util.py `fit_density_with_range`, `resid_mp`): a linear-kernel
-density of bandwidth 0.1 on 1,000 points, squared residuals against the law on a grid of 195 σ, a Nelder-Mead
-polish, margin √TW. It rebuilds the density for each σ; here it is built once, by prefix sums, and the grid is
-evaluated at once. Its quirks (no σ inside the root at Q = 1, a margin of 4-11 Tracy-Widom units) are kept.
+Its recipe (weightwatcher.py `mp_fit`, RMT_Util.py `fit_density_with_range`, `resid_mp`): a
+linear-kernel density of bandwidth 0.1 on 1,000 points, squared residuals against the law on a grid
+of 195 σ, a Nelder-Mead polish, margin √TW. It rebuilds the density for each σ; here it is built
+once, by prefix sums, and the grid is evaluated at once. Its quirks (no σ inside the root at Q = 1,
+a margin of 4-11 Tracy-Widom units) are kept.
 """
 
 from __future__ import annotations

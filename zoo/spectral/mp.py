@@ -1,7 +1,7 @@
 """The Marchenko-Pastur law, and a fit of its one parameter that spikes do not move.
 
-Units: mean eigenvalue 1 (λ·count/Σλ), γ = m/n ≤ 1. For W with independent entries of variance v the law has
-σ² = v·n in those units, edges σ²(1 ± √γ)². q = 1 is the same law as any other q.
+Units: mean eigenvalue 1 (λ·count/Σλ), γ = m/n ≤ 1. For W with independent entries of variance v the
+law has σ² = v·n in those units, edges σ²(1 ± √γ)². q = 1 is the same law as any other q.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class MpFit:
     """The bulk of one spectrum, mean-1 units."""
 
     sigma: float
-    """Standard deviation of the law, > 0; at most about 1, lower the more trace the spikes carry."""
+    """Standard deviation of the law, > 0; at most about 1, lower the more trace the spikes carry.
+    """
     edge_lower: float
     edge_upper: float
     num_spikes: int
@@ -72,16 +73,19 @@ def mp_median(gamma: float) -> float:
 
 
 def slice_level(level: float, num_slices: int) -> float:
-    """Level of one slice such that `num_slices` independent ones keep the family-wise `level` (Šidák)."""
+    """Level of one slice such that `num_slices` independent ones keep the family-wise `level`
+    (Šidák).
+    """
     return -math.expm1(math.log1p(-level) / num_slices)
 
 
 def fit_bulk(evals: Vector, *, n: int, m: int) -> MpFit | None:
     """Fit σ to ascending mean-1 `evals`, k·m of them for k pooled n×m slices.
 
-    Starts from the median, which no minority of spikes moves; then in turn sets aside the eigenvalues beyond
-    edge and margin, and takes σ² from the trace of the rest as that of an (n−s)×(m−s) matrix, until the
-    number s set aside is stable. None when at least half of the eigenvalues are zero (there is no bulk).
+    Starts from the median, which no minority of spikes moves; then in turn sets aside the
+    eigenvalues beyond edge and margin, and takes σ² from the trace of the rest as that of an
+    (n−s)×(m−s) matrix, until the number s set aside is stable. None when at least half of the
+    eigenvalues are zero (there is no bulk).
     """
     count = evals.size
     if count == 0:

@@ -1,11 +1,12 @@
 """A seeded uniform permutation of all entries of a matrix, and its inverse. Nothing is stored.
 
-A permutation is (seed, size). Up to `LEAF` entries it is one Fisher-Yates pass: entry i changes places with
-entry i + floor(u_i (size - i)), i = 0, 1, ..., with u from SFC64. The swaps run inside LAPACK's `laswp`, which
-is nothing else; 4 ns an entry against 13-50 ns for `Generator.shuffle`. Backwards, the same swaps undo it.
-Beyond `LEAF` each entry first draws one of 2^k buckets, buckets are laid out one after the other, and each is
-then shuffled by itself (Rao 1961, Sandelius 1962: exactly uniform), so the work stays in cache and the memory
-beside source and result stays below 200 MB.
+A permutation is (seed, size). Up to `LEAF` entries it is one Fisher-Yates pass: entry i changes
+places with entry i + floor(u_i (size - i)), i = 0, 1, ..., with u from SFC64. The swaps run inside
+LAPACK's `laswp`, which is nothing else; 4 ns an entry against 13-50 ns for `Generator.shuffle`.
+Backwards, the same swaps undo it. Beyond `LEAF` each entry first draws one of 2^k buckets, buckets
+are laid out one after the other, and each is then shuffled by itself (Rao 1961, Sandelius 1962:
+exactly uniform), so the work stays in cache and the memory beside source and result stays below 200
+MB.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ class Permutation:
         return out
 
     def invert(self, values: Array) -> Array:
-        """The array that `apply` turns into `values`. Uses `values` as scratch beyond `LEAF` entries."""
+        """The array that `apply` turns into `values`. Uses `values` as scratch beyond `LEAF`
+        entries.
+        """
         if self.size <= LEAF:
             return _swap(values.copy(), self._leaf_rng(0), backwards=True)
         starts = self._bucket_starts()

@@ -1,10 +1,10 @@
 """Eigenvalues of WᵀW for one matrix or a pooled stack of equal ones.
 
-The Gram matrix of the smaller side is accumulated in float64 by blocks of rows, so a matrix of any height
-needs no float64 copy, and solved in place. Knows nothing of tails, traps or layers.
+The Gram matrix of the smaller side is accumulated in float64 by blocks of rows, so a matrix of any
+height needs no float64 copy, and solved in place. Knows nothing of tails, traps or layers.
 
-Eigenvalues are kept as float32 values times one power of two, because that is what the catalog stores: a
-number computed from a `Spectrum` is the number computed from the stored row.
+Eigenvalues are kept as float32 values times one power of two, because that is what the catalog
+stores: a number computed from a `Spectrum` is the number computed from the stored row.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _BLOCK_BYTES = 32 << 20
 _SAFE_EXPONENT = 60
 """λ_max within 2^±60 is stored as it is; float32 reaches 2^±126."""
 _RESOLVED = 1e-9
-"""λ/λ_max from which a float64 Gram matrix gives λ to six digits; below, float64 data needs an SVD."""
+"""λ/λ_max from which a float64 Gram matrix gives λ to six digits; below, float64 data needs an SVD.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,10 @@ def eigenvalues(
 ) -> Vector:
     """All eigenvalues of each `matrices[i]` [k, rows, cols], in units of 4^exponent.
 
-    Shape (k, m), each row ascending, not rounded. `exponent` divides the entries by 2^exponent first
-    (`entry_exponent`). Eigenvalues of float64 data are as exact as float64 allows (an SVD is made when the
-    spectrum spans more than nine decades); others are exact to 1e-15·λ_max. Raises ValueError for
-    non-finite entries.
+    Shape (k, m), each row ascending, not rounded. `exponent` divides the entries by 2^exponent
+    first (`entry_exponent`). Eigenvalues of float64 data are as exact as float64 allows (an SVD is
+    made when the spectrum spans more than nine decades); others are exact to 1e-15·λ_max. Raises
+    ValueError for non-finite entries.
     """
     k, rows, cols = matrices.shape
     m = min(rows, cols)
@@ -118,10 +119,14 @@ def gram_eigenvalues(lower: Vector) -> Vector:
     Raises ValueError when an entry is not finite.
     """
     if not math.isfinite(float(np.trace(lower))):
-        raise ValueError("the matrix holds NaN or Inf; wanted finite entries, reject the layer first")
+        raise ValueError(
+            "the matrix holds NaN or Inf; wanted finite entries, reject the layer first"
+        )
     values, _, info = lapack.dsyevd(lower, compute_v=0, lower=1, overwrite_a=1)
     if info != 0:
-        raise ArithmeticError(f"dsyevd did not converge (info {info}) on an order-{len(lower)} matrix")
+        raise ArithmeticError(
+            f"dsyevd did not converge (info {info}) on an order-{len(lower)} matrix"
+        )
     return np.asarray(values)
 
 
@@ -151,6 +156,8 @@ def _eigenvalues_cuda(matrices: torch.Tensor, *, exponent: int, device: torch.de
     rows, cols = stack.shape[1:]
     grams = stack.mT @ stack if rows >= cols else stack @ stack.mT
     if not bool(torch.isfinite(grams.diagonal(dim1=1, dim2=2)).all()):
-        raise ValueError("the matrix holds NaN or Inf; wanted finite entries, reject the layer first")
+        raise ValueError(
+            "the matrix holds NaN or Inf; wanted finite entries, reject the layer first"
+        )
     values: Vector = torch.linalg.eigvalsh(grams).cpu().numpy()
     return values

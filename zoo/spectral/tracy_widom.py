@@ -1,8 +1,10 @@
-"""The Tracy-Widom law for β = 1: distribution of the largest eigenvalue of a real white Wishart matrix.
+"""The Tracy-Widom law for β = 1: distribution of the largest eigenvalue of a real white Wishart
+matrix.
 
-F1(s) = det(I − V_s) on L²(0, ∞) with V_s(x, y) = ½ Ai((x + y)/2 + s) (Ferrari and Spohn 2005), evaluated by
-Gauss-Legendre quadrature (Bornemann 2010): exact to about 1e-14, and because 1 − F1 is taken from the
-eigenvalues of V, the upper tail keeps its relative accuracy down to the smallest float64.
+F1(s) = det(I − V_s) on L²(0, ∞) with V_s(x, y) = ½ Ai((x + y)/2 + s) (Ferrari and Spohn 2005),
+evaluated by Gauss-Legendre quadrature (Bornemann 2010): exact to about 1e-14, and because 1 − F1 is
+taken from the eigenvalues of V, the upper tail keeps its relative accuracy down to the smallest
+float64.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ def johnstone(n: int, m: int) -> EdgeScale:
 
 
 def tw1_sf(s: float) -> float:
-    """P(TW1 > s), in [0, 1]; 1 below −10 (where F1 < 1e-18), the smallest normal float beyond s ≈ 100."""
+    """P(TW1 > s), in [0, 1]; 1 below −10 (where F1 < 1e-18), the smallest normal float beyond s ≈
+    100.
+    """
     if s <= _LOWEST:
         return 1.0
     if s >= _HIGHEST:
@@ -65,7 +69,9 @@ def tw1_quantile(sf: float) -> float:
     if not 0.0 < sf < 1.0:
         raise ValueError(f"tail probability {sf}; wanted one strictly between 0 and 1")
     log_sf = math.log(sf)
-    return float(brentq(lambda s: math.log(tw1_sf(s)) - log_sf, _LOWEST, _HIGHEST - 1e-9, xtol=1e-10))
+    return float(
+        brentq(lambda s: math.log(tw1_sf(s)) - log_sf, _LOWEST, _HIGHEST - 1e-9, xtol=1e-10)
+    )
 
 
 @lru_cache(maxsize=1)

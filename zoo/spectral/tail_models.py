@@ -1,14 +1,15 @@
 """Alternatives to the power law beyond a fixed xmin, with likelihood-ratio tests.
 
-With y = x/xmin and u = ln y ≥ 0 the power law, the truncated power law and the lognormal are one
-family,
+With u = ln(x/xmin) ≥ 0 and v = u/mean(u), the power law, the truncated power law and the lognormal
+are one family,
 
-    p(u) ∝ exp(−r·u − b·h(u)),  b ≥ 0,   h = e^u (truncated power law) or u² (lognormal),
+    p(v) ∝ exp(−ρ·v − β·h(v)),  β ≥ 0,
 
-a power law when b = 0. Its log-likelihood is concave in (r, b), so there is one optimum and it is
-found by two nested root searches on exact moments (Gauss-Legendre quadrature in u): no starting
-values, no local optima. Clauset, Shalizi and Newman (2009), section 5; Vuong (1989). Knows nothing
-of layers.
+with convex h: (e^u − 1 − u)/mean(u)² for the truncated power law, v² for the lognormal. β = 0 is
+the power law. The log-likelihood is concave in (ρ, β), so there is one optimum; it is found by two
+nested root searches on exact moments (Gauss-Legendre quadrature): no starting values, no local
+optima. In these units tails of any width are equally well conditioned. Clauset, Shalizi and Newman
+(2009), section 5; Vuong (1989). Knows nothing of layers.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ Vector = NDArray[np.float64]
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 _PANELS = 64
+_MAX_STEPS = 200
 _DEPTH = 46.0
 """Densities are cut where they are e^−46 (1e-20) of their peak."""
-_LOG_B = (-60.0, 60.0)
-"""Range of ln b searched; beyond it the cut-off is out of reach of any data."""
+_LOG_BETA = (-60.0, 60.0)
+"""Range of ln β searched; beyond it the cut-off is out of reach of any data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,38 +67,62 @@ class TailModels:
 
 @dataclass(frozen=True, slots=True)
 class _Bend:
-    """What bends the family away from the power law: h(u), convex and increasing in u ≥ 0."""
+    """What bends the family away from the power law: h(v), convex, 0 at v = 0."""
 
     h: Callable[[Vector], Vector]
+    h_at: Callable[[float], float]
+    """h at one point."""
     peak: Callable[[float, float], float]
-    """Where −r·u − b·h(u) is largest over u ≥ 0, for given r and b > 0."""
-    power_law_mean: Callable[[float], float]
-    """Mean of h under the power law, density r·e^(−r·u)."""
+    """Where −ρ·v − β·h(v) is largest over v ≥ 0, for given ρ and β > 0."""
+    power_law_mean: float
+    """Mean of h under the power law, density e^−v."""
     growth: float
-    """h(u) grows at most like e^(growth·u)."""
+    """h(v) grows at most like e^(growth·v)."""
 
 
-_CUT_OFF = _Bend(
-    h=np.exp,
-    peak=lambda r, b: math.log(-r / b) if -r > b else 0.0,
-    power_law_mean=lambda r: r / (r - 1.0) if r > 1.0 else math.inf,
-    growth=1.0,
-)
 _LOGNORMAL = _Bend(
     h=np.square,
+    h_at=lambda v: v * v,
     peak=lambda r, b: max(-r / (2.0 * b), 0.0),
-    power_law_mean=lambda r: 2.0 / r**2,
+    power_law_mean=2.0,
     growth=0.0,
 )
 
 
+def _cut_off(mean_u: float) -> _Bend:
+    """The bend of the truncated power law, h = (e^u − 1 − u)/mean(u)² with u = v·mean(u)."""
+
+    def h(v: Vector) -> Vector:
+        u = v * mean_u
+        small = u**2 * (0.5 + u * (1.0 / 6.0 + u / 24.0))  # where e^u − 1 − u cancels
+        curved: Vector = np.where(u < 1e-4, small, np.expm1(u) - u) / mean_u**2
+        return curved
+
+    def h_at(v: float) -> float:
+        u = v * mean_u
+        return (
+            (math.expm1(u) - u if u > 1e-4 else 0.5 * u**2) / mean_u**2 if u < 700.0 else math.inf
+        )
+
+    return _Bend(
+        h=h,
+        h_at=h_at,
+        peak=lambda r, b: math.log1p(-r * mean_u / b) / mean_u if r < 0.0 else 0.0,
+        power_law_mean=1.0 / (1.0 - mean_u) if mean_u < 1.0 else math.inf,
+        growth=mean_u,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """A fitted member of the family in u: parameters and log of the normaliser."""
+    """A fitted member of the family in v: parameters and log of the normaliser."""
 
-    r: float
-    b: float
+    rho: float
+    beta: float
     log_normaliser: float
+
+
+_POWER_LAW = _Member(1.0, 0.0, 0.0)
 
 
 def fit_tail_models(tail: Vector) -> TailModels:
@@ -109,34 +135,38 @@ def fit_tail_models(tail: Vector) -> TailModels:
         raise ValueError(f"got {tail.size} values without spread; wanted the tail of a TailFit")
     xmin = float(tail[0])
     u = np.log1p((tail - xmin) / xmin)
-    y = tail / xmin
-    log_x = math.log(xmin) + u  # densities in x are densities in u divided by x
-    alpha = 1.0 + 1.0 / float(u.mean())
-    power_law = math.log(alpha - 1.0) - (alpha - 1.0) * u - log_x
+    mean_u = float(u.mean())
+    v = u / mean_u
+    log_scale = (
+        math.log(mean_u) + math.log(xmin) + u
+    )  # densities in x are those in v divided by x·mean(u)
+    power_law = -v - log_scale
 
-    cut = _fit_member(u, _CUT_OFF)
-    truncated = -cut.r * u - cut.b * y - cut.log_normaliser - log_x
-    bent = _fit_member(u, _LOGNORMAL)
-    lognormal = -bent.r * u - bent.b * u**2 - bent.log_normaliser - log_x
-    rate = 1.0 / float(np.mean(tail - xmin))
-    exponential = math.log(rate) - rate * (tail - xmin)
+    bend = _cut_off(mean_u)
+    cut = _fit_member(v, bend)
+    truncated = -cut.rho * v - cut.beta * bend.h(v) - cut.log_normaliser - log_scale
+    bent = _fit_member(v, _LOGNORMAL)
+    lognormal = -bent.rho * v - bent.beta * v**2 - bent.log_normaliser - log_scale
+    spread = float(np.mean(tail - xmin))
+    exponential = -math.log(spread) - (tail - xmin) / spread
 
+    rate = cut.beta / mean_u**2  # of e^(−rate·x/xmin)
     # nested, so > 0 is rounding
-    tpl_ratio = min(float(np.sum(power_law - truncated)), 0.0) if cut.b > 0.0 else 0.0
+    tpl_ratio = min(float(np.sum(power_law - truncated)), 0.0) if cut.beta > 0.0 else 0.0
     lognormal_ratio, lognormal_p = _vuong(power_law - lognormal)
     exponential_ratio, exponential_p = _vuong(power_law - exponential)
-    variance = 0.5 / bent.b if bent.b > 0.0 else None
+    variance = 0.5 / bent.beta if bent.beta > 0.0 else None  # of v, before truncation
     return TailModels(
         power_law_log_likelihood=float(power_law.sum()),
-        tpl_alpha=1.0 + cut.r,
-        tpl_rate=cut.b / xmin,
+        tpl_alpha=1.0 + cut.rho / mean_u - rate,
+        tpl_rate=rate / xmin,
         tpl_ratio=tpl_ratio,
         tpl_p_value=math.erfc(math.sqrt(-tpl_ratio)),  # χ²₁ survival at −2·ratio
-        lognormal_mu=None if variance is None else math.log(xmin) - bent.r * variance,
-        lognormal_sigma=None if variance is None else math.sqrt(variance),
+        lognormal_mu=None if variance is None else math.log(xmin) - bent.rho * variance * mean_u,
+        lognormal_sigma=None if variance is None else math.sqrt(variance) * mean_u,
         lognormal_ratio=lognormal_ratio,
         lognormal_p_value=lognormal_p,
-        exponential_rate=rate,
+        exponential_rate=1.0 / spread,
         exponential_ratio=exponential_ratio,
         exponential_p_value=exponential_p,
     )
@@ -150,65 +180,74 @@ def _vuong(differences: Vector) -> tuple[float, float]:
     return total, math.erfc(abs(total) / (spread * math.sqrt(2.0 * differences.size)))
 
 
-def _fit_member(u: Vector, bend: _Bend) -> _Member:
-    """Maximum likelihood in (r, b) of p(u) ∝ exp(−r·u − b·h(u)) on u ≥ 0.
+def _fit_member(v: Vector, bend: _Bend) -> _Member:
+    """Maximum likelihood in (ρ, β) of p(v) ∝ exp(−ρ·v − β·h(v)) on v ≥ 0; `v` has mean 1.
 
-    At the optimum the model's means of u and h(u) are the data's. For each b the r that matches the
-    first is unique; along that path the mean of h falls monotonically in b.
+    At the optimum the model's means of v and h(v) are the data's. For each β the ρ that matches the
+    first is unique; along that path the mean of h falls monotonically in β.
     """
-    mean_u, mean_h = float(u.mean()), float(bend.h(u).mean())
-    power_law = _Member(1.0 / mean_u, 0.0, math.log(mean_u))
-    if mean_h >= bend.power_law_mean(power_law.r):
-        return power_law  # the data's tail is heavier than the power law's: b would be negative
+    mean_h = float(bend.h(v).mean())
+    if mean_h >= bend.power_law_mean:
+        return _POWER_LAW  # the data's tail is heavier than the power law's: β would be negative
 
-    def excess(log_b: float) -> float:
-        b = math.exp(log_b)
-        return _moments(_match_r(mean_u, b, bend), b, bend)[2] - mean_h
+    rho = 1.0
+
+    def excess(log_beta: float) -> float:
+        nonlocal rho
+        beta = math.exp(log_beta)
+        rho = _match_rho(beta, bend, rho)
+        return _moments(rho, beta, bend)[2] - mean_h
 
     low = high = 0.0
     step = 1.0
     if excess(0.0) > 0.0:
-        while excess(high := min(high + step, _LOG_B[1])) > 0.0 and high < _LOG_B[1]:
+        while excess(high := min(high + step, _LOG_BETA[1])) > 0.0 and high < _LOG_BETA[1]:
             low, step = high, 2.0 * step
     else:
-        while excess(low := max(low - step, _LOG_B[0])) <= 0.0:
-            if low == _LOG_B[0]:
-                return power_law
+        while excess(low := max(low - step, _LOG_BETA[0])) <= 0.0:
+            if low == _LOG_BETA[0]:
+                return _POWER_LAW
             high, step = low, 2.0 * step
-    b = math.exp(brentq(excess, low, high, xtol=1e-12) if high < _LOG_B[1] else high)
-    r = _match_r(mean_u, b, bend)
-    return _Member(r, b, _moments(r, b, bend)[0])
+    beta = math.exp(brentq(excess, low, high, xtol=1e-11) if high < _LOG_BETA[1] else high)
+    rho = _match_rho(beta, bend, rho)
+    return _Member(rho, beta, _moments(rho, beta, bend)[0])
 
 
-def _match_r(mean_u: float, b: float, bend: _Bend) -> float:
-    """The r at which the model's mean of u is `mean_u`; the mean falls monotonically in r."""
-    high = 1.0 / mean_u  # b > 0 takes weight from the tail, so r is below the power law's
-    if _moments(high, b, bend)[1] >= mean_u:
-        return high  # b is too small to matter, the rest is rounding
-    step = high
-    while _moments(low := high - step, b, bend)[1] < mean_u:
-        high, step = low, 2.0 * step
-    return float(brentq(lambda r: _moments(r, b, bend)[1] - mean_u, low, high, xtol=1e-13))
+def _match_rho(beta: float, bend: _Bend, start: float) -> float:
+    """The ρ at which the model's mean of v is 1, by safeguarded Newton; the mean falls in ρ."""
+    low, high, rho = -math.inf, math.inf, start
+    for _ in range(_MAX_STEPS):
+        _, mean, _, variance = _moments(rho, beta, bend)
+        low, high = (rho, high) if mean > 1.0 else (low, rho)
+        step = (mean - 1.0) / variance  # dE[v]/dρ = −Var[v]
+        if abs(step) <= 1e-13 * (1.0 + abs(rho)):
+            break
+        step = math.copysign(min(abs(step), 4.0 * (1.0 + abs(rho))), step)
+        rho = rho + step if low < rho + step < high else 0.5 * (low + high)
+    return rho
 
 
-def _moments(r: float, b: float, bend: _Bend) -> tuple[float, float, float]:
-    """ln ∫ exp(−r·u − b·h(u)) du over u ≥ 0, and the means of u and of h(u); b > 0."""
+def _moments(rho: float, beta: float, bend: _Bend) -> tuple[float, float, float, float]:
+    """ln ∫ exp(−ρ·v − β·h(v)) dv over v ≥ 0, the means of v and h(v), the variance of v; β > 0."""
 
-    def level(u: float, rate: float) -> float:
-        return -rate * u - b * float(bend.h(np.array([u]))[0])
+    def level(v: float, rate: float) -> float:
+        return -rate * v - beta * bend.h_at(v)
 
-    top = bend.peak(r, b)
-    low = _reach(lambda u: level(u, r), top, -1.0)
-    tilted = r - bend.growth  # the integrand of the mean of h reaches further right
-    high = _reach(lambda u: level(u, tilted), bend.peak(tilted, b), 1.0)
+    top = bend.peak(rho, beta)
+    low = _reach(lambda v: level(v, rho), top, -1.0)
+    tilted = rho - bend.growth  # the integrand of the mean of h reaches further right
+    high = _reach(lambda v: level(v, tilted), bend.peak(tilted, beta), 1.0)
     edges = np.linspace(max(low, 0.0), high, _PANELS + 1)
     half = 0.5 * (edges[1] - edges[0])
-    u = ((edges[:-1] + half)[:, None] + half * _NODES).ravel()
-    h = bend.h(u)
-    peak_level = level(top, r)
-    density = np.exp(-r * u - b * h - peak_level) * np.tile(half * _WEIGHTS, _PANELS)
+    v = ((edges[:-1] + half)[:, None] + half * _NODES).ravel()
+    h = bend.h(v)
+    peak_level = level(top, rho)
+    density = np.exp(-rho * v - beta * h - peak_level) * np.tile(half * _WEIGHTS, _PANELS)
     total = float(density.sum())
-    return math.log(total) + peak_level, float(density @ u) / total, float(density @ h) / total
+    density /= total
+    mean = float(density @ v)
+    variance = float(density @ (v - mean) ** 2)
+    return math.log(total) + peak_level, mean, float(density @ h), variance
 
 
 def _reach(level: Callable[[float], float], top: float, sign: float) -> float:

@@ -64,7 +64,7 @@ class UnitPlan:
 
 def plan_unit(unit: Unit) -> UnitPlan:
     """Open the headers of a unit. Raises CheckpointError or SourceError when they cannot be read."""
-    from zoo.hub import register  # noqa: F401
+    import zoo.hub.register  # noqa: F401  Hub locations can be opened from here on
     from zoo.io.store import open_store
     from zoo.model import open_model
 

@@ -39,7 +39,7 @@ def _measure(task: Task) -> Finished:
     from dataclasses import replace
 
     from jobs import rows
-    from zoo.hub import register  # noqa: F401  Hub locations can be opened
+    import zoo.hub.register  # noqa: F401  Hub locations can be opened from here on
     from zoo.io.store import open_store
     from zoo.model import measure, open_model
 

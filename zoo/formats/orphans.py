@@ -1,0 +1,31 @@
+"""Quantisation data that no decoder claimed: its weight is missing, renamed or in no known format.
+
+A float scale has two axes like a weight, so it must not be taken for one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from zoo.formats.claim import Claim, Free
+from zoo.io.checkpoint import Checkpoint
+
+_QUANTISATION_DATA = re.compile(
+    r"(^|[._])(scale_inv|weight_scale|weight_scale_2|weight_global_scale|weight_zero_point"
+    r"|weight_scales|qweight|qzeros|g_idx|absmax|quant_map|nested_absmax|SCB|weight_packed"
+    r"|weight_quantizer\.scale|[a-z]+_proj_scale|[a-z]+_proj_scales|[a-z]+_proj_blocks"
+    r"|weight\._scale|weight\._data|codebooks|W_q|packed_weight)$"
+)
+
+
+def orphans(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
+    """Tensors with two axes or more whose name says that they quantise something."""
+    del checkpoint
+    for name, meta in free.items():
+        if len(meta.shape) >= 2 and meta.numel > 1 and _QUANTISATION_DATA.search(name):
+            reason = (
+                f"{name}: quantisation data ({meta.dtype} {list(meta.shape)}) that fits no weight; "
+                "wanted its weight beside it in a known format. Report the format"
+            )
+            yield Claim(name, (), None, reason)

@@ -1,0 +1,159 @@
+"""Pacing from RateLimit headers, against a Hub that counts."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+import random
+import threading
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zoo.hub.gate import HubGate
+
+
+class Clock:
+    """Time that passes only when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def limit(kind: str, left: int, reset: int, quota: int, window: int = 300) -> dict[str, str]:
+    """Headers as the Hub sends them."""
+    return {
+        "RateLimit": f'"{kind}";r={left};t={reset}',
+        "ratelimit-policy": f'"fixed window";"{kind}";q={quota};w={window}',
+    }
+
+
+class CountingHub:
+    """The oracle: a fixed window that refuses what goes beyond its quota."""
+
+    def __init__(self, clock: Callable[[], float], quota: int, window: float) -> None:
+        self.clock, self.quota, self.window = clock, quota, window
+        self.start, self.used, self.refused = clock(), 0, 0
+
+    def request(self) -> tuple[int, dict[str, str]]:
+        while self.clock() >= self.start + self.window:
+            self.start, self.used = self.start + self.window, 0
+        reset = int(self.start + self.window - self.clock()) + 1
+        if self.used >= self.quota:
+            self.refused += 1
+            return 429, limit("api", 0, reset, self.quota, int(self.window))
+        self.used += 1
+        return 200, limit("api", self.quota - self.used, reset, self.quota, int(self.window))
+
+
+def test_an_unknown_kind_does_not_wait() -> None:
+    assert HubGate().acquire("api") == 0.0
+
+
+def test_a_spent_window_waits_for_its_end() -> None:
+    gate = HubGate(clock=Clock())
+    gate.observe("api", 200, limit("api", 0, 55, 500))
+    assert gate.acquire("api") == pytest.approx(55.0)
+
+
+def test_the_kinds_have_budgets_of_their_own() -> None:
+    gate = HubGate(clock=Clock())
+    gate.observe("api", 200, limit("resolvers", 0, 55, 500))  # the header says which it is
+    assert gate.acquire("api") == 0.0
+    assert gate.acquire("resolvers") > 0.0
+
+
+def test_a_late_reply_does_not_give_requests_back() -> None:
+    gate = HubGate(clock=Clock())
+    gate.observe("api", 200, limit("api", 1, 50, 500))
+    gate.observe("api", 200, limit("api", 400, 50, 500))
+    assert gate.acquire("api") < 50.0
+    assert gate.acquire("api") == pytest.approx(50.0)
+
+
+def test_retry_after_closes_the_gate() -> None:
+    clock = Clock()
+    gate = HubGate(clock=clock)
+    gate.observe("api", 503, {"Retry-After": "7"})
+    assert gate.acquire("api") == pytest.approx(7.0)
+    clock.now += 8.0
+    assert gate.acquire("api") == 0.0
+
+
+@pytest.mark.parametrize("value", ["", "soon", "-3", "9" * 40, "Wed, 99 Foo 2015 07:28:00 GMT"])
+def test_odd_retry_after_values_are_survived(value: str) -> None:
+    gate = HubGate()
+    gate.observe("api", 429, {"Retry-After": value})
+    assert 0.0 <= gate.acquire("api") <= 86_400.0
+
+
+def test_a_date_in_retry_after_in_the_past_closes_nothing() -> None:
+    gate = HubGate()
+    gate.observe("api", 429, {"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"})
+    assert gate.acquire("api") < 0.1
+
+
+def test_the_second_half_of_a_window_is_spread_out() -> None:
+    gate = HubGate(clock=Clock())
+    gate.observe("api", 200, limit("api", 100, 300, 200))
+    waits = [gate.acquire("api") for _ in range(100)]
+    gaps = [b - a for a, b in itertools.pairwise(waits)]
+    assert min(gaps) == pytest.approx(max(gaps), rel=0.05)
+    assert waits[-1] < 300.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    quota=st.integers(2, 60),
+    window=st.integers(5, 300),
+    num=st.integers(1, 400),
+    seed=st.integers(0, 2**16),
+)
+def test_one_caller_is_never_refused_after_the_first_reply(
+    quota: int, window: int, num: int, seed: int
+) -> None:
+    rng, clock = random.Random(seed), Clock()
+    gate, hub = HubGate(clock=clock), CountingHub(clock, quota, window)
+    for _ in range(num):
+        clock.now += gate.acquire("api") + rng.random() * 0.5
+        gate.observe("api", *hub.request())
+    # windows of hub and gate may differ by the second that the Hub rounds up
+    assert hub.refused <= 1 + num // (2 * quota)
+    assert clock.now - 1000.0 <= (num / quota + 3) * (window + 2) + num
+
+
+def test_many_callers_stay_within_the_quota() -> None:
+    clock = Clock()
+    gate, hub = HubGate(clock=clock), CountingHub(clock, 50, 60)
+    gate.observe("api", *hub.request())
+    due = sorted(clock.now + gate.acquire("api") for _ in range(300))
+    for at in due:
+        clock.now = max(clock.now, at)
+        hub.request()
+    assert hub.refused == 0
+
+
+def test_threads_share_one_budget() -> None:
+    gate = HubGate(clock=Clock())
+    gate.observe("api", 200, limit("api", 40, 100, 1000))
+    waits: list[float] = []
+
+    def work() -> None:
+        waits.extend(gate.acquire("api") for _ in range(10))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(w < 100.0 for w in waits) == 40
+
+
+def test_a_gate_can_be_pickled() -> None:
+    gate = pickle.loads(pickle.dumps(HubGate()))
+    assert gate.acquire("api") == 0.0

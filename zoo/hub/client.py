@@ -1,0 +1,264 @@
+"""Requests to the Hub: huggingface_hub's own session, with timeouts, pacing, retries, typed errors.
+
+Every request goes through `HubClient`: it waits for its gate, has a timeout, tells the gate what
+the Hub said, and turns whatever goes wrong into the errors of `zoo.errors`. The token comes from
+the environment only, is sent to the endpoint's own origin only, and appears in no message. Knows
+nothing of models or tensors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+from urllib.parse import quote, urljoin, urlsplit
+
+import httpx2
+import stamina
+from huggingface_hub import constants, get_session
+from huggingface_hub.errors import OfflineModeIsEnabled
+from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+from zoo.errors import (
+    ChangedError,
+    GatedError,
+    NotFoundError,
+    SourceError,
+    TransientError,
+    ZooError,
+)
+from zoo.hub.gate import Gate, HubGate, RequestKind
+
+T = TypeVar("T")
+Params = Sequence[tuple[str, str]]
+
+MAX_JSON_BYTES = 64 * 2**20
+"""One reply of the API; a page of 1,000 models with their configs has about 2 MB."""
+_TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class HubOptions:
+    """How patient a client is. Times are seconds."""
+
+    connect_s: float = 10.0
+    """To open a connection."""
+    stall_s: float = 60.0
+    """Without a byte (or with fewer than `min_rate` bytes a second) before a body is given up."""
+    min_rate: float = 1024.0
+    """Bytes per second, averaged over `stall_s`, below which a body counts as stalled."""
+    attempts: int = 8
+    """Tries of one request, the first one included."""
+    wait_initial_s: float = 1.0
+    """Before the second try; doubles from try to try, with jitter."""
+    wait_max_s: float = 60.0
+    """Between two tries at most."""
+    max_pause_s: float = 900.0
+    """A gate that asks for a longer wait makes the request fail as transient instead."""
+
+
+def env_token() -> str | None:
+    """The Hub token of the environment, or None. Never read from a file or a login."""
+    return next((t for v in _TOKEN_VARIABLES if (t := os.environ.get(v, "").strip())), None)
+
+
+def default_endpoint() -> str:
+    """HF_ENDPOINT, else the public Hub."""
+    return os.environ.get("HF_ENDPOINT", "").strip() or constants.ENDPOINT
+
+
+class HubClient:
+    """Requests to one endpoint. Safe to share between threads; cheap to make."""
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        *,
+        options: HubOptions | None = None,
+        gate: Gate | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.endpoint = (endpoint or default_endpoint()).rstrip("/")
+        self.options = options or HubOptions()
+        self.gate: Gate = gate or HubGate()
+        self._sleep = sleep
+        self._origin = _origin(self.endpoint)
+
+    def api_url(self, *parts: str) -> str:
+        """`<endpoint>/api/<parts>`; a slash inside a repository id stays one."""
+        return "/".join((self.endpoint, "api", *(quote(p, safe="/") for p in parts)))
+
+    def model_url(self, repo_id: str, *parts: str) -> str:
+        """`<endpoint>/api/models/<id>/<parts>`; slashes inside `parts` are quoted."""
+        return "/".join((self.api_url("models", repo_id), *(quote(p, safe="") for p in parts)))
+
+    def file_url(self, repo_id: str, sha: str, name: str) -> str:
+        """Address of a file at a commit."""
+        return f"{self.endpoint}/{repo_id}/resolve/{sha}/{quote(name)}"
+
+    def is_own(self, url: str) -> bool:
+        """Whether `url` lies on the endpoint's origin, where the token may go."""
+        return _origin(url) == self._origin
+
+    def get_json(self, url: str, params: Params = (), *, what: str) -> object:
+        """The JSON at an API address. `what` names the thing asked for in messages."""
+        return self.retrying(lambda: self._json(url, params, what=what))[0]
+
+    def pages(self, url: str, params: Params = (), *, what: str) -> Iterator[list[object]]:
+        """The pages of a listing, each a list; follows `Link: rel=next` on the same origin."""
+        seen: set[str] = set()
+        following: str | None = url
+        while following is not None and following not in seen:
+            seen.add(following)
+            once = partial(self._json, following, params if following == url else (), what=what)
+            page, following = self.retrying(once)
+            if not isinstance(page, list):
+                raise SourceError(f"{what}: got a {type(page).__name__}, expected a list")
+            yield page
+
+    def retrying(self, once: Callable[[], T]) -> T:
+        """`once()`, tried again with growing pauses while it raises a TransientError.
+
+        A ChangedError is not tried again: the model has to start anew.
+        """
+        o = self.options
+        for attempt in stamina.retry_context(
+            on=lambda err: isinstance(err, TransientError) and not isinstance(err, ChangedError),
+            attempts=o.attempts,
+            timeout=None,
+            wait_initial=o.wait_initial_s,
+            wait_max=o.wait_max_s,
+            wait_jitter=o.wait_initial_s,
+        ):
+            with attempt:
+                return once()
+        raise AssertionError("stamina re-raises the last error")
+
+    @contextmanager
+    def open(
+        self,
+        method: str,
+        url: str,
+        *,
+        kind: RequestKind | None,
+        what: str,
+        headers: Mapping[str, str] | None = None,
+        params: Params = (),
+    ) -> Iterator[httpx2.Response]:
+        """One request; its response with the body unread, whatever its status.
+
+        No redirect is followed. `kind` None: not one of the Hub's own budgets (a signed link).
+        Failures of the connection, also while the body is read, become TransientError.
+        """
+        self._pause(kind, what)
+        o = self.options
+        timeout = httpx2.Timeout(o.stall_s, connect=o.connect_s)
+        sent = {**self._headers(url), "Accept-Encoding": "identity", **(headers or {})}
+        try:
+            with get_session().stream(
+                method,
+                url,
+                params=list(params) or None,
+                headers=sent,
+                timeout=timeout,
+                follow_redirects=False,
+                extensions={"zoo_paced": True},
+            ) as response:
+                if kind is not None:
+                    self.gate.observe(kind, response.status_code, dict(response.headers))
+                yield response
+        except httpx2.TimeoutException as err:
+            raise TransientError(
+                f"{what}: no byte for {o.stall_s:.0f} s or no connection in {o.connect_s:.0f} s "
+                f"({type(err).__name__})"
+            ) from err
+        except (httpx2.NetworkError, httpx2.ProtocolError, httpx2.ProxyError) as err:
+            raise TransientError(f"{what}: connection broke ({type(err).__name__})") from err
+        except OfflineModeIsEnabled as err:
+            raise SourceError(f"{what}: HF_HUB_OFFLINE is set; unset it to reach a Hub") from err
+        except (httpx2.HTTPError, httpx2.InvalidURL) as err:
+            raise SourceError(f"{what}: request impossible ({type(err).__name__})") from err
+
+    def _pause(self, kind: RequestKind | None, what: str) -> None:
+        wait = self.gate.acquire(kind) if kind is not None else 0.0
+        if wait > self.options.max_pause_s:
+            raise TransientError(
+                f"{what}: the Hub's budget of {kind} requests is spent for {wait:.0f} s; "
+                "try again later"
+            )
+        if wait > 0.0:
+            self._sleep(wait)
+
+    def _headers(self, url: str) -> dict[str, str]:
+        token = env_token() if self.is_own(url) else None
+        return build_hf_headers(token=token or False, library_name="spectral-zoo")
+
+    def _json(
+        self, url: str, params: Params, *, what: str, hops: int = 3
+    ) -> tuple[object, str | None]:
+        """The JSON at `url` and the address of the next page."""
+        with self.open("GET", url, kind="api", what=what, params=params) as response:
+            if 300 <= response.status_code < 400:  # a renamed repository
+                target = urljoin(url, response.headers.get("location", ""))
+                if hops == 0 or not self.is_own(target):
+                    raise SourceError(f"{what}: redirected in a circle or off {self.endpoint}")
+                return self._json(target, (), what=what, hops=hops - 1)
+            if response.status_code != 200:
+                raise status_error(response, what)
+            raw = bytearray()
+            for block in response.iter_bytes():
+                raw += block
+                if len(raw) > MAX_JSON_BYTES:
+                    raise SourceError(
+                        f"{what}: the reply is longer than {MAX_JSON_BYTES} bytes; refused"
+                    )
+            following = response.links.get("next", {}).get("url")
+        try:
+            said = json.loads(raw)
+        except (ValueError, RecursionError) as err:
+            # proxies answer 200 with a page of their own when they are in trouble
+            raise TransientError(f"{what}: the reply is not JSON") from err
+        if following is not None and not self.is_own(urljoin(url, following)):
+            raise SourceError(f"{what}: the next page lies outside {self.endpoint}")
+        return said, urljoin(url, following) if following else None
+
+
+def status_error(response: httpx2.Response, what: str) -> ZooError:
+    """The error for a response that is no success, from its status and `X-Error-Code`."""
+    status = response.status_code
+    code = response.headers.get("x-error-code", "")
+    said = response.headers.get("x-error-message", "")[:200]
+    told = f"{what}: HTTP {status}" + (f" {code}" if code else "") + (f" ({said})" if said else "")
+    has_token = "authorization" in response.request.headers
+    if code == "GatedRepo":
+        hint = "the token has no access" if has_token else "set HF_TOKEN"
+        return GatedError(f"{told}; ask for access on the model's page; {hint}")
+    if code == "RevisionNotFound":
+        return NotFoundError(f"{told}; check branch, tag or commit")
+    if code == "EntryNotFound":
+        return NotFoundError(f"{told}; no such file at this revision")
+    if code == "RepoNotFound" or status in {404, 410}:
+        hint = "" if has_token else "; a private one needs HF_TOKEN"
+        return NotFoundError(f"{told}; no such repository{hint}")
+    if "is disabled" in said:
+        return NotFoundError(f"{told}; the Hub has taken it down")
+    if status in {401, 403}:
+        return GatedError(
+            f"{told}; " + ("the token has no access" if has_token else "set HF_TOKEN")
+        )
+    if status in {408, 425, 429} or status >= 500:
+        return TransientError(told)
+    if status == 416:
+        return ChangedError(f"{told}; the file is shorter than it was")
+    return SourceError(f"{told}; expected a success")
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0)

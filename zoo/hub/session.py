@@ -1,0 +1,89 @@
+"""One gate and one set of options for a whole process, also for code that calls
+huggingface_hub or transformers itself.
+
+A worker calls `configure` once when it starts; without it each endpoint gets a gate of its own
+in this process and the default options.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import partial
+
+import httpx2
+from huggingface_hub import close_session, set_client_factory
+from huggingface_hub.utils._http import hf_request_event_hook  # as its documentation advises
+
+from zoo.hub.client import HubClient, HubOptions, default_endpoint
+from zoo.hub.gate import Gate, HubGate, RequestKind
+
+
+class _Process:
+    """What this process uses. One instance, changed by `configure` alone."""
+
+    def __init__(self) -> None:
+        self.options = HubOptions()
+        self.gate: Gate | None = None
+        self.gates: dict[str, HubGate] = {}
+
+
+_PROCESS = _Process()
+
+
+def configure(*, gate: Gate | None = None, options: HubOptions | None = None) -> None:
+    """Use this gate (None: one per endpoint, in this process) and these options from now on.
+
+    Also gives huggingface_hub's shared session timeouts, and paces what other libraries send
+    through it. Signed links are kept out of the logs.
+    """
+    _PROCESS.options = options or HubOptions()
+    _PROCESS.gate = gate
+    _PROCESS.gates.clear()
+    for name in ("httpx", "httpx2"):  # they log every address, signed ones too, at INFO
+        logging.getLogger(name).setLevel(logging.WARNING)
+    close_session()
+    set_client_factory(partial(_make_session, _PROCESS.options))
+
+
+def process_client(endpoint: str | None = None) -> HubClient:
+    """A client of this process's gate and options."""
+    address = (endpoint or default_endpoint()).rstrip("/")
+    gate = _PROCESS.gate or _PROCESS.gates.setdefault(address, HubGate())
+    return HubClient(address, options=_PROCESS.options, gate=gate)
+
+
+def _make_session(options: HubOptions) -> httpx2.Client:
+    return httpx2.Client(
+        event_hooks={"request": [hf_request_event_hook, _pace], "response": [_observe]},
+        follow_redirects=True,
+        timeout=httpx2.Timeout(options.stall_s, connect=options.connect_s),
+    )
+
+
+def _kind(request: httpx2.Request) -> RequestKind | None:
+    """The budget a request of another library counts against; our own are paced by HubClient."""
+    if request.extensions.get("zoo_paced"):
+        return None
+    path = request.url.path
+    if path.startswith("/api/"):
+        return "api"
+    return "resolvers" if "/resolve/" in path else None
+
+
+def _gate_of(request: httpx2.Request) -> Gate:
+    url = request.url
+    port = f":{url.port}" if url.port else ""
+    return process_client(f"{url.scheme}://{url.host}{port}").gate
+
+
+def _pace(request: httpx2.Request) -> None:
+    kind = _kind(request)
+    if kind is not None and (wait := _gate_of(request).acquire(kind)) > 0.0:
+        time.sleep(min(wait, _PROCESS.options.max_pause_s))
+
+
+def _observe(response: httpx2.Response) -> None:
+    kind = _kind(response.request)
+    if kind is not None:
+        _gate_of(response.request).observe(kind, response.status_code, dict(response.headers))

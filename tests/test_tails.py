@@ -70,6 +70,25 @@ def test_fit_is_the_one_of_the_full_search(name: str) -> None:
         assert fit.alpha == pytest.approx(alpha, rel=1e-9)
 
 
+@pytest.mark.parametrize("kind", ["power law", "lognormal", "uniform"])
+def test_long_spectra_are_searched_in_full_too(kind: str) -> None:
+    rng = np.random.default_rng(11)
+    evals = {
+        "power law": lambda: planted(2.5, 3000, 11),
+        "lognormal": lambda: np.sort(rng.lognormal(0, 2, 3000)),
+        "uniform": lambda: np.sort(rng.uniform(0.1, 1.0, 3000)),
+    }[kind]()
+    best = (math.inf, 0)
+    for i in range(2999):
+        tail = evals[i:]
+        alpha = 1 + tail.size / np.sum(np.log(tail / tail[0]))
+        steps = np.arange(tail.size) / tail.size
+        best = min(best, (np.max(np.abs(1 - (tail / tail[0]) ** (1 - alpha) - steps)), i))
+    fit = fitted(evals)
+    assert fit.ks_distance == pytest.approx(best[0], rel=1e-9)
+    assert fit.num_tail == 3000 - best[1]
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(

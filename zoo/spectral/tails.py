@@ -5,9 +5,9 @@ The method of Clauset, Shalizi and Newman (2009, section 3) for continuous data,
 xmin considered. Knows nothing of layers; alternatives to the power law are in `tail_models`.
 
 Speed: the distance of a candidate is at least its distance at a few ranks, so all candidates are
-first bounded from below at those ranks, then measured in full in the order of their bounds until
-no bound can win any more. The result is the one of the full search; the work falls from n² to
-about 40·n.
+first bounded from below at 24 ranks, the survivors of long spectra again at 256, and what may still
+win is measured in full in the order of the bounds. The result is that of the full search; of its n²
+terms some 3 % are computed for a spectrum that is a power law throughout, far fewer otherwise.
 """
 
 from __future__ import annotations
@@ -31,12 +31,14 @@ MIN_EVALS = 20
 OVER_TRAINED_BELOW = 2.0
 UNDER_TRAINED_ABOVE = 6.0
 
-_FRACTIONS = np.linspace(0.0, 1.0, 25)[1:]
+_COARSE = np.linspace(0.0, 1.0, 25)[1:]
 """Relative ranks at which every candidate is bounded."""
+_FINE = np.linspace(0.0, 1.0, 257)[1:]
+"""Relative ranks at which the survivors are bounded again, in long spectra."""
 _SLACK = 1e-12
 """Bounds within rounding of the best distance are still measured."""
-_BLOCK = 1 << 17
-"""Array elements held at a time (1 MiB of float64), whatever the number of eigenvalues."""
+_BLOCK = 1 << 14
+"""Array elements held at a time (128 KiB of float64: larger temporaries cost page faults)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,35 +123,44 @@ def best_start(data: Vector) -> Start | None:
 
 def _smallest_distance(logs: Vector, candidates: NDArray[np.intp], rates: Vector) -> int:
     """Position in `candidates` of the first smallest KS distance."""
-    bounds = _lower_bounds(logs, candidates, rates)
+    bounds = _lower_bounds(logs, candidates, rates, _COARSE)
+    best = int(np.argmin(bounds))
+    best_distance = float(_distances(logs, candidates[[best]], rates[[best]])[0])
+    alive = np.flatnonzero(bounds <= best_distance + _SLACK)
+    if logs.size > 4 * _FINE.size:
+        bounds = _lower_bounds(logs, candidates[alive], rates[alive], _FINE)
+    else:
+        bounds = bounds[alive]
     order = np.argsort(bounds, kind="stable")
-    sorted_bounds = bounds[order]
-    best_distance, best = math.inf, -1
-    start, width = 0, 4
-    while start < order.size and sorted_bounds[start] <= best_distance + _SLACK:
-        block = order[start : start + width]
+    bounds, alive = bounds[order], alive[order]
+    start, width = 0, 1
+    while start < alive.size and bounds[start] <= best_distance + _SLACK:
+        block = alive[start : start + width]
         distances = _distances(logs, candidates[block], rates[block])
         for position, distance in zip(block.tolist(), distances.tolist(), strict=True):
             if distance < best_distance or (distance == best_distance and position < best):
                 best_distance, best = distance, position
         start += width
-        remaining = (
-            int(np.searchsorted(sorted_bounds, best_distance + _SLACK, side="right")) - start
-        )
+        remaining = int(np.searchsorted(bounds, best_distance + _SLACK, side="right")) - start
         width = max(1, min(remaining, 2 * width, _BLOCK // logs.size))
     return best
 
 
-def _lower_bounds(logs: Vector, candidates: NDArray[np.intp], rates: Vector) -> Vector:
-    """The KS distance of every candidate over the ranks `_FRACTIONS` of its tail alone."""
+def _lower_bounds(
+    logs: Vector, candidates: NDArray[np.intp], rates: Vector, fractions: Vector
+) -> Vector:
+    """The KS distance of every candidate over the ranks `fractions` of its tail alone."""
     bounds = np.empty(candidates.size)
-    rows = max(1, _BLOCK // _FRACTIONS.size)
+    rows = max(1, _BLOCK // fractions.size)
     for a in range(0, candidates.size, rows):
         starts = candidates[a : a + rows, None]
         lengths = logs.size - starts
-        steps = (_FRACTIONS * (lengths - 1)).astype(np.intp)
-        model = np.expm1((logs[starts] - logs[starts + steps]) * rates[a : a + rows, None])
-        bounds[a : a + rows] = np.abs(model + steps / lengths).max(axis=1)
+        steps = (fractions * (lengths - 1)).astype(np.intp)
+        residual = logs[starts] - logs[starts + steps]
+        residual *= rates[a : a + rows, None]
+        np.expm1(residual, out=residual)
+        residual += steps / lengths
+        bounds[a : a + rows] = np.abs(residual, out=residual).max(axis=1)
     return bounds
 
 

@@ -112,7 +112,8 @@ class Progress:
 
 
 def _name(model_id: str, step: int | None) -> str:
-    return model_id if step is None else f"{model_id} step {step}"
+    shown = _printable(model_id.replace("\n", " "))
+    return shown if step is None else f"{shown} step {step}"
 
 
 def _printable(text: str) -> str:

@@ -28,9 +28,9 @@ def spectrum_row(report: LayerReport) -> dict[str, object] | None:
     rand = report.rand_spectrum
     return {
         **_names(report.columns),
-        "eigenvalues": report.spectrum.stored().tolist(),
+        "eigenvalues": report.spectrum.evals.astype("float32"),
         "scale_exponent": report.spectrum.scale_exponent,
-        "rand_eigenvalues": None if rand is None else rand.stored().tolist(),
+        "rand_eigenvalues": None if rand is None else rand.evals.astype("float32"),
         "rand_scale_exponent": None if rand is None else rand.scale_exponent,
     }
 

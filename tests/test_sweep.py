@@ -21,7 +21,7 @@ TIMINGS = ("read_s", "spectrum_s", "shuffle_s", "total_s", "seconds")
 def numbers(catalog: Path, table: str = "layers") -> list[dict[str, object]]:
     """All rows of a view without timings, dates and sweep ids, in a fixed order."""
     with store.connect(catalog) as con:
-        rows = con.execute(f"from {table}").to_arrow_table().to_pylist()
+        rows = con.sql(f"from {table}").to_arrow_table().to_pylist()
     dropped = {*TIMINGS, "sweep_id", "committed_at"}
     plain = [{k: v for k, v in row.items() if k not in dropped} for row in rows]
     return sorted(plain, key=lambda r: json.dumps(r, sort_keys=True, default=str))
@@ -207,7 +207,7 @@ def test_a_catalog_that_cannot_be_written_is_an_error_that_says_so(
 
 
 def test_hostile_model_names_stay_inside_the_catalog(zoo: Zoo, tmp_path: Path) -> None:
-    names = ["it's; drop table layers --", "a\nb", "x" * 250, "..hidden..", 'quo"te']
+    names = ["it's; drop table layers --", "a\nb", "x" * 250, "we..ird", 'quo"te']
     for number, name in enumerate(names):
         write_model(tmp_path / "zoo" / name, weights(number, (30, 20)))
     spec = tmp_path / "spec.toml"

@@ -58,8 +58,8 @@ def _ask(con: duckdb.DuckDBPyConnection, query: str, format: Format) -> int:
     from jobs.output import print_arrow
 
     try:
-        result = con.execute(query)
-        if result.description:
+        result = con.sql(query)
+        if result is not None:  # statements such as SET give no rows
             print_arrow(result.to_arrow_table(), format=format)
     except duckdb.Error as error:
         print(f"zoo: {error}", file=sys.stderr)

@@ -11,6 +11,7 @@ from zoo.formats.bitsandbytes import bnb_4bit, bnb_8bit
 from zoo.formats.claim import Claim, Decoder
 from zoo.formats.fp4 import fp4_packed, mxfp4_blocks
 from zoo.formats.fp8 import fp8
+from zoo.formats.gguf import gguf
 from zoo.formats.gptq import gptq
 from zoo.formats.integers import int8, int_packed
 from zoo.formats.leftovers import buffer_reason, leftover
@@ -20,7 +21,8 @@ from zoo.formats.weight import Account, Entry
 from zoo.io.checkpoint import Checkpoint
 
 DECODERS: tuple[Decoder, ...] = (
-    bnb_4bit, bnb_8bit, awq, gptq, int_packed, mxfp4_blocks, fp4_packed, int8, fp8, orphans, native,
+    gguf, bnb_4bit, bnb_8bit, awq, gptq, int_packed, mxfp4_blocks, fp4_packed, int8, fp8, orphans,
+    native,
 )  # fmt: skip
 """In order: a decoder sees only what those before it left."""
 

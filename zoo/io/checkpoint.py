@@ -12,7 +12,6 @@ from typing import Literal, Protocol
 import torch
 
 from zoo.errors import NotFoundError
-from zoo.io.dtypes import DTYPE_BITS
 from zoo.io.files import ByteFile
 from zoo.io.header import TensorMeta
 from zoo.io.spans import Span, plan_spans
@@ -167,9 +166,8 @@ def _byte_range(meta: TensorMeta, rows: tuple[int, int] | None) -> tuple[int, in
     first, last = rows
     if not meta.shape or not 0 <= first <= last <= meta.shape[0]:
         raise IndexError(f"rows {rows} of a tensor of shape {list(meta.shape)}")
-    bits_per_row = DTYPE_BITS[meta.dtype] * (meta.numel // max(meta.shape[0], 1))
-    if bits_per_row % 8:
+    if meta.shape[0] and meta.nbytes % meta.shape[0]:
         raise IndexError(f"rows of {meta.name!r} do not start on whole bytes")
-    row_bytes = bits_per_row // 8
+    row_bytes = meta.nbytes // max(meta.shape[0], 1)
     shape = (last - first, *meta.shape[1:])
     return meta.start + first * row_bytes, meta.start + last * row_bytes, shape

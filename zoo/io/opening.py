@@ -10,6 +10,7 @@ from zoo.errors import CheckpointError, MissingShardError
 from zoo.io.checkpoint import Checkpoint, RangeReader
 from zoo.io.configs import main_config, read_configs
 from zoo.io.files import read_bytes
+from zoo.io.gguf import Value, read_gguf_header
 from zoo.io.header import MAX_HEADER_BYTES, TensorMeta, read_header
 from zoo.io.index import Index, parse_index
 from zoo.io.inventory import Group, Inventory, is_weight_file, take_inventory
@@ -29,6 +30,8 @@ def open_checkpoint(store: Store) -> Checkpoint:
     inventory = take_inventory(store.files(), where=store.model_id, modules=modules)
     if inventory.container == "safetensors":
         return _open_safetensors(store, inventory, configs)
+    if inventory.container == "gguf":
+        return _open_gguf(store, inventory, configs)
     raise CheckpointError(f"{store.model_id} holds {inventory.container} only; not supported yet")
 
 
@@ -57,6 +60,37 @@ def _open_safetensors(
         component_configs=component_configs(configs),
         metadata=metadata,
         left_out=left_out,
+    )
+
+
+def _open_gguf(
+    store: Store, inventory: Inventory, configs: Mapping[str, Mapping[str, object]]
+) -> Checkpoint:
+    """A GGUF file or its splits. Its pairs become the config when there is no config.json."""
+    found: dict[str, TensorMeta] = {}
+    pairs: dict[str, Value] = {}
+    for name in inventory.groups[0].files:
+        file = store.open(name)
+        try:
+            header = read_gguf_header(file)
+        finally:
+            file.close()
+        pairs = {**header.pairs, **pairs}
+        for tensor in header.tensors:
+            if tensor.name in found:
+                raise CheckpointError(
+                    f"tensor {tensor.name!r} is in {found[tensor.name].file} and in {name}; "
+                    "wanted it once. Fetch the splits again"
+                )
+            found[tensor.name] = tensor
+    return Checkpoint(
+        found.values(),
+        RangeReader(store),
+        container="gguf",
+        configs=configs,
+        component_configs={"": pairs, **component_configs(configs)},
+        metadata={key: value for key, value in pairs.items() if isinstance(value, str)},
+        left_out=inventory.left_out,
     )
 
 

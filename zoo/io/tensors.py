@@ -38,7 +38,7 @@ def as_tensor(data: torch.Tensor, meta: TensorMeta, shape: tuple[int, ...]) -> t
     """The stored bytes `data` seen as `meta.dtype` and `shape`; shares memory.
 
     What torch has no type for stays uint8: F8_E8M0 with its own shape, F4 with two values a byte
-    along the last axis, F6 as a flat row. BOOL becomes torch.bool.
+    along the last axis, F6 and the types of GGUF as a flat row. BOOL becomes torch.bool.
     """
     if meta.dtype in _TORCH:
         return data.view(_TORCH[meta.dtype]).reshape(shape)
@@ -46,7 +46,7 @@ def as_tensor(data: torch.Tensor, meta: TensorMeta, shape: tuple[int, ...]) -> t
         return (data != 0).reshape(shape)  # bytes other than 0 and 1 are no valid torch.bool
     if meta.dtype == "F4" and shape and shape[-1] % 2 == 0:
         return data.reshape(*shape[:-1], shape[-1] // 2)
-    return data.reshape(shape) if data.numel() == meta.numel else data
+    return data.reshape(shape) if meta.dtype == "F8_E8M0" else data
 
 
 def dtype_code(dtype: torch.dtype) -> str | None:

@@ -1,0 +1,66 @@
+"""Quantised tensors of GGUF files, decoded by the `gguf` package.
+
+Rows of q and k projections of llama-like models are permuted within each head by the converter:
+singular values do not notice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import torch
+
+from zoo.errors import DecodeError
+from zoo.formats.claim import Claim, Free, claim_weight
+from zoo.formats.weight import Loader
+from zoo.io.checkpoint import Checkpoint
+from zoo.io.dtypes import DTYPE_BITS
+from zoo.io.header import TensorMeta
+from zoo.io.tensors import empty_bytes
+
+_CHUNK_BYTES = 16 << 20
+
+
+def gguf(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
+    """Every tensor of a GGUF file that is not stored in a plain type."""
+    if checkpoint.container != "gguf":
+        return
+    for name, meta in free.items():
+        if meta.dtype not in DTYPE_BITS:
+            yield claim_weight(free, name, companions=(), make=partial(_plan, meta))
+
+
+def _plan(meta: TensorMeta) -> tuple[str, tuple[int, ...], str, Loader]:
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+    from gguf.quants import dequantize
+
+    kind = GGMLQuantizationType[meta.dtype]
+    _, block_bytes = GGML_QUANT_SIZES[kind]
+    try:
+        dequantize(np.zeros((1, block_bytes), dtype=np.uint8), kind)
+    except NotImplementedError as error:
+        raise DecodeError(
+            f"{meta.name}: the gguf package cannot decode {meta.dtype}; update gguf, or convert "
+            "the file to another type"
+        ) from error
+    return meta.name, meta.shape, f"gguf_{meta.dtype.lower()}", partial(_load, meta)
+
+
+def _load(
+    meta: TensorMeta, checkpoint: Checkpoint, rows: tuple[int, int] | None = None
+) -> torch.Tensor:
+    from gguf import GGMLQuantizationType
+    from gguf.quants import dequantize
+
+    kind = GGMLQuantizationType[meta.dtype]
+    shape = meta.shape if rows is None else (rows[1] - rows[0], *meta.shape[1:])
+    num_rows = max(meta.numel // max(meta.shape[-1], 1), 1)
+    stored = checkpoint.read(meta.name, rows).numpy().reshape(-1, meta.nbytes // num_rows)
+    out = empty_bytes(4 * len(stored) * meta.shape[-1], what=meta.name).view(torch.float32)
+    out = out.view(len(stored), meta.shape[-1])
+    step = max(1, _CHUNK_BYTES // max(4 * meta.shape[-1], 1))
+    for at in range(0, len(stored), step):
+        out[at : at + step] = torch.from_numpy(dequantize(stored[at : at + step], kind))
+    return out.view(shape)

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.api import Report, analyze, locate
+from zoo.api import Report, analyze
 from zoo.errors import UseError
 from zoo.options import AnalysisOptions
 from zoo.threads import set_threads
@@ -60,8 +60,6 @@ class Analysis:
 
 def analyse_source(source: str, *, options: AnalysisOptions, threads: int) -> Analysis:
     """Measure the model behind a path or Hub id."""
-    import zoo.hub.register  # noqa: F401  Hub locations can be opened from here on
-
     set_threads(threads)
     return Analysis(analyze(locate_one(source), options=options))
 
@@ -78,6 +76,4 @@ def locate_one(source: str) -> str:
                 f"{source} holds {len(found)} models ({names}, ...); wanted one: name its folder, or sweep them all "
                 "with `zoo sweep`"
             )
-    elif not Path(source).exists():
-        locate(source)
     return source

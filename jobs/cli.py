@@ -34,3 +34,7 @@ _COMMANDS = {
 
 for _name, _help in _COMMANDS.items():
     app.command(f"jobs.commands.{_name}:{_name}", name=_name, help=_help)
+
+_hub = App(name="hub", help="A folder of checkpoints served with the Hub's own protocol.")
+_hub.command("jobs.commands.hub_serve:serve", name="serve", help="Serve a folder until Ctrl-C.")
+app.command(_hub)

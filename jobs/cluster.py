@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from jobs.runner import Done
 from jobs.units import Task
 from zoo.errors import UseError
 
+_GATE_NAME = "zoo-hub-gate"
 _OBJECT_STORE_BYTES = 100 << 20
 """Rows are kilobytes; Ray's default would reserve a third of the machine."""
 
@@ -40,15 +42,16 @@ class RayRunner:
         cpus: int = 1,
         gpus: float = 0.0,
         memory_bytes: int | None = None,
+        with_gate: bool = False,
     ) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         import ray
 
-        self._ray = ray
+        self._ray: Any = ray
         self._owns = not ray.is_initialized()
         if self._owns:
             self._connect(address, workers, cpus)
-        resources = ray.cluster_resources()
+        resources = self._ray.cluster_resources()
         fits = int(resources.get("CPU", 0) // cpus)
         if gpus:
             fits = min(fits, int(resources.get("GPU", 0) // gpus))
@@ -60,9 +63,11 @@ class RayRunner:
                 f"worker wants {cpus} CPUs and {gpus:g} GPUs. Lower [run] cpus / gpus, or add nodes"
             )
         self.memory_bytes = memory_bytes or int(resources.get("memory", 0)) or 4 << 30
-        options = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": 0, "max_task_retries": 0}
-        self._actor_class = ray.remote(**options)(_Actor)
+        self._actor_class: Any = ray.remote(
+            num_cpus=cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0
+        )(_Actor)
         self._threads = cpus
+        self._gate = _start_gate(ray) if with_gate else None
         self._slots = [self._start() for _ in range(self.num_slots)]
 
     def submit(self, task: Task) -> None:
@@ -98,7 +103,11 @@ class RayRunner:
             self._ray.shutdown()
 
     def _connect(self, address: str | None, workers: int | None, cpus: int) -> None:
-        quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+        quiet: dict[str, Any] = {
+            "log_to_driver": False,
+            "logging_level": "ERROR",
+            "configure_logging": False,
+        }
         if address:
             try:
                 self._ray.init(address=address, **quiet)
@@ -116,7 +125,7 @@ class RayRunner:
         )
 
     def _start(self) -> _Slot:
-        return _Slot(self._actor_class.remote(self._threads))
+        return _Slot(self._actor_class.remote(self._threads, self._gate))
 
     def _collect(self, slot: _Slot) -> Done:
         task = slot.task
@@ -130,9 +139,15 @@ class RayRunner:
             outcome = Died("memory", _first_lines(error))
         except errors.ActorDiedError as error:
             outcome = self._obituary(slot, error)
-        except (errors.ActorUnavailableError, errors.ObjectLostError, errors.NodeDiedError) as error:
+        except (
+            errors.ActorUnavailableError,
+            errors.ObjectLostError,
+            errors.NodeDiedError,
+        ) as error:
             outcome = Died("node", _first_lines(error))
-        except errors.RayTaskError as error:  # run() itself never raises: the actor could not be made
+        except (
+            errors.RayTaskError
+        ) as error:  # run() itself never raises: the actor could not be made
             outcome = Died("crash", _first_lines(error))
         self._ray.kill(slot.actor, no_restart=True)
         self._slots[self._slots.index(slot)] = self._start()
@@ -140,7 +155,9 @@ class RayRunner:
 
     def _obituary(self, slot: _Slot, error: Exception) -> Died:
         if slot.killed:
-            return Died("timeout", "killed: the task took longer than its time limit ([run] timeout_s)")
+            return Died(
+                "timeout", "killed: the task took longer than its time limit ([run] timeout_s)"
+            )
         text = _first_lines(error)
         return Died("node" if died_with_its_node(str(error)) else "crash", text)
 
@@ -154,16 +171,41 @@ def _first_lines(error: Exception, *, most: int = 12) -> str:
     return "\n".join(str(error).splitlines()[:most])
 
 
+def _start_gate(ray: Any) -> Any:
+    """The cluster's one gate to the Hub: a named actor, so that every sweep on the cluster shares it."""
+    from zoo.hub.gate import HubGate
+
+    options = {"name": _GATE_NAME, "get_if_exists": True, "num_cpus": 0, "max_restarts": 0}
+    return ray.remote(HubGate).options(**options).remote()
+
+
+class _RemoteGate:
+    """The `Gate` of a worker: asks the actor."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    def acquire(self, kind: str) -> float:
+        """See `Gate.acquire`."""
+        import ray
+
+        return float(ray.get(self._actor.acquire.remote(kind)))
+
+    def observe(self, kind: str, status: int, headers: Mapping[str, str]) -> None:
+        """See `Gate.observe`; not waited for."""
+        self._actor.observe.remote(kind, status, dict(headers))
+
+
 class _Actor:
     """A worker process on the cluster; it keeps torch loaded between tasks."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, gate: Any) -> None:
         from zoo.threads import export_threads
 
         export_threads(threads)
         from jobs.work import prepare
 
-        prepare(threads)
+        prepare(threads, None if gate is None else _RemoteGate(gate))
 
     def run(self, task: Task) -> Outcome:
         """One task; the outcome is a value, never an exception of ours."""

@@ -1,8 +1,8 @@
 """Exceptions of the job half. They join the tree of `zoo.errors`.
 
-    UseError
-    ├── SpecError        the sweep spec is wrong; the message starts with the path of the key
-    └── BusyError        another process runs the same sweep on the same catalog
+UseError
+├── SpecError        the sweep spec is wrong; the message starts with the path of the key
+└── BusyError        another process runs the same sweep on the same catalog
 """
 
 from __future__ import annotations

@@ -20,12 +20,13 @@ def sweep_spec(
     progress = Progress(quiet=quiet)
     with sweep_lock(out, spec.sweep.name):
         units = units_of(spec)
+        with_gate = any(unit.target.origin == "hub" for unit in units)
         ledger = Ledger(out, name=spec.sweep.name, spec_text=text)
         result = run_sweep(
             spec,
             ledger=ledger,
             units=units,
-            start_runner=lambda: _runner(spec),
+            start_runner=lambda: _runner(spec, with_gate=with_gate),
             overwrite=overwrite,
             limit=limit,
             progress=progress,
@@ -34,7 +35,7 @@ def sweep_spec(
     return result
 
 
-def _runner(spec: Spec) -> Runner:
+def _runner(spec: Spec, *, with_gate: bool) -> Runner:
     run = spec.run
     if run.runner == "ray":
         from jobs.cluster import RayRunner
@@ -45,13 +46,14 @@ def _runner(spec: Spec) -> Runner:
             cpus=run.cpus,
             gpus=run.gpus,
             memory_bytes=run.memory,
+            with_gate=with_gate,
         )
     from jobs.local import LocalRunner
 
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     workers = run.workers or max(1, cores // run.cpus)
     budget = run.memory * workers if run.memory else None
-    return LocalRunner(workers=workers, threads=run.cpus, memory_bytes=budget)
+    return LocalRunner(workers=workers, threads=run.cpus, memory_bytes=budget, with_gate=with_gate)
 
 
 def _say_result(result: SweepResult, out: str, progress: Progress) -> None:

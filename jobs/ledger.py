@@ -27,7 +27,16 @@ if TYPE_CHECKING:
 
 _FINAL_CAUSES = (TERMINAL | {"poison", "bug"}) - {"hub_permanent"}
 """An open failure of these causes is not tried again by itself; gated or gone repositories may come back."""
-_PACKAGES = ("spectral-zoo", "numpy", "scipy", "torch", "pyarrow", "duckdb", "ray", "huggingface_hub")
+_PACKAGES = (
+    "spectral-zoo",
+    "numpy",
+    "scipy",
+    "torch",
+    "pyarrow",
+    "duckdb",
+    "ray",
+    "huggingface_hub",
+)
 
 
 def versions() -> str:
@@ -93,7 +102,9 @@ class Ledger:
     def commit(self, event: UnitDone) -> UnitSummary:
         """Make a finished unit part of the catalog, whole or not at all."""
         unit, parts = event.unit, event.parts
-        layers = sorted((row for p in parts for row in p.layers), key=lambda r: int(str(r["layer_index"])))
+        layers = sorted(
+            (row for p in parts for row in p.layers), key=lambda r: int(str(r["layer_index"]))
+        )
         status = [row["status"] for row in layers]
         first = {key: value for p in reversed(parts) for key, value in p.model.items()}
         devices = sorted({str(row["device"]) for row in layers if row.get("device")})
@@ -129,7 +140,9 @@ class Ledger:
             spectra=[row for p in parts for row in p.spectra],
             tensors=[row for p in parts for row in p.tensors],
         )
-        return UnitSummary(len(layers), status.count("failed"), status.count("skipped"), nbytes, seconds)
+        return UnitSummary(
+            len(layers), status.count("failed"), status.count("skipped"), nbytes, seconds
+        )
 
     def fail(self, event: UnitFailed) -> None:
         """Write the failure row of a unit."""
@@ -147,7 +160,14 @@ class Ledger:
         )
 
     def end(
-        self, listed: int, done: int, skipped: int, failed: int, *, interrupted: bool, exit_code: int
+        self,
+        listed: int,
+        done: int,
+        skipped: int,
+        failed: int,
+        *,
+        interrupted: bool,
+        exit_code: int,
     ) -> None:
         """Record how the sweep ended."""
         self._write_sweep(
@@ -192,7 +212,9 @@ class Ledger:
 
         try:
             with store.connect(self.root) as con:
-                return frozenset(UnitKey(*row) for row in con.execute(query, list(values)).fetchall())
+                return frozenset(
+                    UnitKey(*row) for row in con.execute(query, list(values)).fetchall()
+                )
         except NotACatalogError:
             return frozenset()
 

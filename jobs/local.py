@@ -15,12 +15,17 @@ import time
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING
 
 import psutil
 
 from jobs.outcome import Died, Outcome
 from jobs.runner import Done
 from jobs.units import Task
+
+if TYPE_CHECKING:
+    from jobs.gates import SharedGate
+    from zoo.hub.gate import Gate
 
 _MEMORY_SHARE = 0.8
 """Of the machine's memory, for all running tasks together."""
@@ -37,9 +42,21 @@ class _Worker:
 class LocalRunner:
     """A `Runner` of `workers` processes on this machine."""
 
-    def __init__(self, *, workers: int, threads: int = 1, memory_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        workers: int,
+        threads: int = 1,
+        memory_bytes: int | None = None,
+        with_gate: bool = False,
+    ) -> None:
         self._context = multiprocessing.get_context("spawn")
         self._threads = threads
+        self._gate: SharedGate | None = None
+        if with_gate:  # the Hub client is slow to import, and folders need none
+            from jobs.gates import SharedGate
+
+            self._gate = SharedGate()
         self._workers = [self._start() for _ in range(workers)]
         self.num_slots = workers
         self.memory_bytes = memory_bytes or int(psutil.virtual_memory().total * _MEMORY_SHARE)
@@ -55,14 +72,15 @@ class LocalRunner:
 
     def wait(self, timeout_s: float) -> list[Done]:
         """See `Runner.wait`."""
-        busy = {w.pipe: w for w in self._workers if w.task is not None}
-        sentinels = {w.process.sentinel: w for w in busy.values()}
+        busy = [w for w in self._workers if w.task is not None]
         if not busy:
             time.sleep(timeout_s)
             return []
-        ready = wait([*busy, *sentinels], timeout=timeout_s)
-        workers = {id(w): w for r in ready for w in (busy.get(r) or sentinels.get(r),) if w}  # type: ignore[call-overload]
-        return [self._collect(worker) for worker in workers.values()]
+        owner: dict[object, _Worker] = {w.pipe: w for w in busy}
+        owner |= {w.process.sentinel: w for w in busy}  # a crash may leave the pipe open in a child
+        ready = wait([w.pipe for w in busy] + [w.process.sentinel for w in busy], timeout_s)
+        heard = {id(owner[thing]): owner[thing] for thing in ready}
+        return [self._collect(worker) for worker in heard.values()]
 
     def kill(self, task: Task) -> None:
         """See `Runner.kill`."""
@@ -84,11 +102,17 @@ class LocalRunner:
                 worker.process.join()
             worker.process.close()
         self._workers.clear()
+        if self._gate is not None:
+            self._gate.close()
+            self._gate = None
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=_serve, args=(theirs, self._threads, os.getpid()), name="zoo-worker", daemon=True
+            target=_serve,
+            args=(theirs, self._threads, os.getpid(), self._gate.proxy if self._gate else None),
+            name="zoo-worker",
+            daemon=True,
         )
         process.start()
         theirs.close()
@@ -121,7 +145,7 @@ def _obituary(worker: _Worker) -> Died:
     return Died("crash", f"the worker process ended with exit code {code} in the middle of a task")
 
 
-def _serve(pipe: Connection, threads: int, parent: int) -> None:
+def _serve(pipe: Connection, threads: int, parent: int, gate: Gate | None) -> None:
     """Body of a worker process: tasks in, outcomes out, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle: it drains
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -131,7 +155,7 @@ def _serve(pipe: Connection, threads: int, parent: int) -> None:
     export_threads(threads)
     from jobs.work import prepare, run_task
 
-    prepare(threads)
+    prepare(threads, gate)
     while True:
         try:
             task = pipe.recv()

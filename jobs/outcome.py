@@ -1,6 +1,6 @@
 """What can come back from a worker: typed values, so that the retry policy never reads a message.
 
-    Outcome = Finished | Raised | Died
+Outcome = Finished | Raised | Died
 """
 
 from __future__ import annotations

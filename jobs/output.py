@@ -18,7 +18,9 @@ Rows = Sequence[Mapping[str, object]]
 def print_rows(rows: Rows, *, columns: Sequence[str], format: Format) -> None:
     """Print `rows` (all with the same keys, `columns` in this order). NULL is null, empty or blank."""
     if format == "json":
-        json.dump([{c: _plain(r.get(c)) for c in columns} for r in rows], sys.stdout, ensure_ascii=False)
+        json.dump(
+            [{c: _plain(r.get(c)) for c in columns} for r in rows], sys.stdout, ensure_ascii=False
+        )
         sys.stdout.write("\n")
     elif format == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")

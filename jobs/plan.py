@@ -100,7 +100,9 @@ def plan_unit(unit: Unit) -> UnitPlan:
         fates=dict(Counter(e.fate for e in model.entries)),
         reasons=dict(
             Counter(
-                (e.reason or "").split(":")[0] for e in model.entries if e.fate in ("skipped", "unknown")
+                (e.reason or "").split(":")[0]
+                for e in model.entries
+                if e.fate in ("skipped", "unknown")
             )
         ),
         entries=model.entries,

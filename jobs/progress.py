@@ -52,7 +52,10 @@ class Progress:
             from rich.progress import Progress as RichProgress
 
             self._bar = RichProgress(
-                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
                 console=self._console(),
             )
             self._bar_task = self._bar.add_task("sweep", total=todo)
@@ -63,13 +66,17 @@ class Progress:
         self._done += 1
         self._layers += summary.num_layers
         if summary.num_failed:
-            self.say(f"{_name(model_id, step)}: {summary.num_failed} of {summary.num_layers} layers failed")
+            self.say(
+                f"{_name(model_id, step)}: {summary.num_failed} of {summary.num_layers} layers failed"
+            )
         self._advance()
 
     def failed(self, model_id: str, step: int | None, cause: str, message: str) -> None:
         """A unit was given up."""
         self._failed += 1
-        self.say(f"{_name(model_id, step)}: failed ({cause}): {message.splitlines()[0] if message else cause}")
+        self.say(
+            f"{_name(model_id, step)}: failed ({cause}): {message.splitlines()[0] if message else cause}"
+        )
         self._advance()
 
     def draining(self, running: int) -> None:

@@ -55,7 +55,9 @@ def cause_of(outcome: Raised | Died) -> str:
     """The failure class of an outcome: the value of `failures.cause`."""
     if isinstance(outcome, Raised):
         return outcome.cause
-    return {"crash": "poison", "memory": "resource", "node": "infra", "timeout": "poison"}[outcome.how]
+    return {"crash": "poison", "memory": "resource", "node": "infra", "timeout": "poison"}[
+        outcome.how
+    ]
 
 
 def decide(outcome: Raised | Died, attempts: Attempts, *, retries: int) -> Again | GiveUp:

@@ -53,7 +53,8 @@ def tensor_rows(model: Model) -> list[dict[str, object]]:
 def evaluation_rows(card: Card) -> list[dict[str, object]]:
     """Rows of `evaluations`, without the common keys."""
     return [
-        {"task": e.task, "dataset": e.dataset, "metric": e.metric, "value": e.value} for e in card.evaluations
+        {"task": e.task, "dataset": e.dataset, "metric": e.metric, "value": e.value}
+        for e in card.evaluations
     ]
 
 
@@ -63,7 +64,9 @@ def model_columns(model: Model, card: Card) -> dict[str, object]:
     architectures = config.get("architectures")
     kind = config.get("model_type")
     return {
-        "architecture": _text(architectures[0]) if isinstance(architectures, list) and architectures else None,
+        "architecture": _text(architectures[0])
+        if isinstance(architectures, list) and architectures
+        else None,
         "family": _text(kind),
         "library": card.library,
         "pipeline_tag": card.pipeline_tag,

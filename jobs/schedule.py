@@ -85,14 +85,18 @@ class Schedule:
         for waiting in self._waiting:
             if waiting.not_before > now:
                 continue
-            fits = used + waiting.task.peak_bytes <= self._memory_bytes and not waiting.attempts.alone
+            fits = (
+                used + waiting.task.peak_bytes <= self._memory_bytes and not waiting.attempts.alone
+            )
             if fits or not running:
                 self._waiting.remove(waiting)
                 self._running[id(waiting.task)] = waiting
                 return waiting.task
         return None
 
-    def ended(self, task: Task, outcome: Finished | Raised | Died, now: float) -> UnitDone | UnitFailed | None:
+    def ended(
+        self, task: Task, outcome: Finished | Raised | Died, now: float
+    ) -> UnitDone | UnitFailed | None:
         """Take in an outcome; what it means for the unit, or None while the unit goes on."""
         waiting = self._running.pop(id(task))
         key = task.unit.key
@@ -121,6 +125,13 @@ class Schedule:
 def _failed(unit: Unit, outcome: Raised | Died, verdict: GiveUp) -> UnitFailed:
     if isinstance(outcome, Raised):
         return UnitFailed(
-            unit, verdict.cause, outcome.error_type, outcome.message, outcome.traceback, verdict.attempts
+            unit,
+            verdict.cause,
+            outcome.error_type,
+            outcome.message,
+            outcome.traceback,
+            verdict.attempts,
         )
-    return UnitFailed(unit, verdict.cause, f"worker {outcome.how}", outcome.message, None, verdict.attempts)
+    return UnitFailed(
+        unit, verdict.cause, f"worker {outcome.how}", outcome.message, None, verdict.attempts
+    )

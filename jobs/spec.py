@@ -18,7 +18,16 @@ from jobs.errors import SpecError
 from zoo.options import AnalysisOptions, FusedMode, LayerSelection, ShuffleMode
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
-_SIZES = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_SIZES = {
+    "": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+}
 
 
 class _Table(BaseModel):
@@ -41,24 +50,28 @@ class Query(_Table):
     search: str | None = None
     tags: tuple[str, ...] = ()
     pipeline: str | None = None
-    sort: Literal["downloads", "likes", "last_modified", "created_at", "trending_score"] | None = None
+    sort: Literal["downloads", "likes", "last_modified", "created_at", "trending_score"] | None = (
+        None
+    )
     limit: Annotated[int, Field(ge=1)] | None = None
-    min_params: str | int | None = None
-    max_params: str | int | None = None
+    min_params: Annotated[int, Field(ge=0)] | None = None
+    max_params: Annotated[int, Field(ge=0)] | None = None
 
     @field_validator("tags", mode="before")
     @classmethod
     def _tags(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value
 
-    @field_validator("min_params", "max_params")
+    @field_validator("min_params", "max_params", mode="before")
     @classmethod
-    def _count(cls, value: str | int | None) -> int | None:
-        if value is None or isinstance(value, int):
+    def _count(cls, value: object) -> object:
+        if not isinstance(value, str):
             return value
         match = re.fullmatch(r"\s*([0-9.]+)\s*([KMBT]?)\s*", value, re.IGNORECASE)
         if match is None:
-            raise ValueError(f"got {value!r}; wanted a number of parameters such as 8B, 350M or 7000000")
+            raise ValueError(
+                f"got {value!r}; wanted a number of parameters such as 8B, 350M or 7000000"
+            )
         return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
@@ -85,7 +98,9 @@ class Source(_Table):
         except re.error as error:
             raise ValueError(f"got {value!r}, not a regular expression ({error})") from error
         if groups != 1:
-            raise ValueError(f"got {value!r} with {groups} groups; wanted one group around the step, like 'step(\\d+)'")
+            raise ValueError(
+                f"got {value!r} with {groups} groups; wanted one group around the step, like 'step(\\d+)'"
+            )
         return value
 
     @model_validator(mode="after")
@@ -97,7 +112,9 @@ class Source(_Table):
         if self.path is not None and (self.revisions is not None or self.revision != "main"):
             raise ValueError("got path with revision(s); wanted these only beside hub")
         if self.query is not None and (self.revisions is not None or self.step_pattern is not None):
-            raise ValueError("got query with revisions or step_pattern; wanted these only beside hub or path")
+            raise ValueError(
+                "got query with revisions or step_pattern; wanted these only beside hub or path"
+            )
         return self
 
 
@@ -148,7 +165,9 @@ class ProbesTable(_Table):
     @classmethod
     def _later(cls, value: bool) -> bool:
         if value:
-            raise ValueError("got true; trap probes are not available in this version, set it to false")
+            raise ValueError(
+                "got true; trap probes are not available in this version, set it to false"
+            )
         return value
 
 
@@ -160,17 +179,17 @@ class RunTable(_Table):
     workers: Annotated[int, Field(ge=1)] | None = None
     cpus: Annotated[int, Field(ge=1)] = 1
     gpus: Annotated[float, Field(ge=0)] = 0.0
-    memory: str | int | None = None
+    memory: Annotated[int, Field(ge=1)] | None = None
     retries: Annotated[int, Field(ge=0, le=10)] = 1
     timeout_s: Annotated[float, Field(gt=0)] | None = None
-    max_bytes: str | int | None = None
+    max_bytes: Annotated[int, Field(ge=1)] | None = None
     max_seconds: Annotated[float, Field(gt=0)] | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
-    @field_validator("memory", "max_bytes")
+    @field_validator("memory", "max_bytes", mode="before")
     @classmethod
-    def _bytes(cls, value: str | int | None) -> int | None:
-        if value is None or isinstance(value, int):
+    def _bytes(cls, value: object) -> object:
+        if not isinstance(value, str):
             return value
         match = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT]?I?B?)\s*", value, re.IGNORECASE)
         unit = match[2].upper() if match else None
@@ -220,7 +239,9 @@ class Spec(_Table):
     def selection(self) -> LayerSelection:
         """Which tensors become layers."""
         table = self.layers
-        return LayerSelection(table.include, table.exclude, table.min_evals, table.fused, table.experts)
+        return LayerSelection(
+            table.include, table.exclude, table.min_evals, table.fused, table.experts
+        )
 
 
 def parse_spec(text: str, *, folder: Path, name: str = "spec") -> Spec:
@@ -231,7 +252,9 @@ def parse_spec(text: str, *, folder: Path, name: str = "spec") -> Spec:
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{name}: not valid TOML: {error}; see the README for an example") from error
+        raise SpecError(
+            f"{name}: not valid TOML: {error}; see the README for an example"
+        ) from error
     try:
         spec = Spec.model_validate(data)
     except ValidationError as error:
@@ -239,7 +262,8 @@ def parse_spec(text: str, *, folder: Path, name: str = "spec") -> Spec:
         told = [line for line in lines if line]
         raise SpecError("\n".join(f"{name}: {line}" for line in told)) from error
     sources = tuple(
-        s.model_copy(update={"path": _resolve(s.path, folder)}) if s.path else s for s in spec.source
+        s.model_copy(update={"path": _resolve(s.path, folder)}) if s.path else s
+        for s in spec.source
     )
     out = _resolve(spec.sweep.out, folder) if spec.sweep.out else None
     return spec.model_copy(
@@ -254,7 +278,9 @@ def load_spec(path: Path) -> tuple[Spec, str]:
     except FileNotFoundError as error:
         raise SpecError(f"got {str(path)!r}, no such file; wanted a sweep spec (TOML)") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"cannot read {str(path)!r}: {error}; wanted a sweep spec (TOML, UTF-8)") from error
+        raise SpecError(
+            f"cannot read {str(path)!r}: {error}; wanted a sweep spec (TOML, UTF-8)"
+        ) from error
     return parse_spec(text, folder=path.resolve().parent, name=path.name), text
 
 
@@ -293,8 +319,14 @@ def _explain(item: dict[str, Any]) -> str:
 def _known_keys(location: tuple[str | int, ...]) -> list[str]:
     table: type[BaseModel] = Spec
     children: dict[str, type[BaseModel]] = {
-        "sweep": SweepTable, "source": Source, "query": Query, "layers": LayersTable,
-        "traps": TrapsTable, "tail": TailTable, "probes": ProbesTable, "run": RunTable,
+        "sweep": SweepTable,
+        "source": Source,
+        "query": Query,
+        "layers": LayersTable,
+        "traps": TrapsTable,
+        "tail": TailTable,
+        "probes": ProbesTable,
+        "run": RunTable,
     }
     for step in location:
         if isinstance(step, str):

@@ -20,7 +20,8 @@ from jobs.progress import Progress
 from jobs.runner import Done, Runner
 from jobs.schedule import Schedule, UnitDone, UnitFailed
 from jobs.spec import Spec
-from jobs.targets import Target, failure_of, find_targets
+from jobs.target import failure_of
+from jobs.targets import find_targets
 from jobs.units import GIB, Task, Unit, analysis_key
 from zoo.errors import ZooError
 
@@ -123,8 +124,14 @@ def run_sweep(
         interrupted=interrupted,
         seconds=time.monotonic() - started,
     )
-    ledger.end(result.num_listed, result.num_done, result.num_skipped, result.num_failed,
-               interrupted=interrupted, exit_code=result.exit_code)
+    ledger.end(
+        result.num_listed,
+        result.num_done,
+        result.num_skipped,
+        result.num_failed,
+        interrupted=interrupted,
+        exit_code=result.exit_code,
+    )
     progress.end()
     return result
 
@@ -154,8 +161,13 @@ class _Tally:
 
 
 def _drive(
-    spec: Spec, todo: Sequence[Unit], runner: Runner, tally: _Tally, interrupt: _Interrupt,
-    progress: Progress, started: float,
+    spec: Spec,
+    todo: Sequence[Unit],
+    runner: Runner,
+    tally: _Tally,
+    interrupt: _Interrupt,
+    progress: Progress,
+    started: float,
 ) -> None:
     run = spec.run
     schedule = Schedule(memory_bytes=runner.memory_bytes, retries=run.retries)
@@ -170,7 +182,9 @@ def _drive(
         if (interrupt.count or over_budget) and stop_at is None:
             stop_at = now + DRAIN_S
             progress.draining(schedule.num_running)
-        if interrupt.count > 1 or (stop_at is not None and (now > stop_at or not schedule.num_running)):
+        if interrupt.count > 1 or (
+            stop_at is not None and (now > stop_at or not schedule.num_running)
+        ):
             return
         if stop_at is None:
             while not exhausted and schedule.num_waiting < _AHEAD * runner.num_slots:
@@ -183,7 +197,9 @@ def _drive(
                     tally.take(planned)
                 else:
                     schedule.add(planned)
-            while schedule.num_running < runner.num_slots and (task := schedule.next(now)) is not None:
+            while (
+                schedule.num_running < runner.num_slots and (task := schedule.next(now)) is not None
+            ):
                 runner.submit(task)
                 deadlines[id(task)] = (task, now + (run.timeout_s or float("inf")))
         if exhausted and not schedule.num_open_units and not schedule.num_running:
@@ -227,6 +243,3 @@ def _unreadable(unit: Unit) -> UnitFailed:
 def _failed(unit: Unit, error: ZooError) -> UnitFailed:
     failure = failure_of(error)
     return UnitFailed(unit, failure.cause, failure.error_type, failure.message, None, 1)
-
-
-__all__ = ["DRAIN_S", "Overwrite", "SweepResult", "Target", "run_sweep", "units_of"]

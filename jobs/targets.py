@@ -12,48 +12,22 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from jobs.spec import Source, Spec
+from jobs.target import Target, failure_of
 from zoo.errors import UseError, ZooError
 
 WEIGHT_SUFFIXES = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt")
 """What a path source takes for a weight file, by name."""
-_NOT_WEIGHTS = ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", "optimizer.bin")
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a listed model could not even be opened."""
-
-    cause: str
-    error_type: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One model at one pinned revision."""
-
-    model_id: str
-    revision: str
-    """40 hex digits: commit sha or content fingerprint; empty when `failure` came first."""
-    location: object
-    """Picklable; `zoo.io.store.open_store` turns it into a store."""
-    source: str
-    """The source it came from, for people."""
-    step: int | None = None
-    """Training step, when the source has a `step_pattern` or step-like revisions."""
-    family: str | None = None
-    """As the spec says; None: from the config."""
-    metadata: dict[str, object] = field(default_factory=dict)
-    """Hub metadata, by `models` column."""
-    origin: str = ""
-    """What may share the id: the folder of a trajectory, the path of a model, the Hub itself."""
-    nbytes: int = 0
-    """Bytes of all files, for ordering and splitting; 0 when unknown."""
-    failure: Failure | None = None
+_NOT_WEIGHTS = (
+    "training_args.bin",
+    "optimizer.pt",
+    "scheduler.pt",
+    "rng_state.pth",
+    "optimizer.bin",
+)
 
 
 def find_targets(spec: Spec) -> tuple[Target, ...]:
@@ -63,15 +37,14 @@ def find_targets(spec: Spec) -> tuple[Target, ...]:
     """
     found: list[Target] = []
     for number, source in enumerate(spec.source):
-        where = f"source[{number}]"
         if source.path is not None:
-            found += _path_targets(source, where)
+            found += _path_targets(source, f"source[{number}]")
         else:
             from jobs.hub_targets import hub_targets  # the Hub client is slow to import
 
-            found += hub_targets(source, where)
+            found += hub_targets(source)
     _refuse_twins(found)
-    return tuple(found)
+    return tuple({(t.model_id, t.revision): t for t in reversed(found)}.values())[::-1]
 
 
 def targets_of_path(path: str) -> tuple[Target, ...]:
@@ -83,7 +56,9 @@ def _path_targets(source: Source, where: str) -> list[Target]:
     path = source.path or ""
     if "://" in path:
         return [_remote_target(source, path)]
-    matches = sorted(glob.glob(path)) if glob.has_magic(path) and not os.path.exists(path) else [path]
+    matches = (
+        sorted(glob.glob(path)) if glob.has_magic(path) and not os.path.exists(path) else [path]
+    )
     if not matches or not os.path.exists(matches[0]):
         raise UseError(
             f"{where}.path: got {path!r}, which matches nothing; wanted folders or weight files. "
@@ -178,13 +153,9 @@ def _remote_target(source: Source, url: str) -> Target:
             store.close()
     except (ZooError, OSError) as error:
         return replace(empty, failure=failure_of(error), revision=_unread_revision(Path(url)))
-    return replace(empty, location=replace(location, revision=revision), revision=revision, nbytes=nbytes)
-
-
-def failure_of(error: Exception) -> Failure:
-    """A failure row's core from an exception; anything that is no ZooError counts as bad data."""
-    cause = error.cause if isinstance(error, ZooError) else "data"
-    return Failure(cause, type(error).__name__, str(error))
+    return replace(
+        empty, location=replace(location, revision=revision), revision=revision, nbytes=nbytes
+    )
 
 
 def _unread_revision(path: Path) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-from jobs.targets import Target
+from jobs.target import Target
 from zoo.options import AnalysisOptions, LayerSelection
 from zoo.version import NUMBERS_VERSION
 

@@ -13,14 +13,19 @@ from zoo.errors import ResourceError, ZooError
 
 if TYPE_CHECKING:
     from zoo.card import Card
+    from zoo.hub.gate import Gate
     from zoo.io.store import Store
 
 
-def prepare(threads: int) -> None:
-    """Once a worker process, before its first task: fix the number of mathematics threads."""
+def prepare(threads: int, gate: Gate | None) -> None:
+    """Once a worker process, before its first task: mathematics threads, and the shared Hub gate if any."""
     from zoo.threads import set_threads
 
     set_threads(threads)
+    if gate is not None:
+        from zoo.hub.session import configure
+
+        configure(gate=gate)
 
 
 def run_task(task: Task) -> Finished | Raised:
@@ -31,15 +36,17 @@ def run_task(task: Task) -> Finished | Raised:
         return _raised(error, error.cause)
     except MemoryError as error:
         return _raised(error, ResourceError.cause)
-    except Exception as error:  # the boundary of a worker: a bug of ours becomes a row with its traceback
+    except (
+        Exception
+    ) as error:  # the boundary of a worker: a bug of ours becomes a row with its traceback
         return _raised(error, "resource" if _is_out_of_memory(error) else "bug")
 
 
 def _measure(task: Task) -> Finished:
     from dataclasses import replace
 
-    from jobs import rows
     import zoo.hub.register  # noqa: F401  Hub locations can be opened from here on
+    from jobs import rows
     from zoo.io.store import open_store
     from zoo.model import measure, open_model
 
@@ -88,4 +95,6 @@ def _raised(error: BaseException, cause: str) -> Raised:
 def _is_out_of_memory(error: Exception) -> bool:
     """torch raises RuntimeError on CPU and its own class on CUDA when an allocation fails."""
     name = type(error).__name__
-    return name == "OutOfMemoryError" or (name == "RuntimeError" and "allocate memory" in str(error))
+    return name == "OutOfMemoryError" or (
+        name == "RuntimeError" and "allocate memory" in str(error)
+    )

@@ -48,7 +48,9 @@ class Report:
         """One mapping per trap, with the tensor it was found in."""
         names = ("layer_index", "tensor", "part", "expert")
         return [
-            {**{n: report.columns[n] for n in names}, **trap} for report in self.reports for trap in report.traps
+            {**{n: report.columns[n] for n in names}, **trap}
+            for report in self.reports
+            for trap in report.traps
         ]
 
     def to_pandas(self) -> Any:
@@ -122,13 +124,18 @@ def locate(source: str | os.PathLike[str]) -> object:
     repo, _, revision = text.partition("@")
     if repo.count("/") > 1 or repo.startswith((".", "/", "~")) or not repo:
         raise NotFoundError(f"got {text!r}: no such folder or file, and no Hub id (owner/name)")
-    from zoo.hub.listing import resolve
+    import zoo.hub.register  # noqa: F401  `open_store` takes a HubLocation from here on
+    from zoo.hub.listing import resolve_model
+    from zoo.hub.location import HubLocation
+    from zoo.hub.session import process_client
 
-    return resolve(repo, revision or "main")
+    return HubLocation(repo, resolve_model(process_client(), repo, revision or "main").sha)
 
 
 def _report(model_id: str, model: Model, options: AnalysisOptions) -> Report:
-    reports = tuple(sorted(measure(model, options), key=lambda r: int(str(r.columns["layer_index"]))))
+    reports = tuple(
+        sorted(measure(model, options), key=lambda r: int(str(r.columns["layer_index"])))
+    )
     return Report(model_id, model.revision, reports, model.entries)
 
 
@@ -137,4 +144,6 @@ def _peer(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UseError(f"{name} is not installed; `pip install {name}`, or use `report.layers`") from error
+        raise UseError(
+            f"{name} is not installed; `pip install {name}`, or use `report.layers`"
+        ) from error

@@ -55,7 +55,9 @@ def analyze(
     from zoo.options import AnalysisOptions
 
     if out is not None and format != "parquet":
-        raise UseError("--out: got it without --format parquet; the other formats go to standard output")
+        raise UseError(
+            "--out: got it without --format parquet; the other formats go to standard output"
+        )
     progress = Progress(quiet=quiet)
     options = AnalysisOptions(shuffle=shuffle, seed=seed)
     analysis = analyse_source(source, options=options, threads=threads)

@@ -34,7 +34,11 @@ def doctor(*, format: Format = "table") -> int:
         ("disk_gib", round(disk.total / 2**30, 1), f"{disk.free / 2**30:.1f} free here"),
         ("cuda", torch.cuda.is_available(), _devices()),
         ("hub_token", _has_token(), "a token in the environment or the Hub's own login file"),
-        ("hub_endpoint", os.environ.get("HF_ENDPOINT", ""), "HF_ENDPOINT; empty: the client's default"),
+        (
+            "hub_endpoint",
+            os.environ.get("HF_ENDPOINT", ""),
+            "HF_ENDPOINT; empty: the client's default",
+        ),
     ]
     rows = [{"what": what, "value": str(value), "note": note} for what, value, note in found]
     print_rows(rows, columns=("what", "value", "note"), format=format)
@@ -45,7 +49,10 @@ def _devices() -> str:
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return ", ".join(torch.cuda.get_device_name(i) for i in range(count)) or "spectra are computed on the CPU"
+    return (
+        ", ".join(torch.cuda.get_device_name(i) for i in range(count))
+        or "spectra are computed on the CPU"
+    )
 
 
 def _has_token() -> bool:

@@ -17,7 +17,9 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def plan(spec: Path, *, format: Format = "table", account: bool = False, quiet: bool = False) -> int:
+def plan(
+    spec: Path, *, format: Format = "table", account: bool = False, quiet: bool = False
+) -> int:
     """Read headers only: what a sweep would do and cost, and what it could not read. Spends no compute.
 
     Parameters
@@ -58,7 +60,12 @@ def plan(spec: Path, *, format: Format = "table", account: bool = False, quiet: 
             failed += 1
     if account:
         entries = [
-            {"model": p.unit.target.model_id, "tensor": e.tensor, "fate": e.fate, "reason": e.reason}
+            {
+                "model": p.unit.target.model_id,
+                "tensor": e.tensor,
+                "fate": e.fate,
+                "reason": e.reason,
+            }
             for p in plans
             for e in p.entries
             if e.fate != "analysed"
@@ -85,12 +92,16 @@ def _row(found: UnitPlan) -> dict[str, object]:
         "step": target.step,
         "params": found.num_params,
         "tensors": sum(found.fates.values()),
-        **{fate: found.fates.get(fate, 0) for fate in ("analysed", "companion", "skipped", "unknown")},
+        **{
+            fate: found.fates.get(fate, 0)
+            for fate in ("analysed", "companion", "skipped", "unknown")
+        },
         "layers": found.num_layers,
         "bytes": found.nbytes,
         "requests": found.requests,
         "est_s": round(found.seconds, 1),
-        "note": "; ".join(f"{count} {reason}" for reason, count in sorted(found.reasons.items())) or None,
+        "note": "; ".join(f"{count} {reason}" for reason, count in sorted(found.reasons.items()))
+        or None,
     }
 
 

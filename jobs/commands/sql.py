@@ -87,7 +87,7 @@ def _prompt(con: duckdb.DuckDBPyConnection, format: Format) -> int:
         text = "\n".join(lines).strip()
         if not text:
             lines = []
-        elif text.endswith(";") or len(lines) == 1 and _is_complete(text):
+        elif text.endswith(";") or (len(lines) == 1 and _is_complete(text)):
             _ask(con, text, format)
             lines = []
 

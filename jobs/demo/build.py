@@ -53,8 +53,12 @@ def build(root: Path, *, say: Callable[[str], None]) -> Path:
     jobs = [job for job in _training_jobs(zoo) if not job[0].exists()]
     if jobs:
         if importlib.util.find_spec("sklearn") is None:
-            raise UseError("the demo trains on scikit-learn's digits; install it: pip install 'spectral-zoo[demo]'")
-        say(f"training {NUM_TRAIN} digits for up to {max(STEPS):,} steps (about a minute; kept for next time)")
+            raise UseError(
+                "the demo trains on scikit-learn's digits; install it: pip install 'spectral-zoo[demo]'"
+            )
+        say(
+            f"training {NUM_TRAIN} digits for up to {max(STEPS):,} steps (about a minute; kept for next time)"
+        )
         _train_all(jobs)
     spec = root / "demo.toml"
     spec.write_text(SPEC, encoding="utf-8")

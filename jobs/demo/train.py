@@ -70,7 +70,9 @@ class Perceptron:
         shapes: list[tuple[int, ...]] = []
         values: list[NDArray[np.float64]] = []
         for fan_out, fan_in in ((WIDTH, num_inputs), (WIDTH, WIDTH), (CLASSES, WIDTH)):
-            bound = 1 / np.sqrt(fan_in)  # torch.nn.Linear: uniform in ±1/√fan_in, weights and biases
+            bound = 1 / np.sqrt(
+                fan_in
+            )  # torch.nn.Linear: uniform in ±1/√fan_in, weights and biases
             shapes += [(fan_out, fan_in), (fan_out,)]
             values += [rng.uniform(-bound, bound, shape) for shape in shapes[-2:]]
         self._flat = (np.concatenate([v.ravel() for v in values]) * scale).astype(np.float32)
@@ -138,7 +140,9 @@ class Perceptron:
         self._flat -= scratch
 
 
-def train(digits: Digits, *, steps: tuple[int, ...], seed: int, scale: float = INIT_SCALE) -> Iterator[Snapshot]:
+def train(
+    digits: Digits, *, steps: tuple[int, ...], seed: int, scale: float = INIT_SCALE
+) -> Iterator[Snapshot]:
     """Train to the last of `steps` (ascending), yielding a snapshot at each; step 0 is the initial network."""
     network = Perceptron(digits.train_images.shape[1], seed=seed, scale=scale)
     targets = np.eye(CLASSES, dtype=np.float32)[digits.train_labels]

@@ -1,0 +1,120 @@
+"""Hub sources -> targets: a repository, its revisions, or a query; each pinned to a commit.
+
+A query costs list pages, not a call a model. What cannot be reached becomes a target with its failure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from jobs.spec import Query, Source
+from jobs.target import Target, failure_of
+from zoo.errors import SourceError
+from zoo.hub.client import HubClient
+from zoo.hub.listing import HubModel, ModelQuery, list_revisions, query_models, resolve_model
+from zoo.hub.location import HubLocation
+from zoo.hub.session import process_client
+
+STEP_PATTERN = r"(?:step|checkpoint|ckpt|iter)[-_ ]?(\d+)"
+"""Where the step is in a branch or tag, unless the spec says otherwise."""
+_BYTES_PER_PARAM = 4
+"""An upper bound for what is usual; decides only whether headers are read before work starts."""
+
+
+def hub_targets(source: Source) -> Iterator[Target]:
+    """All targets of a `hub` or `query` source."""
+    client = process_client(source.endpoint)
+    if source.query is not None:
+        for model in query_models(client, _query(source.query)):
+            yield _target(source, model, f"query:{model.id}")
+    elif source.revisions is not None:
+        yield from _trajectory(client, source, source.hub or "", source.revisions)
+    else:
+        repo = source.hub or ""
+        try:
+            model = resolve_model(client, repo, source.revision)
+        except SourceError as error:
+            yield _unreachable(source, repo, source.revision, error)
+        else:
+            yield _target(source, model, f"hub:{repo}@{source.revision}")
+
+
+def _trajectory(client: HubClient, source: Source, repo: str, glob: str) -> Iterator[Target]:
+    try:
+        revisions = list_revisions(client, repo, glob)
+        head = resolve_model(client, repo, revisions[0].sha)
+    except SourceError as error:
+        yield _unreachable(source, repo, glob, error)
+        return
+    pattern = re.compile(source.step_pattern or STEP_PATTERN, re.IGNORECASE)
+    for revision in revisions:
+        found = pattern.search(revision.name)
+        step = int(found[1]) if found and found[1].isdigit() else None
+        yield _target(source, head, f"hub:{repo}@{revision.name}", sha=revision.sha, step=step)
+
+
+def _target(
+    source: Source, model: HubModel, label: str, *, sha: str | None = None, step: int | None = None
+) -> Target:
+    commit = sha or model.sha
+    return Target(
+        model_id=model.id,
+        revision=commit,
+        location=HubLocation(model.id, commit, source.endpoint),
+        source=label,
+        step=step,
+        family=source.family,
+        origin="hub",
+        nbytes=(model.num_params or 0) * _BYTES_PER_PARAM,
+        metadata={
+            "author": model.author or (model.id.split("/")[0] if "/" in model.id else None),
+            "library": model.library,
+            "pipeline_tag": model.pipeline_tag,
+            "architecture": model.architecture,
+            "licence": model.license,
+            "downloads": model.downloads,
+            "likes": model.likes,
+            "base_model": model.base_model,
+            "last_modified": _time(model.last_modified),
+        },
+    )
+
+
+def _unreachable(source: Source, repo: str, revision: str, error: SourceError) -> Target:
+    """The failure needs a key of its own: no commit is known."""
+    stand_in = hashlib.blake2b(f"unresolved {repo}@{revision}".encode(), digest_size=20).hexdigest()
+    return Target(
+        model_id=repo,
+        revision=stand_in,
+        location=None,
+        source=f"hub:{repo}@{revision}",
+        family=source.family,
+        origin="hub",
+        failure=failure_of(error),
+    )
+
+
+def _query(query: Query) -> ModelQuery:
+    return ModelQuery(
+        author=query.author,
+        search=query.search,
+        tags=query.tags,
+        pipeline_tag=query.pipeline,
+        sort=query.sort,
+        limit=query.limit,
+        min_params=query.min_params,
+        max_params=query.max_params,
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

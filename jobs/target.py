@@ -1,0 +1,46 @@
+"""What a sweep is pointed at: one model at one pinned revision, or why it could not be opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from zoo.errors import ZooError
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a listed model could not even be opened."""
+
+    cause: str
+    error_type: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One model at one pinned revision."""
+
+    model_id: str
+    revision: str
+    """40 hex digits: commit sha or content fingerprint; empty when `failure` came first."""
+    location: object
+    """Picklable; `zoo.io.store.open_store` turns it into a store."""
+    source: str
+    """The source it came from, for people."""
+    step: int | None = None
+    """Training step, when the source has a `step_pattern` or step-like revisions."""
+    family: str | None = None
+    """As the spec says; None: from the config."""
+    metadata: dict[str, object] = field(default_factory=dict)
+    """Hub metadata, by `models` column."""
+    origin: str = ""
+    """What may share the id: the folder of a trajectory, the path of a model, the Hub itself."""
+    nbytes: int = 0
+    """Bytes of all files, for ordering and splitting; 0 when unknown."""
+    failure: Failure | None = None
+
+
+def failure_of(error: Exception) -> Failure:
+    """A failure row's core from an exception; anything that is no ZooError counts as bad data."""
+    cause = error.cause if isinstance(error, ZooError) else "data"
+    return Failure(cause, type(error).__name__, str(error))

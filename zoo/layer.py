@@ -1,41 +1,52 @@
 """One layer: its matrices -> every numeric column of its row, its traps, its spectra.
 
-Composes `zoo.spectral`. Knows nothing of names, formats, files or tables beyond the column names.
+Composes `zoo.spectral`. Knows nothing of names, formats or files, nor of tables but their column
+names.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.special import kolmogorov
 
 from zoo.device import choose_device, with_cpu_fallback
 from zoo.options import AnalysisOptions
-from zoo.seeds import seed_for
+from zoo.seeds import generator, seed_for
+from zoo.spectral.columns import (
+    Columns,
+    incumbent_count,
+    rand_spectrum_columns,
+    scaled,
+    shuffle_columns,
+    spectral_columns,
+)
 from zoo.spectral.diagnostics import EntryStatistics, entry_statistics
-from zoo.spectral.erg import erg, mean_one
-from zoo.spectral.fingers import fit_clipped
-from zoo.spectral.incumbent import incumbent_fit
-from zoo.spectral.mp import fit_bulk, mp_cdf
-from zoo.spectral.null import Shuffled, measure_full
-from zoo.spectral.scalars import scalars
-from zoo.spectral.setol import quality
+from zoo.spectral.edge import Trap
+from zoo.spectral.null import Entries, Shuffled, measure_full, measure_top, shuffle_slice
 from zoo.spectral.shuffle import Permutation
 from zoo.spectral.spectrum import Spectrum, eigenvalues, entry_exponent
-from zoo.spectral.tails import TailFit, fit_tail
-
-Vector = NDArray[np.float64]
+from zoo.spectral.trap_modes import (
+    Sector,
+    localisation,
+    modes_by_krylov,
+    modes_from_spectrum,
+    top_sector,
+)
 
 FULL_SHUFFLE_UP_TO = 2048
 """Smaller side up to which `shuffle = "auto"` computes the whole shuffled spectrum."""
 MANY_REPLICATES_BELOW = 100
 """Smaller side below which five shuffles are made, and pooled for the incumbent's count."""
+CHEAP_FULL_BELOW = 512
+"""Smaller side below which further replicates are solved in full: faster than their top alone."""
+MAX_MODES = 32
+"""Traps of one slice whose modes are computed, largest first; the others have null columns."""
+
+Rows = tuple[Mapping[str, object], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +54,32 @@ class LayerMeasures:
     """Everything measured on one layer."""
 
     columns: Mapping[str, object]
-    """Numeric columns of `layers`, `num_rows` to `htsr_phase`, with status, reason, times and
-    device.
+    """Numeric columns of `layers`, `num_rows` to `htsr_phase`, with status, reason, times, device.
     """
-    traps: tuple[Mapping[str, object], ...]
+    traps: Rows
     """Rows of `traps` without the common keys; probe columns None."""
     spectrum: Spectrum | None
     rand_spectrum: Spectrum | None
     """Of the first replicate; None unless its full spectrum was computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """What the steps of one measurement share."""
+
+    matrices: torch.Tensor
+    options: AnalysisOptions
+    seed_key: tuple[str, ...]
+    entries: Entries
+    device: torch.device
+
+    @property
+    def n(self) -> int:
+        return max(self.matrices.shape[1:])
+
+    @property
+    def m(self) -> int:
+        return min(self.matrices.shape[1:])
 
 
 def measure_layer(
@@ -64,49 +93,33 @@ def measure_layer(
 
     `seed_key`: revision, tensor, part, expert; replicate, slice and the user's seed are appended
     here. `storage_bits`: bits of a stored number, which set the numerical-rank tolerance.
-    Non-finite entries and empty matrices are outcomes (status `failed`, `skipped`), not errors.
+    Non-finite entries and empty matrices are outcomes (`failed`, `skipped`), not errors.
     """
     shape = (matrices.shape[0], matrices.shape[1], matrices.shape[2])
     if matrices.numel() == 0:
         return skipped_layer(shape, "empty")
-    if not matrices.is_floating_point():
-        exact = matrices.dtype in (torch.bool, torch.uint8, torch.int8, torch.int16)
-        matrices = matrices.to(torch.float32 if exact else torch.float64)
+    matrices = _as_float(matrices.detach())
     started = time.perf_counter()
-    entries = entry_statistics(matrices)
-    if entries.non_finite:
-        return failed_layer(
-            shape, f"non_finite: {entries.non_finite} of {matrices.numel()} entries"
-        )
-    exponent = entry_exponent(entries.weight_max_abs or 0.0)
-    evals, device = with_cpu_fallback(
-        lambda where: eigenvalues(
-            matrices, storage_bits=storage_bits, exponent=exponent, device=where
-        ),
-        choose_device(options.device),
+    statistics = entry_statistics(matrices)
+    if statistics.non_finite:
+        count = statistics.non_finite
+        return failed_layer(shape, f"non_finite: {count} of {matrices.numel()} entries")
+    layer, spectrum = _own_spectrum(matrices, statistics, options, seed_key, storage_bits)
+    columns: Columns = {**_empty_columns(), **_shape_columns(shape), "status": "ok"}
+    columns |= {k: v for k, v in asdict(statistics).items() if k != "non_finite"}
+    columns |= spectral_columns(
+        spectrum,
+        n=layer.n,
+        m=layer.m,
+        storage_bits=storage_bits,
+        clip_fingers=options.clip_fingers,
     )
-    spectrum = Spectrum.rounded(evals.reshape(-1), 2 * exponent)
-    columns: dict[str, object] = {
-        **_empty_columns(),
-        **_shape_columns(shape),
-        "device": device.type,
-    }
-    columns |= {k: v for k, v in asdict(entries).items() if k != "non_finite"}
-    columns |= spectral_columns(spectrum, shape=shape, options=options, storage_bits=storage_bits)
-    columns["status"] = "ok"
-    columns["spectrum_s"] = time.perf_counter() - started
+    columns |= {"device": layer.device.type, "spectrum_s": time.perf_counter() - started}
     if options.shuffle == "none":
         return LayerMeasures(columns, (), spectrum, None)
     started = time.perf_counter()
-    null = _shuffle(matrices, entries, options, seed_key, exponent=exponent, device=device)
-    rand = _rand_spectrum(null, exponent)
-    columns |= shuffle_columns(
-        spectrum, null, rand, shape=shape, exponent=exponent, options=options
-    )
-    traps = tuple(
-        row for i, replicate in enumerate(null) for row in _trap_rows(i, replicate, exponent)
-    )
-    columns["shuffle_s"] = time.perf_counter() - started
+    found, traps, rand = _shuffled(layer, spectrum)
+    columns |= {**found, "shuffle_s": time.perf_counter() - started}
     return LayerMeasures(columns, traps, spectrum, rand)
 
 
@@ -120,177 +133,130 @@ def skipped_layer(shape: tuple[int, int, int] | None, reason: str) -> LayerMeasu
     return _unmeasured(shape, "skipped", reason)
 
 
-def spectral_columns(
-    spectrum: Spectrum, *, shape: tuple[int, int, int], options: AnalysisOptions, storage_bits: int
-) -> dict[str, object]:
-    """Columns that follow from the layer's own eigenvalues alone: scalars, tail, edge, ERG,
-    quality.
-    """
-    n, m = max(shape[1:]), min(shape[1:])
-    evals = spectrum.evals
-    columns: dict[str, object] = asdict(scalars(evals, n=n, m=m, storage_bits=storage_bits))
-    tail = (
-        fit_clipped(evals, m=m, storage_bits=storage_bits).tail
-        if options.clip_fingers
-        else fit_tail(evals, m=m, storage_bits=storage_bits)
-    )
-    columns |= asdict(tail)
-    fitted = tail if isinstance(tail, TailFit) else None
-    effective = erg(
-        evals,
-        xmin=fitted.xmin if fitted else None,
-        num_tail=fitted.num_tail if fitted else None,
-    )
-    columns |= asdict(effective)
-    if evals[-1] > 0.0:
-        alpha = fitted.alpha if fitted else None
-        columns |= asdict(quality(evals, erg_num=effective.erg_num, alpha=alpha))
-        columns |= _bulk_columns(evals, n=n, m=m)
-    return _in_true_units(columns, spectrum.scale_exponent)
+def _as_float(matrices: torch.Tensor) -> torch.Tensor:
+    if matrices.is_floating_point():
+        return matrices
+    fits = matrices.dtype in (torch.bool, torch.uint8, torch.int8, torch.int16)
+    return matrices.to(torch.float32 if fits else torch.float64)
 
 
-def shuffle_columns(
-    spectrum: Spectrum,
-    null: tuple[Shuffled, ...],
-    rand: Spectrum | None,
-    *,
-    shape: tuple[int, int, int],
-    exponent: int,
+def _own_spectrum(
+    matrices: torch.Tensor,
+    statistics: EntryStatistics,
     options: AnalysisOptions,
-) -> dict[str, object]:
-    """Columns of the shuffled layer: `null` holds every replicate, `rand` the spectrum of the
-    first.
-    """
-    n, m = max(shape[1:]), min(shape[1:])
-    columns: dict[str, object] = {}
-    if rand is not None and spectrum.evals[-1] > 0.0:
-        columns["rand_lambda_max"] = _ldexp(float(rand.evals[-1]), rand.scale_exponent)
-        columns["rand_distance"] = spectral_distance(spectrum.evals, rand.evals)
-    tests = [replicate.test for replicate in null]
-    first = tests[0]
-    if first is None or any(test is None for test in tests):
-        return columns
-    done = [test for test in tests if test is not None]
-    mean = math.ldexp(float(spectrum.evals.mean()), spectrum.scale_exponent - 2 * exponent)
-    sigma = math.sqrt(first.variance * n / mean)
-    columns["rand_mp_sigma"] = sigma
-    columns["rand_mp_edge_upper"] = _scaled(
-        first.variance * (math.sqrt(n) + math.sqrt(m)) ** 2, exponent
+    seed_key: tuple[str, ...],
+    storage_bits: int,
+) -> tuple[_Layer, Spectrum]:
+    max_abs = statistics.weight_max_abs or 0.0
+    entries = Entries(max_abs, statistics.weight_kurtosis, entry_exponent(max_abs))
+    evals, device = with_cpu_fallback(
+        lambda where: eigenvalues(
+            matrices, storage_bits=storage_bits, exponent=entries.exponent, device=where
+        ),
+        choose_device(options.device),
     )
-    counts = [len(test.traps) for test in done]
-    columns["trap_counts"] = counts
-    columns["num_traps"] = sum(counts) / len(counts)
-    columns["trap_threshold"] = _scaled(first.threshold, exponent)
-    columns["trap_p_value"] = min(test.p_value for test in done)
-    excess = [trap.excess_rel for test in done for trap in test.traps]
-    columns["trap_excess_max"] = max(excess, default=None)
+    layer = _Layer(matrices, options, seed_key, entries, device)
+    return layer, Spectrum.rounded(evals.reshape(-1), 2 * entries.exponent)
+
+
+def _shuffled(layer: _Layer, spectrum: Spectrum) -> tuple[Columns, Rows, Spectrum | None]:
+    """The shuffle's columns, the rows of its traps, and the first replicate's full spectrum."""
+    options, n, m = layer.options, layer.n, layer.m
+    exponent = layer.entries.exponent
+    mode = options.shuffle
+    if mode == "auto":
+        mode = "full" if m <= FULL_SHUFFLE_UP_TO else "top"
+    count = options.replicates or (5 if m < MANY_REPLICATES_BELOW else 1)
+    null = tuple(
+        _replicate(layer, i, full=mode == "full" and (i == 0 or m < CHEAP_FULL_BELOW))
+        for i in range(count)
+    )
+    columns = shuffle_columns(spectrum, [r.test for r in null], n=n, m=m, exponent=exponent)
+    columns["rand_lambda_max"] = scaled(null[0].lambda_max, 2 * exponent)
+    evals = null[0].evals
+    rand = None if evals is None else Spectrum.rounded(evals.reshape(-1), 2 * exponent)
     if rand is not None:
-        distance, p_value = ks_test(mean_one(rand.evals), sigma=sigma, gamma=m / n)
-        columns["rand_ks_distance"], columns["rand_ks_p_value"] = distance, p_value
+        sigma = columns.get("rand_mp_sigma")
+        columns |= rand_spectrum_columns(
+            spectrum, rand, sigma=sigma if isinstance(sigma, float) else None, n=n, m=m
+        )
     pooled = null if m < MANY_REPLICATES_BELOW else null[:1]
     spectra = [replicate.evals for replicate in pooled if replicate.evals is not None]
     if options.incumbent and len(spectra) == len(pooled):
-        fit = incumbent_fit(np.sort(np.concatenate(spectra, axis=None)), n=n, m=m)
-        columns["num_traps_ww"] = None if fit is None else fit.num_spikes
-    return columns
+        columns["num_traps_ww"] = incumbent_count(spectra, n=n, m=m)
+    return columns, _trap_rows(layer, null), rand
 
 
-def ks_test(scaled: Vector, *, sigma: float, gamma: float) -> tuple[float, float]:
-    """Kolmogorov-Smirnov distance of ascending mean-1 eigenvalues to the law, and its p-value.
-
-    The p-value treats them as independent (Stephens 1970); they repel each other, so noise gives p
-    near 1.
-    """
-    count = scaled.size
-    law = mp_cdf(scaled, sigma=sigma, gamma=gamma)
-    steps = np.arange(count + 1) / count
-    distance = float(max(np.max(steps[1:] - law), np.max(law - steps[:-1])))
-    root = math.sqrt(count)
-    return distance, float(kolmogorov((root + 0.12 + 0.11 / root) * distance))
-
-
-def spectral_distance(evals: Vector, rand_evals: Vector) -> float:
-    """√ of the Jensen-Shannon divergence of two ascending spectra, each normalised to sum 1;
-    natural log.
-
-    In [0, √ln 2]. Compares the spectra index by index, as WeightWatcher's `rand_distance` does.
-    """
-    p, q = evals / evals.sum(), rand_evals / rand_evals.sum()
-    middle = 0.5 * (p + q)
-    divergence = 0.5 * (_relative_entropy(p, middle) + _relative_entropy(q, middle))
-    return math.sqrt(max(divergence, 0.0))
-
-
-def _relative_entropy(p: Vector, q: Vector) -> float:
-    start = int(np.searchsorted(p, 0.0, side="right"))
-    return float(p[start:] @ np.log(p[start:] / q[start:]))
-
-
-def _shuffle(
-    matrices: torch.Tensor,
-    entries: EntryStatistics,
-    options: AnalysisOptions,
-    seed_key: tuple[str, ...],
-    *,
-    exponent: int,
-    device: torch.device,
-) -> tuple[Shuffled, ...]:
-    k, rows, cols = matrices.shape
-    replicates = options.replicates or (5 if min(rows, cols) < MANY_REPLICATES_BELOW else 1)
-    found = []
-    for replicate in range(replicates):
-        permutations = tuple(
-            Permutation(seed_for(*seed_key, "shuffle", replicate, index, options.seed), rows * cols)
-            for index in range(k)
+def _replicate(layer: _Layer, replicate: int, *, full: bool) -> Shuffled:
+    k, rows, cols = layer.matrices.shape
+    permutations = tuple(
+        Permutation(
+            seed_for(*layer.seed_key, "shuffle", replicate, index, layer.options.seed), rows * cols
         )
-        found.append(
-            measure_full(
-                matrices,
-                permutations,
-                level=options.level,
-                exponent=exponent,
-                max_abs=entries.weight_max_abs or 0.0,
-                kurtosis=entries.weight_kurtosis,
-                device=device,
+        for index in range(k)
+    )
+    measure = measure_full if full else measure_top
+    found, _ = with_cpu_fallback(
+        lambda where: measure(
+            layer.matrices,
+            permutations,
+            entries=layer.entries,
+            level=layer.options.level,
+            device=where,
+        ),
+        layer.device,
+    )
+    return found
+
+
+def _trap_rows(layer: _Layer, null: Sequence[Shuffled]) -> Rows:
+    rows: list[Mapping[str, object]] = []
+    sectors: dict[int, Sector] = {}
+    for replicate, shuffled in enumerate(null):
+        if shuffled.test is None:
+            continue
+        traps = shuffled.test.traps
+        shapes: dict[Trap, Columns] = {}
+        if layer.options.trap_modes:
+            for index in sorted({trap.slice_index for trap in traps}):
+                shapes |= _trap_shapes(layer, replicate, shuffled, index, sectors)
+        for index, trap in enumerate(traps, start=1):
+            rows.append(
+                {
+                    **dict.fromkeys(_TRAP_COLUMNS),
+                    "replicate": replicate,
+                    "trap_index": index,
+                    "lambda": scaled(trap.eigenvalue, 2 * layer.entries.exponent),
+                    "excess_rel": trap.excess_rel,
+                    "p_value": trap.p_value,
+                    "verdict": "unprobed",
+                    **shapes.get(trap, {}),
+                }
             )
-        )
-    return tuple(found)
+    return tuple(rows)
 
 
-def _rand_spectrum(null: tuple[Shuffled, ...], exponent: int) -> Spectrum | None:
-    evals = null[0].evals
-    return None if evals is None else Spectrum.rounded(evals.reshape(-1), 2 * exponent)
-
-
-def _bulk_columns(evals: Vector, *, n: int, m: int) -> dict[str, object]:
-    fit = fit_bulk(mean_one(evals), n=n, m=m)
-    if fit is None:
-        return {}
-    mean = float(evals.mean())
+def _trap_shapes(
+    layer: _Layer, replicate: int, shuffled: Shuffled, index: int, sectors: dict[int, Sector]
+) -> dict[Trap, Columns]:
+    """Localisation columns of the traps of slice `index`; its top sector is kept in `sectors`."""
+    assert shuffled.test is not None
+    traps = [t for t in shuffled.test.traps if t.slice_index == index][:MAX_MODES]
+    matrix, permutation = layer.matrices[index], shuffled.permutations[index]
+    if layer.entries.exponent:  # singular vectors do not change with scale; float32 range does
+        matrix = torch.ldexp(matrix, torch.tensor(-layer.entries.exponent))
+    rng = generator(*layer.seed_key, "modes", replicate, index, layer.options.seed)
+    if index not in sectors:
+        sectors[index] = top_sector(matrix, rng=rng)
+    moved = shuffle_slice(matrix, permutation)
+    if shuffled.evals is None:
+        modes = modes_by_krylov(moved, len(traps), rng=rng)
+    else:
+        modes = modes_from_spectrum(moved, np.array([t.eigenvalue for t in traps]))
     return {
-        "mp_sigma": fit.sigma,
-        "mp_edge_lower": _finite(fit.edge_lower * mean),
-        "mp_edge_upper": _finite(fit.edge_upper * mean),
-        "mp_num_spikes": fit.num_spikes,
-        "mp_softrank": fit.edge_upper * mean / float(evals[-1]),
+        trap: asdict(localisation(mode, permutation, sectors[index], rng=rng))
+        for trap, mode in zip(traps, modes, strict=True)
     }
-
-
-def _trap_rows(replicate: int, null: Shuffled, exponent: int) -> list[dict[str, object]]:
-    if null.test is None:
-        return []
-    return [
-        {
-            **dict.fromkeys(_TRAP_COLUMNS),
-            "replicate": replicate,
-            "trap_index": index,
-            "lambda": _scaled(trap.eigenvalue, exponent),
-            "excess_rel": trap.excess_rel,
-            "p_value": trap.p_value,
-            "verdict": "unprobed",
-        }
-        for index, trap in enumerate(null.test.traps, start=1)
-    ]
 
 
 def _unmeasured(shape: tuple[int, int, int] | None, status: str, reason: str) -> LayerMeasures:
@@ -300,7 +266,7 @@ def _unmeasured(shape: tuple[int, int, int] | None, status: str, reason: str) ->
     return LayerMeasures(columns, (), None, None)
 
 
-def _shape_columns(shape: tuple[int, int, int]) -> dict[str, object]:
+def _shape_columns(shape: tuple[int, int, int]) -> Columns:
     k, rows, cols = shape
     n, m = max(rows, cols), min(rows, cols)
     return {
@@ -315,59 +281,23 @@ def _shape_columns(shape: tuple[int, int, int]) -> dict[str, object]:
     }
 
 
-def _in_true_units(columns: dict[str, object], exponent: int) -> dict[str, object]:
-    """Columns computed from λ·2^-exponent, as those of λ; None where λ leaves the range of float64."""
-    if exponent == 0:
-        return columns
-    fixed = dict(columns)
-    for name in _LAMBDA_COLUMNS:
-        value = columns.get(name)
-        if isinstance(value, float):
-            fixed[name] = _ldexp(value, exponent)
-    alpha, decades = columns.get("alpha"), exponent * math.log10(2.0)
-    for name in ("log_norm", "log_spectral_norm", "alpha_hat", "log_alpha_norm"):
-        value = columns.get(name)
-        if isinstance(value, float):
-            power = alpha if name.startswith(("alpha", "log_alpha")) else 1.0
-            fixed[name] = value + decades * power if isinstance(power, float) else None
-    return fixed
-
-
-def _empty_columns() -> dict[str, object]:
+def _empty_columns() -> Columns:
     return dict.fromkeys(_COLUMNS)
 
 
-def _scaled(value: float, exponent: int) -> float | None:
-    """value·4^exponent; None when it leaves the range of float64."""
-    return _ldexp(value, 2 * exponent)
-
-
-def _ldexp(value: float, exponent: int) -> float | None:
-    try:
-        return math.ldexp(value, exponent)
-    except OverflowError:
-        return None
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-_LAMBDA_COLUMNS = (
-    "lambda_max", "lambda_min", "frobenius_norm_sq", "xmin", "xmax", "mp_edge_lower", "mp_edge_upper",
-)  # fmt: skip
 _COLUMNS = tuple(
     """
     num_rows num_cols n m q receptive_field num_evals num_params status reason
     lambda_max lambda_min frobenius_norm_sq log_norm log_spectral_norm stable_rank matrix_rank
-    matrix_entropy weight_mean weight_std weight_kurtosis weight_max_abs l2_norm abs_weight_entropy
-    alpha alpha_stderr ks_distance xmin xmax num_tail alpha_hat alpha_hill log_alpha_norm tail_status
-    tail_warning mp_sigma mp_edge_lower mp_edge_upper mp_num_spikes mp_softrank
+    matrix_entropy weight_mean weight_std weight_kurtosis weight_max_abs l2_norm
+    abs_weight_entropy alpha alpha_stderr ks_distance xmin xmax num_tail alpha_hat alpha_hill
+    log_alpha_norm tail_status tail_warning
+    mp_sigma mp_edge_lower mp_edge_upper mp_num_spikes mp_softrank
     rand_lambda_max rand_mp_sigma rand_mp_edge_upper rand_ks_distance rand_ks_p_value rand_distance
     num_traps num_traps_ww trap_counts trap_threshold trap_p_value trap_excess_max
     erg_num erg_lambda_min erg_gap erg_delta erg_log_ratio
-    quality_discrete quality_free_cauchy quality_inverse_mp quality_levy_wigner quality_r_transform
-    htsr_phase spectrum_s shuffle_s device
+    quality_discrete quality_free_cauchy quality_inverse_mp quality_levy_wigner
+    quality_r_transform htsr_phase spectrum_s shuffle_s device
     """.split()
 )
 _TRAP_COLUMNS = tuple(

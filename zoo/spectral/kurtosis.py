@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 _SAMPLE = 1 << 14
@@ -17,46 +18,53 @@ _FAR, _NEAR = 1e-3, 1e-2
 """Shares of entries beyond the two quantiles that fix the exponential tail."""
 _EXPECTED = 0.01
 """Entries expected beyond the cut in the whole matrix if the tail were exponential."""
+_BLOCK = 1 << 18
 
 
-def bulk_kurtosis(
-    shuffled: NDArray[np.floating], *, max_abs: float, kurtosis: float | None = None
-) -> float:
-    """Excess kurtosis of the entries within the cut (`tail_cut`), at least −2; 0 for constant
-    entries.
+def bulk_kurtosis(shuffled: torch.Tensor, *, max_abs: float, kurtosis: float | None) -> float:
+    """Excess kurtosis of the entries within the cut (`tail_cut`), ≥ −2; 0 for constant entries.
 
     `shuffled`: 1-D, in random order, so that its start is a fair sample. `kurtosis`: of all
     entries, where it is known; used when no entry (`max_abs`) is beyond the cut.
     """
     if not 0.0 < max_abs < math.inf:
         return 0.0
-    cut = tail_cut(shuffled)
-    if max_abs <= cut or cut <= 0.0:
-        return _excess(shuffled / max_abs) if kurtosis is None else kurtosis
-    kept = np.abs(shuffled) <= cut
-    return _excess(shuffled[kept] / cut)
+    sample = shuffled[:_SAMPLE].to(torch.float64).numpy() / max_abs
+    cut = min(tail_cut(sample, size=shuffled.numel()), 1.0)
+    if cut >= 1.0 and kurtosis is not None:
+        return kurtosis
+    return _excess(shuffled, scale=max_abs, cut=cut, shift=float(np.median(sample)))
 
 
-def tail_cut(shuffled: NDArray[np.floating]) -> float:
-    """|w| beyond which 0.01 entries are expected, extrapolated exponentially from two upper
-    quantiles.
-    """
-    sample = np.abs(shuffled[:_SAMPLE])
-    size = sample.size
-    far = max(round(_FAR * size), 4)
-    near = max(round(_NEAR * size), 20)
-    if size <= near:
+def tail_cut(sample: NDArray[np.float64], *, size: int) -> float:
+    """|w| beyond which 0.01 of `size` entries are expected: two upper quantiles of the sample,
+    extrapolated exponentially. Infinite for samples of 20 or fewer, or without spread up there."""
+    near, far = max(round(_NEAR * sample.size), 20), max(round(_FAR * sample.size), 4)
+    if sample.size <= near:
         return math.inf
-    ordered = np.partition(sample, (size - near, size - far))
-    low, high = float(ordered[size - near]), float(ordered[size - far])
+    ordered = np.partition(np.abs(sample), (sample.size - near, sample.size - far))
+    low, high = float(ordered[sample.size - near]), float(ordered[sample.size - far])
+    if high <= 0.0:
+        return math.inf
     decay = (high - low) / math.log(near / far)
-    return high + decay * math.log(far / size * shuffled.size / _EXPECTED)
+    return high + decay * math.log(far / sample.size * size / _EXPECTED)
 
 
-def _excess(entries: NDArray[np.floating]) -> float:
-    centred = entries.astype(np.float64, copy=False) - entries.mean(dtype=np.float64)
-    squares = centred * centred
-    second = float(squares.mean())
-    if second <= 0.0:
+def _excess(entries: torch.Tensor, *, scale: float, cut: float, shift: float) -> float:
+    """Excess kurtosis of the entries with |w| ≤ cut·scale; `shift`·scale is near their mean."""
+    sums = np.zeros(5)
+    for part in torch.split(entries, _BLOCK):
+        block = part.to(torch.float64).numpy() / scale
+        kept = block[np.abs(block) <= cut] if cut < 1.0 else block
+        kept = kept - shift
+        squares = kept * kept
+        sums += (kept.size, kept.sum(), squares.sum(), squares @ kept, squares @ squares)
+    count = sums[0]
+    if count == 0:
         return 0.0
-    return max(float(squares @ squares) / squares.size / second**2 - 3.0, -2.0)
+    mean, second, third, fourth = sums[1:] / count
+    variance = second - mean**2
+    if variance <= 1e-14 * (second + shift**2):
+        return 0.0
+    central = fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4
+    return max(float(central / variance**2) - 3.0, -2.0)

@@ -82,39 +82,51 @@ def slice_level(level: float, num_slices: int) -> float:
 def fit_bulk(evals: Vector, *, n: int, m: int) -> MpFit | None:
     """Fit σ to ascending mean-1 `evals`, k·m of them for k pooled n×m slices.
 
-    Starts from the median, which no minority of spikes moves; then in turn sets aside the
+    Starts from the median, which no minority of spikes moves; then in turn sets aside the s
     eigenvalues beyond edge and margin, and takes σ² from the trace of the rest as that of an
-    (n−s)×(m−s) matrix, until the number s set aside is stable. None when at least half of the
-    eigenvalues are zero (there is no bulk).
+    (n−s)×(m−s) matrix, until s is stable. On a spectrum that follows no such law this wanders
+    down; so unless the stable one fits within the Kolmogorov-Smirnov scale 1/√count, the best
+    fitting of all σ met on the way is taken. None when half of the eigenvalues are zero (there is
+    no bulk).
     """
     count = evals.size
-    if count == 0:
+    centre = float(np.median(evals)) if count else 0.0
+    if count == 0 or centre <= 1e-12 * float(evals[-1]):
         return None
-    gamma, k = m / n, count / m
-    centre = float(np.median(evals))
-    if centre <= 1e-12 * float(evals[-1]):
-        return None
+    k, gamma = count / m, m / n
     quantile = tw1_quantile(slice_level(_LEVEL, max(1, round(k))))
     sums = np.concatenate(([0.0], np.cumsum(evals)))
+
+    def spikes_of(variance: float, aside: int) -> int:
+        threshold = variance * _relative_threshold(n, m, aside / k, quantile)
+        return min(count - int(np.searchsorted(evals, threshold, side="right")), count // 2)
+
+    def variance_without(aside: int) -> float:
+        freedom = k * (m - aside / k) * (1.0 - aside / k / n)
+        return float(sums[count - aside]) / freedom
+
     variance = centre / mp_median(gamma)
-    seen: set[int] = set()
-    num_spikes = 0
-    while True:
-        threshold = variance * _relative_threshold(n, m, num_spikes / k, quantile)
-        found = count - int(np.searchsorted(evals, threshold, side="right"))
-        found = min(found, count // 2)
-        if found in seen:
-            break
-        seen.add(found)
-        num_spikes = found
-        spikes_a_slice = num_spikes / k
-        freedom = k * (m - spikes_a_slice) * (1.0 - spikes_a_slice / n)
-        variance = float(sums[count - num_spikes]) / freedom
-    sigma = math.sqrt(variance)
-    return MpFit(sigma, *edges(sigma, gamma), num_spikes)
+    met: dict[int, float] = {}
+    aside = spikes_of(variance, 0)
+    while aside not in met:
+        met[aside] = variance = variance_without(aside)
+        aside = spikes_of(variance, aside)
+    is_stable = variance == met[aside]
+    if not is_stable or _bulk_distance(evals, count - aside, met[aside], gamma) > count**-0.5:
+        distances = {s: _bulk_distance(evals, count - s, v, gamma) for s, v in met.items()}
+        aside = min(distances, key=lambda s: (distances[s], s))
+    sigma = math.sqrt(met[aside])
+    return MpFit(sigma, *edges(sigma, gamma), spikes_of(met[aside], aside))
+
+
+def _bulk_distance(evals: Vector, size: int, variance: float, gamma: float) -> float:
+    """Kolmogorov-Smirnov distance of the lowest `size` eigenvalues to the law, at 64 ranks."""
+    ranks = np.unique(np.linspace(0, size - 1, min(size, 64)).astype(np.intp))
+    law = mp_cdf(evals[ranks], sigma=math.sqrt(variance), gamma=gamma)
+    return float(np.max(np.abs(law - (ranks + 0.5) / size)))
 
 
 def _relative_threshold(n: int, m: int, spikes: float, quantile: float) -> float:
-    """Largest plausible bulk eigenvalue over σ²: Johnstone's centre plus `quantile` scales, over n."""
+    """Largest plausible bulk eigenvalue over σ²: Johnstone's centre plus `quantile` scales."""
     edge = johnstone(max(n - round(spikes), 1), max(m - round(spikes), 1))
     return (edge.centre + quantile * edge.scale) / n

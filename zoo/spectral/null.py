@@ -1,10 +1,11 @@
 """One shuffle of one layer: its slices permuted, their eigenvalues, and the trap test on them.
 
-Composes shuffle, spectrum, kurtosis and edge. Knows nothing of columns or options.
+Composes shuffle, spectrum, krylov, kurtosis and edge. Knows nothing of columns or options.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +13,27 @@ import torch
 from numpy.typing import NDArray
 
 from zoo.spectral.edge import EdgeTest, trap_test
+from zoo.spectral.krylov import Top, top_of
 from zoo.spectral.kurtosis import bulk_kurtosis
-from zoo.spectral.shuffle import Permutation
+from zoo.spectral.shuffle import LEAF, Permutation
 from zoo.spectral.spectrum import eigenvalues
 
 Vector = NDArray[np.float64]
+
+_TOLERANCE = 1e-5
+"""Krylov tolerance on λ_max: 1e-3 Tracy-Widom units or less at any size met so far."""
+_MAX_PASSES = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """What the test needs to know of the entries of the layer."""
+
+    max_abs: float
+    kurtosis: float | None
+    """Excess kurtosis of all entries; None for constant ones."""
+    exponent: int
+    """Entries are divided by 2^exponent before anything is squared (`entry_exponent`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,55 +44,144 @@ class Shuffled:
     """One a slice."""
     evals: Vector | None
     """Shape (k, m), each row ascending, in units of 4^exponent; None when only the top was
-    computed.
-    """
+    computed."""
+    lambda_max: float
+    """Largest eigenvalue over the slices, in units of 4^exponent."""
     test: EdgeTest | None
-    """None when the layer has no bulk (zero variance beside its traps)."""
-    kurtosis: tuple[float, ...]
-    """Excess kurtosis of each slice, as the test used it."""
+    """None when a slice has no bulk (no variance beside its traps)."""
 
 
 def shuffle_slice(matrix: torch.Tensor, permutation: Permutation) -> torch.Tensor:
-    """The matrix [rows, cols] with its entries permuted in row-major order, in a type numpy can
-    hold.
+    """`matrix` [rows, cols] with its entries permuted in row-major order, on the CPU.
+
+    Float32 for smaller types, but beyond `LEAF` entries they keep their type (memory).
     """
-    flat = _numpy(matrix.detach().cpu().reshape(-1))
-    return torch.from_numpy(permutation.apply(flat)).view(matrix.shape)
-
-
-def _numpy(flat: torch.Tensor) -> NDArray[np.generic]:
-    if flat.dtype in (torch.bfloat16, torch.float16):
-        flat = flat.to(torch.float32)
-    array: NDArray[np.generic] = flat.numpy()
-    return array
+    flat = matrix.detach().cpu().reshape(-1)
+    if flat.dtype in (torch.float32, torch.float64):
+        moved = torch.from_numpy(permutation.apply(flat.numpy()))
+    elif permutation.size <= LEAF:
+        moved = torch.from_numpy(permutation.apply(flat.to(torch.float32).numpy()))
+    else:
+        stored = flat.dtype
+        moved = torch.from_numpy(permutation.apply(flat.view(torch.int16).numpy())).view(stored)
+    return moved.view(matrix.shape)
 
 
 def measure_full(
     matrices: torch.Tensor,
     permutations: tuple[Permutation, ...],
     *,
+    entries: Entries,
     level: float,
-    exponent: int,
-    max_abs: float,
-    kurtosis: float | None,
     device: torch.device,
 ) -> Shuffled:
-    """Shuffle the slices of `matrices` [k, rows, cols], find all eigenvalues, and test them.
+    """Shuffle the slices of `matrices` [k, rows, cols], find all eigenvalues, and test them."""
+    evals: list[Vector] = []
+    kurtoses: list[float] = []
+    for matrix, permutation in zip(matrices, permutations, strict=True):
+        shuffled = shuffle_slice(matrix, permutation)
+        found = eigenvalues(
+            shuffled[None], storage_bits=32, exponent=entries.exponent, device=device
+        )
+        evals.append(found[0])
+        kurtoses.append(_kurtosis(shuffled, entries, is_alone=len(permutations) == 1))
+    traces = [float(e.sum()) for e in evals]
+    test = _test(evals, traces, matrices, kurtoses, level)
+    return Shuffled(permutations, np.stack(evals), max(float(e[-1]) for e in evals), test)
 
-    `max_abs`, `kurtosis`: of all entries of the layer (kurtosis None: compute it here).
+
+def measure_top(
+    matrices: torch.Tensor,
+    permutations: tuple[Permutation, ...],
+    *,
+    entries: Entries,
+    level: float,
+    device: torch.device,
+) -> Shuffled:
+    """As `measure_full`, but only what leaves the bulk is computed, and the largest eigenvalue.
+
+    Falls back to all eigenvalues of a slice whose top does not converge (hundreds of traps).
     """
     k, rows, cols = matrices.shape
-    n, m = max(rows, cols), min(rows, cols)
-    evals = np.empty((k, m))
+    tops: list[Vector] = []
+    traces: list[float] = []
     kurtoses: list[float] = []
-    for index in range(k):
-        shuffled = shuffle_slice(matrices[index], permutations[index])
-        evals[index] = eigenvalues(
-            shuffled[None], storage_bits=32, exponent=exponent, device=device
-        )[0]
-        known = kurtosis if k == 1 else None
-        kurtoses.append(bulk_kurtosis(shuffled.view(-1).numpy(), max_abs=max_abs, kurtosis=known))
-    test = trap_test(
-        list(evals), [float(e.sum()) for e in evals], n=n, m=m, kurtoses=kurtoses, level=level
+    for matrix, permutation in zip(matrices, permutations, strict=True):
+        shuffled = shuffle_slice(matrix, permutation)
+        kurtosis = _kurtosis(shuffled, entries, is_alone=k == 1)
+        trace = _trace(shuffled, entries.exponent)
+
+        def num_wanted(estimates: Vector, trace: float = trace, kurtosis: float = kurtosis) -> int:
+            test = trap_test(
+                [estimates[::-1]],
+                [trace],
+                n=max(rows, cols),
+                m=min(rows, cols),
+                kurtoses=[kurtosis],
+                level=level,
+            )
+            return 1 if test is None else len(test.traps) + 1
+
+        top = top_slice(
+            shuffled, permutation, entries, wanted=num_wanted, vectors=False, device=device
+        )
+        if top.is_converged:
+            tops.append(top.evals[: top.num_wanted][::-1])
+        else:
+            full = eigenvalues(
+                shuffled[None], storage_bits=32, exponent=entries.exponent, device=device
+            )
+            tops.append(full[0])
+        traces.append(trace)
+        kurtoses.append(kurtosis)
+    test = _test(tops, traces, matrices, kurtoses, level)
+    return Shuffled(permutations, None, max(float(t[-1]) for t in tops), test)
+
+
+def top_slice(
+    shuffled: torch.Tensor,
+    permutation: Permutation,
+    entries: Entries,
+    *,
+    wanted: Callable[[Vector], int],
+    vectors: bool,
+    device: torch.device,
+) -> Top:
+    """The top of one shuffled slice, by Krylov from a block drawn from the permutation's seed."""
+    operand = shuffled.to(device)
+    if entries.exponent:
+        operand = torch.ldexp(operand, torch.tensor(-entries.exponent))
+    return top_of(
+        operand,
+        rng=np.random.Generator(np.random.SFC64([permutation.seed, 1 << 41])),
+        wanted=wanted,
+        vectors=vectors,
+        tolerance=_TOLERANCE,
+        max_passes=_MAX_PASSES,
     )
-    return Shuffled(permutations, evals, test, tuple(kurtoses))
+
+
+def _test(
+    tops: Sequence[Vector],
+    traces: Sequence[float],
+    matrices: torch.Tensor,
+    kurtoses: Sequence[float],
+    level: float,
+) -> EdgeTest | None:
+    n, m = max(matrices.shape[1:]), min(matrices.shape[1:])
+    return trap_test(tops, traces, n=n, m=m, kurtoses=kurtoses, level=level)
+
+
+def _kurtosis(shuffled: torch.Tensor, entries: Entries, *, is_alone: bool) -> float:
+    known = entries.kurtosis if is_alone else None
+    return bulk_kurtosis(shuffled.reshape(-1), max_abs=entries.max_abs, kurtosis=known)
+
+
+def _trace(matrix: torch.Tensor, exponent: int) -> float:
+    """Σw² in float64, in units of 4^exponent, by blocks."""
+    total = 0.0
+    for part in torch.split(matrix.reshape(-1), 1 << 20):
+        block = part.to(torch.float64)
+        scaled = torch.ldexp(block, torch.tensor(-exponent)) if exponent else block
+        total += float(torch.dot(scaled, scaled))
+    return total

@@ -1,0 +1,177 @@
+"""Columns of `layers` that follow from eigenvalues: the layer's own, and its shuffles'.
+
+The one composition of the formulas, for measuring and for `refit` alike, so that the same stored
+spectra always give the same rows. Knows nothing of weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import kolmogorov
+
+from zoo.spectral.edge import EdgeTest
+from zoo.spectral.erg import erg, mean_one
+from zoo.spectral.fingers import fit_clipped
+from zoo.spectral.incumbent import incumbent_fit
+from zoo.spectral.mp import fit_bulk, mp_cdf
+from zoo.spectral.scalars import scalars
+from zoo.spectral.setol import quality
+from zoo.spectral.spectrum import Spectrum
+from zoo.spectral.tails import TailFit, fit_tail
+
+Vector = NDArray[np.float64]
+Columns = dict[str, object]
+
+_LAMBDA_COLUMNS = (
+    "lambda_max", "lambda_min", "frobenius_norm_sq", "xmin", "xmax",
+    "mp_edge_lower", "mp_edge_upper",
+)  # fmt: skip
+_LOG_COLUMNS = ("log_norm", "log_spectral_norm")
+_ALPHA_LOG_COLUMNS = ("alpha_hat", "log_alpha_norm")
+
+
+def spectral_columns(
+    spectrum: Spectrum, *, n: int, m: int, storage_bits: int, clip_fingers: bool
+) -> Columns:
+    """Scalars, tail, bulk, ERG and quality of the layer's own spectrum, k·m eigenvalues."""
+    evals = spectrum.evals
+    columns: Columns = asdict(scalars(evals, n=n, m=m, storage_bits=storage_bits))
+    tail = (
+        fit_clipped(evals, m=m, storage_bits=storage_bits).tail
+        if clip_fingers
+        else fit_tail(evals, m=m, storage_bits=storage_bits)
+    )
+    columns |= asdict(tail)
+    fitted = tail if isinstance(tail, TailFit) else None
+    effective = erg(
+        evals,
+        xmin=fitted.xmin if fitted else None,
+        num_tail=fitted.num_tail if fitted else None,
+    )
+    columns |= asdict(effective)
+    if evals[-1] > 0.0:
+        alpha = fitted.alpha if fitted else None
+        columns |= asdict(quality(evals, erg_num=effective.erg_num, alpha=alpha))
+        columns |= _bulk_columns(evals, n=n, m=m)
+    return _in_true_units(columns, spectrum.scale_exponent)
+
+
+def shuffle_columns(
+    spectrum: Spectrum, tests: Sequence[EdgeTest | None], *, n: int, m: int, exponent: int
+) -> Columns:
+    """Edge and traps of the shuffles, one test a replicate; values in units of 4^exponent."""
+    done = [test for test in tests if test is not None]
+    if len(done) < len(tests) or not done:
+        return {}
+    first, counts = done[0], [len(test.traps) for test in done]
+    excess = [trap.excess_rel for test in done for trap in test.traps]
+    edge = first.variance * (math.sqrt(n) + math.sqrt(m)) ** 2
+    return {
+        "rand_mp_sigma": rand_sigma(spectrum, first, n=n, exponent=exponent),
+        "rand_mp_edge_upper": scaled(edge, 2 * exponent),
+        "trap_counts": counts,
+        "num_traps": sum(counts) / len(counts),
+        "trap_threshold": scaled(first.threshold, 2 * exponent),
+        "trap_p_value": min(test.p_value for test in done),
+        "trap_excess_max": max(excess, default=None),
+    }
+
+
+def rand_sigma(spectrum: Spectrum, test: EdgeTest, *, n: int, exponent: int) -> float:
+    """σ of the shuffle's law in mean-1 units: √(v·n / mean λ); a shuffle keeps the mean λ."""
+    mean = math.ldexp(float(spectrum.evals.mean()), spectrum.scale_exponent - 2 * exponent)
+    return math.sqrt(test.variance * n / mean)
+
+
+def rand_spectrum_columns(
+    spectrum: Spectrum, rand: Spectrum, *, sigma: float | None, n: int, m: int
+) -> Columns:
+    """Columns that need the whole shuffled spectrum: its distance from the layer's and the law."""
+    columns: Columns = {}
+    if spectrum.evals[-1] > 0.0:
+        columns["rand_distance"] = spectral_distance(spectrum.evals, rand.evals)
+    if sigma is not None:
+        distance, p_value = ks_test(mean_one(rand.evals), sigma=sigma, gamma=m / n)
+        columns |= {"rand_ks_distance": distance, "rand_ks_p_value": p_value}
+    return columns
+
+
+def incumbent_count(replicates: Sequence[Vector], *, n: int, m: int) -> int | None:
+    """`num_traps_ww`: WeightWatcher's count on the pooled eigenvalues of the replicates."""
+    fit = incumbent_fit(np.sort(np.concatenate(replicates, axis=None)), n=n, m=m)
+    return None if fit is None else fit.num_spikes
+
+
+def ks_test(evals: Vector, *, sigma: float, gamma: float) -> tuple[float, float]:
+    """Kolmogorov-Smirnov distance of ascending mean-1 `evals` to the law, and its p-value.
+
+    The p-value treats them as independent (Stephens 1970). They repel each other, so that noise
+    gives p near 1; a small p means another law or strong traps.
+    """
+    count = evals.size
+    law = mp_cdf(evals, sigma=sigma, gamma=gamma)
+    steps = np.arange(count + 1) / count
+    distance = float(max(np.max(steps[1:] - law), np.max(law - steps[:-1])))
+    root = math.sqrt(count)
+    return distance, float(kolmogorov((root + 0.12 + 0.11 / root) * distance))
+
+
+def spectral_distance(evals: Vector, rand_evals: Vector) -> float:
+    """√ of the Jensen-Shannon divergence of two ascending spectra, each normalised to sum 1.
+
+    Natural logarithm, in [0, √ln 2]. Compares them index by index, as WeightWatcher does.
+    """
+    p, q = evals / evals.sum(), rand_evals / rand_evals.sum()
+    middle = 0.5 * (p + q)
+    divergence = 0.5 * (_relative_entropy(p, middle) + _relative_entropy(q, middle))
+    return math.sqrt(max(divergence, 0.0))
+
+
+def scaled(value: float, exponent: int) -> float | None:
+    """value·2^exponent; None when it leaves the range of float64."""
+    try:
+        return math.ldexp(value, exponent)
+    except OverflowError:
+        return None
+
+
+def _bulk_columns(evals: Vector, *, n: int, m: int) -> Columns:
+    fit = fit_bulk(mean_one(evals), n=n, m=m)
+    if fit is None:
+        return {}
+    mean = float(evals.mean())
+    return {
+        "mp_sigma": fit.sigma,
+        "mp_edge_lower": fit.edge_lower * mean,
+        "mp_edge_upper": fit.edge_upper * mean,
+        "mp_num_spikes": fit.num_spikes,
+        "mp_softrank": fit.edge_upper * mean / float(evals[-1]),
+    }
+
+
+def _in_true_units(columns: Columns, exponent: int) -> Columns:
+    """Columns computed from λ·2^-exponent, as those of λ."""
+    if exponent == 0:
+        return columns
+    fixed, decades = dict(columns), exponent * math.log10(2.0)
+    for name in _LAMBDA_COLUMNS:
+        value = columns.get(name)
+        if isinstance(value, float):
+            fixed[name] = scaled(value, exponent)
+    alpha = columns.get("alpha")
+    for names, power in ((_LOG_COLUMNS, 1.0), (_ALPHA_LOG_COLUMNS, alpha)):
+        for name in names:
+            value = columns.get(name)
+            if isinstance(value, float) and isinstance(power, float):
+                fixed[name] = value + decades * power
+    return fixed
+
+
+def _relative_entropy(p: Vector, q: Vector) -> float:
+    start = int(np.searchsorted(p, 0.0, side="right"))
+    return float(p[start:] @ np.log(p[start:] / q[start:]))

@@ -1,0 +1,178 @@
+"""The top of a spectrum without the rest: largest eigenvalues of WᵀW and their singular vectors.
+
+Block Krylov iteration with full re-orthogonalisation and Rayleigh-Ritz on the smaller side, in
+float32. A block of sixteen vectors costs a pass over W little more than four do, and finds equal
+eigenvalues. Knows nothing of traps or shuffles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from zoo.device import KRYLOV_DTYPE
+
+Vector = NDArray[np.float64]
+Block = NDArray[np.float32]
+
+_BLOCK = 16
+_MAX_BASIS = 1024
+_ROW_BYTES = 64 << 20
+"""Float32 copy of a block of rows of a matrix stored in another type."""
+_STEADY = 2
+"""Passes in a row that may change a converged eigenvalue by no more than the tolerance."""
+_DEPENDENT = 1e-5
+"""A new direction this short, relative to the vector it came from, is rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """The largest eigenvalues of WᵀW and the singular vectors of those that were wanted."""
+
+    evals: Vector
+    """Descending; only the first `num_wanted` have converged, the others are lower bounds."""
+    left: Vector
+    """Unit columns, shape (rows, num_wanted); no columns when vectors were not asked for."""
+    right: Vector
+    """Unit columns, shape (cols, num_wanted)."""
+    num_wanted: int
+    is_converged: bool
+
+
+class Operator:
+    """Products of one matrix, seen from its longer side, with blocks of vectors."""
+
+    def __init__(self, matrix: torch.Tensor) -> None:
+        self.is_tall = matrix.shape[0] >= matrix.shape[1]
+        self._tall = matrix.detach() if self.is_tall else matrix.detach().T
+        self.order = int(self._tall.shape[1])
+        """Smaller side of the matrix."""
+
+    def gram_times(self, block: Block) -> Block:
+        """WᵀW·block for a tall W; shape (order, width)."""
+        total = np.zeros_like(block)
+        if self._tall.is_cuda:
+            return self._cuda(block, lambda rows, x: rows.T @ (rows @ x), joined=False)
+        for rows in self._row_blocks():
+            total += rows.T @ (rows @ block)
+        return total
+
+    def times(self, block: Block) -> Block:
+        """W·block for a tall W; shape (longer side, width)."""
+        if self._tall.is_cuda:
+            return self._cuda(block, lambda rows, x: rows @ x, joined=True)
+        return np.concatenate([rows @ block for rows in self._row_blocks()])
+
+    def _row_blocks(self) -> Iterator[Block]:
+        """The rows as float32 arrays: at once when they are stored so, else converted in blocks."""
+        if self._tall.dtype == KRYLOV_DTYPE:
+            yield self._tall.numpy()
+            return
+        for rows in torch.split(self._tall, self._height()):
+            yield rows.to(KRYLOV_DTYPE).numpy()
+
+    def _cuda(
+        self,
+        block: Block,
+        product: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        *,
+        joined: bool,
+    ) -> Block:
+        x = torch.from_numpy(block).to(self._tall.device)
+        parts = [product(r.to(KRYLOV_DTYPE), x) for r in torch.split(self._tall, self._height())]
+        whole = torch.cat(parts) if joined else torch.stack(parts).sum(dim=0)
+        result: Block = whole.cpu().numpy()
+        return result
+
+    def _height(self) -> int:
+        return max(1, _ROW_BYTES // (4 * self.order))
+
+
+def top_of(
+    matrix: torch.Tensor,
+    *,
+    rng: np.random.Generator,
+    wanted: Callable[[Vector], int],
+    vectors: bool,
+    tolerance: float,
+    max_passes: int,
+) -> Top:
+    """The largest eigenvalues of WᵀW for `matrix` [rows, cols].
+
+    `wanted(evals)`: from the present descending estimates (lower bounds), how many must converge:
+    change by less than `tolerance`·λ_max in two passes running. `rng` draws the first block.
+    """
+    operator = Operator(matrix)
+    order = operator.order
+    limit = min(order, _MAX_BASIS)
+    basis = np.empty((order, limit), dtype=np.float32, order="F")
+    image = np.empty_like(basis)
+    projected = np.zeros((limit, limit))
+    width = min(_BLOCK, order)
+    fresh = _orthonormal(rng.standard_normal((order, width), dtype=np.float32), np.ones(width))
+    size, steady, count = 0, 0, 1
+    evals, before = np.zeros(0), np.zeros(0)
+    for _ in range(max_passes):
+        width = min(fresh.shape[1], limit - size)
+        new = slice(size, size + width)
+        basis[:, new] = fresh[:, :width]
+        image[:, new] = operator.gram_times(np.ascontiguousarray(fresh[:, :width]))
+        size += width
+        cross = basis[:, :size].T @ image[:, new]
+        projected[:size, new], projected[new, :size] = cross, cross.T
+        before, evals = evals, np.maximum(_eigvals(projected[:size, :size]), 0.0)
+        count = min(max(wanted(evals), 1), size)
+        steady = steady + 1 if _has_settled(before, evals, count, tolerance) else 0
+        if steady >= _STEADY or size >= limit:
+            break
+        fresh = _new_directions(basis[:, :size], image[:, new])
+        if fresh.shape[1] == 0:  # an invariant subspace: nothing larger is left
+            steady = _STEADY
+            break
+    converged = steady >= _STEADY or size >= order
+    if not vectors:
+        nothing = np.zeros((0, 0))
+        return Top(evals, nothing, nothing, count, converged)
+    _, weights = np.linalg.eigh(projected[:size, :size])
+    inner = basis[:, :size] @ weights[:, ::-1][:, :count].astype(np.float32)
+    left, right = singular_pair(operator, inner.astype(np.float64))
+    return Top(evals, left, right, count, converged)
+
+
+def singular_pair(operator: Operator, inner: Vector) -> tuple[Vector, Vector]:
+    """(left, right) unit singular vectors from those of the smaller side, columns of `inner`."""
+    inner = inner / np.linalg.norm(inner, axis=0)
+    outer = operator.times(inner.astype(np.float32)).astype(np.float64)
+    outer /= np.maximum(np.linalg.norm(outer, axis=0), np.finfo(np.float64).tiny)
+    return (outer, inner) if operator.is_tall else (inner, outer)
+
+
+def _eigvals(projected: Vector) -> Vector:
+    values: Vector = np.linalg.eigvalsh(projected)[::-1]
+    return values
+
+
+def _has_settled(before: Vector, evals: Vector, count: int, tolerance: float) -> bool:
+    if before.size < count:
+        return False
+    return bool(np.all(np.abs(evals[:count] - before[:count]) <= tolerance * evals[0]))
+
+
+def _new_directions(basis: Block, image: Block) -> Block:
+    """Orthonormal basis of what `image` adds to `basis`, re-orthogonalised twice."""
+    lengths = np.linalg.norm(image, axis=0)
+    fresh = image - basis @ (basis.T @ image)
+    fresh -= basis @ (basis.T @ fresh)
+    fresh = _orthonormal(fresh, lengths)
+    fresh -= basis @ (basis.T @ fresh)
+    return _orthonormal(fresh, np.ones(fresh.shape[1]))
+
+
+def _orthonormal(block: Block, lengths: NDArray[np.floating]) -> Block:
+    """Orthonormal columns spanning `block`, but for directions lost in rounding of `lengths`."""
+    q, r = np.linalg.qr(block)
+    return q[:, np.abs(np.diagonal(r)) > _DEPENDENT * lengths]

@@ -1,0 +1,211 @@
+"""The modes of a trap: its singular vectors, and the mode carried back to the original entries.
+
+T = σ u vᵀ is the rank-one part of the shuffled matrix that belongs to a trap. The inverse
+permutation moves its entries to where they came from; the result is in general of full rank, and
+its shape tells a single large weight from a mean shift or a diffuse mode (papers.md 1.7).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import lapack
+
+from zoo.spectral.krylov import Operator, singular_pair, top_of
+from zoo.spectral.shuffle import Permutation
+from zoo.spectral.spectrum import gram
+
+Vector = NDArray[np.float64]
+
+SECTOR = 10
+"""Leading singular vectors of W that make its top sector (a tenth of m when that is fewer)."""
+_CARRIED_PASSES = 12
+_CARRIED_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """One singular triple of a shuffled matrix."""
+
+    sigma: float
+    left: Vector
+    """Unit vector, shape (rows,)."""
+    right: Vector
+    """Unit vector, shape (cols,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Localisation:
+    """Shape of a trap; the fields are columns of `traps`.
+
+    u, v below are the leading singular vectors of the mode carried back, but for `mean_overlap`,
+    whose u, v are those of the shuffled mode.
+    """
+
+    ipr_left: float
+    """Σu⁴, in [1/rows, 1]."""
+    ipr_right: float
+    """Σv⁴, in [1/cols, 1]."""
+    localisation_q: float
+    """√(q_left·q_right), q = (IPR − p)/(1 − p) clipped to [0, 1], p = 3/(length + 2) the
+    Porter-Thomas value: 0 for a random vector, 1 for a single entry."""
+    participation_ratio: float
+    """√ of the product of ‖u‖₂/‖u‖₄ and ‖v‖₂/‖v‖₄; 1 for a single entry."""
+    top5_mass: float
+    """Share of Σ|T| in the largest 5 % of its entries."""
+    top10_mass: float
+    """Share of Σ|T| in the largest 10 % of its entries."""
+    rank1_mass: float
+    """s₁²/Σs² of the mode carried back."""
+    top_overlap: float
+    """√(‖Uᵀu‖²·‖Vᵀv‖²), U and V the top sector of W, in [0, 1]."""
+    mean_overlap: float
+    """(Σu/√rows · Σv/√cols)²: near 1 for a mere mean, near 0 when large entries make the trap."""
+
+
+def modes_from_spectrum(shuffled: torch.Tensor, evals: Vector) -> list[Mode]:
+    """Modes of the shuffled matrix at its known eigenvalues (descending).
+
+    Inverse iteration on the Gram matrix: one factorisation an eigenvalue, a tenth of the cost of
+    the eigenvectors by diagonalisation.
+    """
+    lower = gram(shuffled)
+    operator = Operator(shuffled)
+    inner = np.zeros((operator.order, evals.size))
+    for index, value in enumerate(evals):
+        inner[:, index] = _inverse_iteration(lower, float(value), inner[:, :index])
+    left, right = singular_pair(operator, inner)
+    return _modes(evals, left, right)
+
+
+def modes_by_krylov(shuffled: torch.Tensor, count: int, *, rng: np.random.Generator) -> list[Mode]:
+    """The `count` largest modes of the shuffled matrix, where its spectrum is not known."""
+    top = top_of(
+        shuffled,
+        rng=rng,
+        wanted=lambda _: count,
+        vectors=True,
+        tolerance=1e-7,
+        max_passes=60,
+    )
+    return _modes(top.evals[:count], top.left, top.right)
+
+
+def carry_back(mode: Mode, permutation: Permutation, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """The mode σ u vᵀ with its entries where they were before the shuffle; float32 [rows, cols]."""
+    outer = np.outer((mode.sigma * mode.left).astype(np.float32), mode.right.astype(np.float32))
+    return permutation.invert(outer.reshape(-1)).reshape(shape)
+
+
+def localisation(
+    mode: Mode, permutation: Permutation, sector: Sector, *, rng: np.random.Generator
+) -> Localisation:
+    """Every localisation column of one trap of a slice whose own top sector is `sector`."""
+    rows, cols = mode.left.size, mode.right.size
+    unit = Mode(1.0, mode.left, mode.right)
+    carried = torch.from_numpy(carry_back(unit, permutation, (rows, cols)))
+    top = top_of(
+        carried,
+        rng=rng,
+        wanted=lambda _: 1,
+        vectors=True,
+        tolerance=_CARRIED_TOLERANCE,
+        max_passes=_CARRIED_PASSES,
+    )
+    u, v = top.left[:, 0], top.right[:, 0]
+    ipr_left, ipr_right = float(np.sum(u**4)), float(np.sum(v**4))
+    top5, top10 = outer_top_mass(mode.left, mode.right, (0.05, 0.10))
+    constant = mode.left.sum() / math.sqrt(rows) * mode.right.sum() / math.sqrt(cols)
+    return Localisation(
+        ipr_left=ipr_left,
+        ipr_right=ipr_right,
+        localisation_q=math.sqrt(_centred(ipr_left, rows) * _centred(ipr_right, cols)),
+        participation_ratio=(ipr_left * ipr_right) ** -0.125,
+        top5_mass=top5,
+        top10_mass=top10,
+        rank1_mass=min(float(top.evals[0]), 1.0),
+        top_overlap=math.sqrt(_inside(sector.left, u) * _inside(sector.right, v)),
+        mean_overlap=min(float(constant**2), 1.0),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Sector:
+    """Leading singular vectors of the layer's own matrix."""
+
+    left: Vector
+    right: Vector
+
+
+def top_sector(matrix: torch.Tensor, *, rng: np.random.Generator) -> Sector:
+    """The top sector of `matrix` [rows, cols]: min(10, m/10) leading singular vectors, at least 1."""
+    count = max(1, min(SECTOR, min(matrix.shape) // 10))
+    top = top_of(
+        matrix, rng=rng, wanted=lambda _: count, vectors=True, tolerance=1e-5, max_passes=30
+    )
+    return Sector(top.left, top.right)
+
+
+def outer_top_mass(u: Vector, v: Vector, shares: tuple[float, ...]) -> list[float]:
+    """Share of Σ|u_i v_j| in the largest `shares` of all products, without forming them.
+
+    A bisection for the cut: for each |u_i|, sorted |v| tell how many products exceed it and their
+    sum. Exact to rounding; a permutation of the entries does not change it.
+    """
+    a, b = np.abs(u[u != 0.0]), np.sort(np.abs(v))
+    tails = np.concatenate((np.cumsum(b[::-1])[::-1], [0.0]))
+    total = float(a.sum() * b.sum())
+    result = []
+    for share in shares:
+        wanted = max(1, round(share * u.size * v.size))
+        low, high = 0.0, float(a.max() * b[-1])
+        for _ in range(50):
+            cut = 0.5 * (low + high)
+            start = np.searchsorted(b, cut / a, side="right")
+            if int((b.size - start).sum()) > wanted:
+                low = cut
+            else:
+                high = cut
+        start = np.searchsorted(b, high / a, side="right")
+        missing = wanted - int((b.size - start).sum())
+        result.append(min((float(a @ tails[start]) + missing * high) / total, 1.0))
+    return result
+
+
+def _modes(evals: Vector, left: Vector, right: Vector) -> list[Mode]:
+    return [Mode(float(s), left[:, i], right[:, i]) for i, s in enumerate(np.sqrt(evals))]
+
+
+def _inverse_iteration(lower: Vector, value: float, found: Vector) -> Vector:
+    """Unit eigenvector at the eigenvalue `value`, orthogonal to the columns of `found`."""
+    order = lower.shape[0]
+    shifted = lower.copy(order="F")
+    np.fill_diagonal(shifted, lower.diagonal() - value * (1.0 + 4e-16 * order))
+    factors, pivots, _ = lapack.dsytrf(shifted, lower=1, overwrite_a=1)
+    vector = np.random.Generator(np.random.SFC64(order)).standard_normal(order)
+    for _ in range(3):
+        vector -= found @ (found.T @ vector)
+        vector /= np.linalg.norm(vector)
+        solved, info = lapack.dsytrs(factors, pivots, vector, lower=1)
+        if info != 0 or not np.isfinite(solved).all():  # the shift met the eigenvalue exactly
+            return np.asarray(np.linalg.eigh(lower, UPLO="L")[1][:, -1 - found.shape[1]])
+        vector = np.asarray(solved).reshape(-1)
+    vector -= found @ (found.T @ vector)
+    unit: Vector = vector / np.linalg.norm(vector)
+    return unit
+
+
+def _centred(ipr: float, length: int) -> float:
+    """q of [1.7]: 0 at the Porter-Thomas value of a random vector, 1 for a single entry."""
+    if length == 1:
+        return 0.0
+    random = 3.0 / (length + 2)
+    return min(max((ipr - random) / (1.0 - random), 0.0), 1.0)
+
+
+def _inside(sector: Vector, vector: Vector) -> float:
+    return min(float(np.sum((sector.T @ vector) ** 2)), 1.0)

@@ -1,0 +1,85 @@
+"""The HTSR phase of one layer, by a written rule.
+
+Martin and Mahoney name the phases of training by the law that fits a spectrum best (JMLR 2021;
+SETOL, table 1): Marchenko-Pastur, Marchenko-Pastur and spikes, or a power law of some exponent.
+They give no thresholds; the ones here were set on planted spectra (tests) and are ours. Composes
+the tail fit and the bulk fit; knows nothing of layers.
+
+The rule, first match wins:
+
+rank_collapse   at least half of the eigenvalues are numerically zero random_like     the bulk is
+Marchenko-Pastur and no eigenvalue lies outside it bulk_spikes     the bulk is Marchenko-Pastur, at
+most a tenth of the eigenvalues lie outside, and the power law was fitted to bulk rather than to
+spikes (num_tail > 2·spikes) or there is no fit weakly_heavy    alpha > 6 very_heavy      alpha < 2
+heavy           2 ≤ alpha ≤ 6
+
+"The bulk is Marchenko-Pastur": the Kolmogorov-Smirnov distance between the eigenvalues that are not
+spikes and the fitted law is at most 0.04 + 2/m (random matrices: about 2/m; power laws from 0.1
+up). None: fewer than 20 eigenvalues, or no power-law fit where the rule needs alpha.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.spectral.erg import mean_one
+from zoo.spectral.mp import MpFit, mp_cdf
+from zoo.spectral.tails import (
+    MIN_EVALS,
+    OVER_TRAINED_BELOW,
+    UNDER_TRAINED_ABOVE,
+    NoTail,
+    TailFit,
+)
+
+Phase = Literal[
+    "random_like", "bulk_spikes", "weakly_heavy", "heavy", "very_heavy", "rank_collapse"
+]
+
+MAX_SPIKE_SHARE = 0.1
+MAX_BULK_DISTANCE = 0.04
+
+
+def htsr_phase(
+    evals: NDArray[np.float64],
+    *,
+    n: int,
+    m: int,
+    matrix_rank: int,
+    tail: TailFit | NoTail,
+    bulk: MpFit | None,
+) -> Phase | None:
+    """The phase of ascending eigenvalues of an n×m matrix (or pooled slices); rule in the module.
+
+    `bulk`: the Marchenko-Pastur fit of the same eigenvalues in mean-1 units, None without a bulk.
+    """
+    if evals.size < MIN_EVALS:
+        return None
+    if 2 * matrix_rank <= evals.size:
+        return "rank_collapse"
+    if bulk is not None and _is_marchenko_pastur(evals, n=n, m=m, bulk=bulk):
+        if bulk.num_spikes == 0:
+            return "random_like"
+        few = bulk.num_spikes <= MAX_SPIKE_SHARE * evals.size
+        if few and (isinstance(tail, NoTail) or tail.num_tail > 2 * bulk.num_spikes):
+            return "bulk_spikes"
+    if isinstance(tail, NoTail):
+        return None
+    if tail.alpha > UNDER_TRAINED_ABOVE:
+        return "weakly_heavy"
+    return "very_heavy" if tail.alpha < OVER_TRAINED_BELOW else "heavy"
+
+
+def bulk_distance(evals: NDArray[np.float64], *, n: int, m: int, bulk: MpFit) -> float:
+    """Kolmogorov-Smirnov distance of the eigenvalues that are not spikes to the fitted law."""
+    inside = mean_one(evals)[: evals.size - bulk.num_spikes]
+    law = mp_cdf(inside, sigma=bulk.sigma, gamma=m / n)
+    steps = np.arange(inside.size + 1) / inside.size
+    return float(max(np.max(law - steps[:-1]), np.max(steps[1:] - law)))
+
+
+def _is_marchenko_pastur(evals: NDArray[np.float64], *, n: int, m: int, bulk: MpFit) -> bool:
+    return bulk_distance(evals, n=n, m=m, bulk=bulk) <= MAX_BULK_DISTANCE + 2.0 / m

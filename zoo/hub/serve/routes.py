@@ -138,9 +138,12 @@ class Routes:
 
     def _list(self, request: Request) -> Reply:
         with self._lock:
-            now = time.monotonic()
-            if self._listed is None or now - self._listed[0] > self._fresh_s:
-                self._listed = (now, [*map(self._listing_row, self._shelf.ids())])
+            # later pages show the listing their first page was cut from
+            is_first = request.first("cursor") is None
+            age = float("inf") if self._listed is None else time.monotonic() - self._listed[0]
+            if self._listed is None or (is_first and age > self._fresh_s):
+                rows = [*map(self._listing_row, self._shelf.ids())]
+                self._listed = (time.monotonic(), rows)
             models = self._listed[1]
         visible = [
             m for m in models if not m["private"] or self._access.opens(request.token, m["id"])

@@ -127,6 +127,8 @@ class Shelf:
         if folder is None or not folder.is_dir() or (len(parts) == 1) != self._holds_files(folder):
             raise NotFoundError(f"no repository {repo_id!r}")
         hub = folder / ".hub"
+        if not hub.exists():
+            return Repo(repo_id, Settings(), {"main": self._tree(folder)}, {})
         branches = {"main": self._tree(folder), **self._trees(hub / "branches")}
         return Repo(repo_id, self._settings(hub), branches, self._trees(hub / "tags"))
 
@@ -166,34 +168,30 @@ class Shelf:
         return {unquote(e.name): self._tree(e) for e in found if e.is_dir() and self._inside(e)}
 
     def _tree(self, folder: Path) -> Tree:
-        files: dict[str, Blob] = {}
         real = self._inside(folder)
-        for name, path in sorted(self._walk(real, "", frozenset())) if real else ():
-            try:
-                info = path.stat()
-            except OSError:  # removed since the folder was read
-                continue
-            if stat.S_ISREG(info.st_mode):
-                files[name] = Blob(name, str(path), info.st_size, info.st_mtime_ns)
-        return Tree(files, self._digests)
+        found = self._walk(str(real), "", frozenset()) if real else ()
+        return Tree({b.name: b for b in sorted(found, key=lambda b: b.name)}, self._digests)
 
-    def _walk(
-        self, folder: Path, prefix: str, above: frozenset[Path]
-    ) -> Iterator[tuple[str, Path]]:
+    def _walk(self, folder: str, prefix: str, above: frozenset[str]) -> Iterator[Blob]:
+        """Regular files below a folder whose own links are resolved."""
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                path = Path(entry.path)
+                path = entry.path
                 if entry.is_symlink():
-                    real = self._inside(path)
-                    if real is None or real in above:
+                    real = self._inside(Path(path))
+                    if real is None or str(real) in above:
                         continue
-                    path = real
-                if path.is_dir():
+                    path = str(real)
+                try:
+                    info = entry.stat()
+                except OSError:  # removed since the folder was read
+                    continue
+                if stat.S_ISDIR(info.st_mode):
                     yield from self._walk(path, f"{prefix}{entry.name}/", above | {folder})
-                else:
-                    yield prefix + entry.name, path
+                elif stat.S_ISREG(info.st_mode):
+                    yield Blob(prefix + entry.name, path, info.st_size, info.st_mtime_ns)
 
     def _settings(self, hub: Path) -> Settings:
         path = self._inside(hub / "repo.json")

@@ -35,7 +35,7 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) --editable ".[demo,dev,plot,formats]"
 	touch $@
 
-# weightwatcher names packages it does not need for analysing a state dict
+# weightwatcher asks for packages (and a torchvision) that analysing a state dict does not need
 $(VENV)/installed-bench: $(VENV)/installed-dev
 	$(PIP) --editable ".[bench]"
 	$(PIP) --no-deps weightwatcher

@@ -20,7 +20,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/installed-bench
+bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.speed
 
 # torch first, so that nothing else picks a build of its own; the encoder without its dependencies
@@ -32,13 +32,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) --editable ".[demo,dev,plot,formats]"
-	touch $@
-
-# weightwatcher asks for packages (and a torchvision) that analysing a state dict does not need
-$(VENV)/installed-bench: $(VENV)/installed-dev
-	$(PIP) --editable ".[bench]"
-	$(PIP) --no-deps weightwatcher
+	$(PIP) --editable ".[demo,dev,plot,formats,bench]"
 	touch $@
 
 clean:

@@ -7,11 +7,11 @@ the tail fit and the bulk fit; knows nothing of layers.
 
 The rule, first match wins:
 
-rank_collapse   at least half of the eigenvalues are numerically zero random_like     the bulk is
-Marchenko-Pastur and no eigenvalue lies outside it bulk_spikes     the bulk is Marchenko-Pastur, at
-most a tenth of the eigenvalues lie outside, and the power law was fitted to bulk rather than to
-spikes (num_tail > 2·spikes) or there is no fit weakly_heavy    alpha > 6 very_heavy      alpha < 2
-heavy           2 ≤ alpha ≤ 6
+- `rank_collapse`: at least half of the eigenvalues are numerically zero;
+- `random_like`: the bulk is Marchenko-Pastur and no eigenvalue lies outside it;
+- `bulk_spikes`: the bulk is Marchenko-Pastur, at most a tenth of the eigenvalues lie outside, and
+  the power law was fitted to bulk rather than to spikes (num_tail > 2·spikes), or there is no fit;
+- `weakly_heavy`: alpha > 6; `very_heavy`: alpha < 2; `heavy`: 2 ≤ alpha ≤ 6.
 
 "The bulk is Marchenko-Pastur": the Kolmogorov-Smirnov distance between the eigenvalues that are not
 spikes and the fitted law is at most 0.04 + 2/m (random matrices: about 2/m; power laws from 0.1

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from zoo.formats.weight import Weight
 from zoo.layers.made import Made
+from zoo.layers.names import MAX_CHARS
 
 if TYPE_CHECKING:
     import torch
@@ -96,7 +97,7 @@ def pairs(
 ) -> Iterator[Made]:
     """Every pair of factors, as the update it makes. `stored` holds the names of all tensors."""
     for name, a in weights.items():
-        match = _DOWN.match(name)
+        match = _DOWN.match(name) if len(name) <= MAX_CHARS else None
         if match is None:
             continue
         module = match["module"]

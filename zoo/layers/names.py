@@ -6,6 +6,7 @@ Pure functions of strings. Knows nothing of shapes or configurations.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,7 +31,8 @@ _SUFFIX: Final = re.compile(
     r"|\.(?:weight_[vg]|parametrizations\.weight\.original[01])$|_blocks$"
 )
 
-_MAX_TEMPLATE: Final = 512  # longer names are nobody's convention, and regular expressions are slow
+_NUMBER: Final = re.compile(r"(?<![^.])[0-9]{1,9}(?![^.])")
+MAX_CHARS: Final = 512  # some of the patterns take quadratic time
 _PREFIX: Final = re.compile(r"^(?:base_model\.model\.|_orig_mod\.|module\.)+")
 
 
@@ -52,15 +54,16 @@ class Place:
 
 @lru_cache(maxsize=4_096)
 def place(name: str) -> Place:
-    """Parse one tensor name."""
+    """Parse one tensor name. Names above `MAX_CHARS` are nobody's convention and say nothing."""
+    if len(name) > MAX_CHARS:
+        return Place(name, "", (), None, None)
     module = _SUFFIX.sub("", _PREFIX.sub("", name.replace("/", ".")))
     match = _EXPERT.search(module)
     expert = int(match[1]) if match else None
-    plain = _EXPERT.sub(".experts.#", module).lstrip(".")
-    template = ".".join("#" if _is_number(word) else word for word in plain.split("."))
+    words = _EXPERT.sub(".experts.#", module).lstrip(".") if match else module
+    template = _NUMBER.sub("#", words)
     stack, path = _blocks(module)
-    role = role_of(template) if len(template) <= _MAX_TEMPLATE else None
-    return Place(module, stack, path, expert, role)
+    return Place(module, stack, path, expert, role_of(template))
 
 
 def _is_number(word: str) -> bool:
@@ -77,21 +80,19 @@ def _blocks(module: str) -> tuple[str, tuple[int, ...]]:
     stack: list[str] | None = None
     path: list[int] = []
     for i, word in enumerate(words):
-        joined = _JOINED.fullmatch(word)
-        if joined:
-            number = int(joined[2])
-        elif not _is_number(word) or i == 0:
-            continue
-        elif words[i - 1] in _CONTAINERS:
-            if words[i - 1] == "layer" and path:
+        before = words[i - 1] if i else ""
+        if before in _CONTAINERS and _is_number(word):
+            if before == "layer" and path:
                 continue  # T5 and ResNet: a sublayer, not a block
-            number = int(word)
-        elif path and _JOINED.fullmatch(words[i - 1]):
-            number = int(word)  # torchvision: layer1.0
+            number, start = int(word), i - 1
+        elif joined := _JOINED.fullmatch(word):
+            number, start = int(joined[2]), i
+        elif path and _is_number(word) and _JOINED.fullmatch(before):
+            number, start = int(word), i  # torchvision: layer1.0
         else:
             continue
         if stack is None:
-            stack = words[: i if joined else i - 1]
+            stack = words[:start]
         path.append(number)
     return ".".join(stack or ()), tuple(path)
 
@@ -118,8 +119,6 @@ def number_blocks(places: Iterable[Place]) -> Mapping[tuple[str, tuple[int, ...]
             numbers.update({(stack, path): path[0] for path in paths})
             continue
         full = sorted(path for path in paths if len(path) == deepest)
-        rank = {path: i for i, path in enumerate(full)}
         for path in paths:
-            inside = [r for long, r in rank.items() if long[: len(path)] == path]
-            numbers[stack, path] = min(inside, default=sum(long < path for long in full))
+            numbers[stack, path] = bisect_left(full, path)  # a prefix sorts just before its paths
     return numbers

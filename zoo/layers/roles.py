@@ -117,9 +117,9 @@ _RULES: Final[tuple[tuple[str, str], ...]] = (
     ),
     (_ATT + r"\.in_proj", "qkv"),
     # attention
-    (r"q_proj|query|query_proj|q_lin|wq|to_q|attn_q|q_attn", "q"),
-    (r"k_proj|key|key_proj|k_lin|wk|to_k|attn_k", "k"),
-    (r"v_proj|value|value_proj|v_lin|wv|to_v|attn_v", "v"),
+    (r"q_proj(?:_weight)?|query|query_proj|q_lin|wq|to_q|attn_q|q_attn", "q"),
+    (r"k_proj(?:_weight)?|key|key_proj|k_lin|wk|to_k|attn_k", "k"),
+    (r"v_proj(?:_weight)?|value|value_proj|v_lin|wv|to_v|attn_v", "v"),
     (_ATT + r"\.q", "q"),
     (_ATT + r"\.k", "k"),
     (_ATT + r"\.v", "v"),
@@ -148,7 +148,7 @@ _RULES: Final[tuple[tuple[str, str], ...]] = (
     ),
     (
         r"(?:bias)?\blm_head|embed_out|cls\.predictions\.decoder|predictions\.decoder"
-        r"|lm_head\.decoder"
+        r"|lm_head\.decoder|shared_head\.head"
         r"|vocab_projector|(?:^|(?<=model\.))(?:head|output|proj_out)",
         "lm_head",
     ),
@@ -172,7 +172,7 @@ _RULES: Final[tuple[tuple[str, str], ...]] = (
     (
         r"(?:text|visual|image|audio|feature)_projection(?:\.projection)?|project_(?:in|out)"
         r"|embedding_hidden_mapping_in|(?:merger|multi_modal_projector|mm_projector)(?:\.[\w#]+)*"
-        r"|embedding_projection|text_projection",
+        r"|embedding_projection|eh_proj|visual\.proj",
         "projection",
     ),
     # gated MLPs
@@ -188,12 +188,12 @@ _RULES: Final[tuple[tuple[str, str], ...]] = (
     (r"(?:feed_forward|ffn|mlp|experts\.#|shared_experts?)\.w3", "up"),
     # two-layer MLPs
     (
-        r"c_fc|dense_h_to_4h|intermediate\.dense|intermediate_dense|fc_in|lin1|pwconv1|#\.ffn"
+        r"c_fc|dense_h_to_4h|intermediate\.dense|intermediate_dense|fc_in|lin1|pwconv1|ff_proj|#\.ffn"
         r"|ff\.net\.#\.proj",
         "mlp_in",
     ),
     (
-        r"dense_4h_to_h|mlp\.c_proj|output\.dense|output_dense|fc_out|lin2|pwconv2|ffn_output"
+        r"dense_4h_to_h|mlp\.c_proj|output\.dense|output_dense|fc_out|lin2|pwconv2|ff_out|ffn_output"
         r"|ff\.net\.#",
         "mlp_out",
     ),

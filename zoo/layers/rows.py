@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from zoo.formats.weight import Weight
 from zoo.layers import experts, fused
 from zoo.layers.composed import Composed
-from zoo.layers.names import Place, fallback_block, number_blocks, place
+from zoo.layers.names import MAX_CHARS, Place, fallback_block, number_blocks, place
 from zoo.layers.roles import with_siblings
 from zoo.layers.settings import Settings, settings_for
 from zoo.layers.shapes import NotALayer, Shape, classify
@@ -27,15 +27,23 @@ class ModelView:
     """What rows need to know beyond their own tensor."""
 
     places: Mapping[str, Place]
+    """By weight name."""
     blocks: Mapping[tuple[str, tuple[int, ...]], int]
+    """Block number by stack and path."""
     shapes: Mapping[str, tuple[int, ...]]
+    """Every tensor of the model by module path."""
     config: Mapping[str, object]
     components: Mapping[str, Mapping[str, object]]
     selection: LayerSelection
     sample: int | None
+    """Experts looked at in each block; None: all."""
     seed_key: str
     stored_experts: Mapping[tuple[str, tuple[int, ...]], frozenset[int]]
+    """Experts stored one by one that are looked at, by stack and path."""
     faults: Mapping[str, str]
+    """Weights that cannot be computed, and why."""
+    settings_of: dict[str, Settings] = field(default_factory=dict)
+    """Memory of `settings`: a model has thousands of tensors and a handful of parts."""
 
     @classmethod
     def of(
@@ -53,7 +61,7 @@ class ModelView:
         for where in places.values():
             if where.expert is not None:
                 numbers[where.stack, where.path].add(where.expert)
-        shapes = {place(name).module: shape for name, shape in stored.items()}
+        shapes = {place(name).module: shape for name, shape in stored.items() if name not in places}
         shapes |= {places[weight.name].module: weight.shape for weight in composed.weights}
         return cls(
             places=places,
@@ -72,15 +80,25 @@ class ModelView:
         )
 
     def settings(self, name: str, where: Place) -> Settings:
+        """The settings of the part of the model that a weight belongs to."""
+        part = f"{where.stack}." if where.path else name
+        if part not in self.settings_of:
+            self.settings_of[part] = self._settings(part)
+        return self.settings_of[part]
+
+    def _settings(self, name: str) -> Settings:
         fitting = [prefix for prefix in self.components if prefix and name.startswith(prefix)]
         if fitting:
             prefix = max(fitting, key=len)
             return settings_for(name[len(prefix) :], self.components[prefix])
-        return settings_for(where.module, self.config)
+        return settings_for(name, self.config)
 
 
 def rows_of(weight: Weight, model: ModelView) -> list[LayerSpec] | NotALayer:
     where = model.places[weight.name]
+    if len(weight.name) > MAX_CHARS:
+        fault = f"name_too_long: {len(weight.name)} characters, wanted at most {MAX_CHARS}"
+        return [_spec(weight, where, Shape(1, None, None, "dense", fail_reason=fault), model)]
     settings = model.settings(weight.name, where)
     if experts.is_stack(where, weight.shape):
         return _stacked(weight, where, settings, model)

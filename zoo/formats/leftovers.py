@@ -16,12 +16,18 @@ _BUFFER = re.compile(
     r"|spiece_model|tokenizer_json|logit_scale|rope_freqs"
     r")(\.[0-9]+|\.weight)?$"
 )
+_TRAINING_STATE = re.compile(
+    r"^(optimizers?|optimizer_states?|optimizer_state_dict|optim|opt|lr_schedulers?|scheduler"
+    r"|callbacks|loops|rng_state|random_states|grad_scaler)\."
+)
 _CAUSAL_MASK = re.compile(r"(attn|attention)\.(attention\.)?bias$")
 _BIAS = re.compile(r"(^|[._])(bias|beta|b|b_[a-z]+)([._][a-z0-9]+)?$")
 
 
 def buffer_reason(meta: TensorMeta) -> str | None:
     """Why a tensor is a known buffer and no weight; None when it may be a weight."""
+    if _TRAINING_STATE.search(meta.name):
+        return "training state: not a weight"
     if _BUFFER.search(meta.name):
         return "buffer: not learned"
     is_square = len(meta.shape) == 4 and meta.shape[:2] == (1, 1) and meta.shape[2] == meta.shape[3]

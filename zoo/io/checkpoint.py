@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 import torch
 
 from zoo.errors import NotFoundError
+from zoo.io.dtypes import DTYPE_BITS
 from zoo.io.files import ByteFile
 from zoo.io.header import TensorMeta
 from zoo.io.spans import Span, plan_spans
@@ -112,6 +113,8 @@ class RangeReader:
 
     def read(self, meta: TensorMeta, rows: tuple[int, int] | None) -> torch.Tensor:
         """See `Reader.read`."""
+        if meta.stride is not None:
+            return self._read_strided(meta, meta.stride, rows)
         start, end, shape = _byte_range(meta, rows)
         held = self._held_for(meta.name)
         if held is not None:
@@ -135,6 +138,15 @@ class RangeReader:
         while self._files:
             self._files.popitem()[1].close()
         self._store.close()
+
+    def _read_strided(
+        self, meta: TensorMeta, stride: tuple[int, ...], rows: tuple[int, int] | None
+    ) -> torch.Tensor:
+        data = self._fetch(meta.file, meta.start, meta.end, what=f"tensor {meta.name!r}")
+        item = max(DTYPE_BITS[meta.dtype] // 8, 1)
+        flat = as_tensor(data, meta, (len(data) // item,))
+        seen = torch.as_strided(flat, meta.shape, stride)
+        return (seen if rows is None else seen[rows[0] : rows[1]]).contiguous()
 
     def _held_for(self, name: str) -> tuple[Span, torch.Tensor] | None:
         """The span that holds the tensor, fetched once; None when it has to be read alone."""

@@ -42,6 +42,9 @@ class TensorMeta:
     """First byte of the data, counted from the start of the file."""
     end: int
     """One past the last byte."""
+    stride: tuple[int, ...] | None = None
+    """Strides in elements when the values are no plain run (views in PyTorch files); the bytes
+    from `start` to `end` then cover them."""
 
     @property
     def nbytes(self) -> int:

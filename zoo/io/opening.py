@@ -14,6 +14,7 @@ from zoo.io.gguf import Value, read_gguf_header
 from zoo.io.header import MAX_HEADER_BYTES, TensorMeta, read_header
 from zoo.io.index import Index, parse_index
 from zoo.io.inventory import Group, Inventory, is_weight_file, take_inventory
+from zoo.io.pickles import read_pickle_table
 from zoo.io.store import Store
 
 _SLICE = re.compile(r"\.\d\d\.(safetensors|pth|pt|bin)$")
@@ -28,16 +29,18 @@ def open_checkpoint(store: Store) -> Checkpoint:
     configs = read_configs(store)
     modules = _module_folders(configs.get("modules.json", {}))
     inventory = take_inventory(store.files(), where=store.model_id, modules=modules)
-    if inventory.container == "safetensors":
-        return _open_safetensors(store, inventory, configs)
-    if inventory.container == "gguf":
-        return _open_gguf(store, inventory, configs)
-    raise CheckpointError(f"{store.model_id} holds {inventory.container} only; not supported yet")
+    opened = _open_gguf if inventory.container == "gguf" else _open_groups
+    checkpoint = opened(store, inventory, configs)
+    if not checkpoint.tensors:
+        files = ", ".join(f for group in inventory.groups for f in group.files)
+        raise CheckpointError(f"no weights in {files} of {store.model_id}; wanted tensors")
+    return checkpoint
 
 
-def _open_safetensors(
+def _open_groups(
     store: Store, inventory: Inventory, configs: Mapping[str, Mapping[str, object]]
 ) -> Checkpoint:
+    """Safetensors files or pickles."""
     found: dict[str, TensorMeta] = {}
     metadata: dict[str, str] = {}
     read: set[str] = set()
@@ -55,7 +58,7 @@ def _open_safetensors(
     return Checkpoint(
         found.values(),
         RangeReader(store),
-        container="safetensors",
+        container="pickle" if inventory.container == "pickle" else "safetensors",
         configs=configs,
         component_configs=component_configs(configs),
         metadata=metadata,
@@ -113,14 +116,7 @@ def _read_group(store: Store, group: Group, metadata: dict[str, str]) -> list[Te
             raise MissingShardError(
                 f"shard {shard!r}{said} is not in {store.model_id}; fetch it again"
             )
-        file = store.open(shard)
-        try:
-            header = read_header(file)
-        finally:
-            file.close()
-        for key, value in header.metadata.items():
-            metadata.setdefault(key, value)
-        for tensor in header.tensors:
+        for tensor in _read_table(store, shard, metadata):
             if index and tensor.name in found and index.shard_of.get(tensor.name) != shard:
                 continue  # the index says which copy counts, and it came first
             twin = found.get(tensor.name)
@@ -133,6 +129,20 @@ def _read_group(store: Store, group: Group, metadata: dict[str, str]) -> list[Te
     if index:
         _check_index(index, found)
     return [replace(t, name=group.prefix + t.name) for t in found.values()]
+
+
+def _read_table(store: Store, name: str, metadata: dict[str, str]) -> tuple[TensorMeta, ...]:
+    """The tensors of one file."""
+    file = store.open(name)
+    try:
+        if name.endswith(".safetensors"):
+            header = read_header(file)
+            for key, value in header.metadata.items():
+                metadata.setdefault(key, value)
+            return header.tensors
+        return read_pickle_table(file)
+    finally:
+        file.close()
 
 
 def _read_index(store: Store, name: str) -> Index:

@@ -235,3 +235,38 @@ def test_a_stack_of_a_million_experts_is_refused() -> None:
 def test_gpt2_masks_of_old_checkpoints_are_buffers() -> None:
     found = taken(weight("h.3.attn.bias", 1, 1, 64, 64), weight("h.3.attn.c_proj.weight", 8, 8))
     assert [spec.role for spec in found.specs] == ["o"]
+
+
+def test_a_gguf_file_says_its_head_counts_in_its_own_words() -> None:
+    config = {"general.architecture": "phi3", "phi3.attention.head_count": 4,
+              "phi3.attention.head_count_kv": 2, "phi3.embedding_length": 32}  # fmt: skip
+    tensors = [weight("blk.0.attn_qkv.weight", 64, 32), weight("blk.0.ffn_up.weight", 96, 32),
+               weight("blk.0.ffn_down.weight", 32, 48)]  # fmt: skip
+    rows = [(s.role, s.rows) for s in taken(*tensors, config=config).specs]
+    assert rows[:-1] == [("q", 32), ("k", 16), ("v", 16), ("gate", 48), ("up", 48)]
+
+
+def test_stacks_of_llama_cpp_are_experts() -> None:
+    specs = taken(weight("blk.0.ffn_gate_exps.weight", 4, 48, 32)).specs
+    assert [(s.expert, s.role, s.rows, s.cols) for s in specs] == [
+        (e, "gate", 48, 32) for e in range(4)
+    ]
+
+
+def test_mxfp4_stacks_of_gpt_oss_interleave_rows() -> None:
+    stored = {"layers.0.mlp.experts.gate_up_proj_blocks": (2, 8, 1, 16),
+              "layers.0.mlp.experts.gate_up_proj_scales": (2, 8, 1),
+              "layers.0.mlp.experts.down_proj_blocks": (2, 32, 1, 16)}  # fmt: skip
+    weights = tuple(
+        Weight(name.removesuffix("_blocks"), shape, "U8", "mxfp4", (name,), load_nothing, 0)
+        for name, shape in zip(stored, [(2, 8, 32), (), (2, 32, 4)], strict=True)
+        if shape
+    )
+    entries = tuple(Entry(name, "analysed", None) for name in stored)
+    found = take_layers(
+        Account(weights, entries), {"model_type": "gpt_oss"}, LayerSelection(), stored=stored
+    )
+    rows = {(s.expert, s.role): s for s in found.specs}
+    loaded = torch.arange(512.0).reshape(2, 8, 32)
+    assert torch.equal(rows[1, "gate"].matrices(loaded)[0], loaded[1, ::2])
+    assert torch.equal(rows[1, "up"].matrices(loaded[1:], offset=1)[0], loaded[1, 1::2])

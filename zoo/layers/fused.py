@@ -61,7 +61,7 @@ def split_matrix(
         return _kv(leaf, shape)
     if base == "gate_up":
         return _gate_up(module, leaf, shape, shapes)
-    if role == "mlp_in":
+    if role == "mlp_in" or leaf == "ffn_up":
         return _geglu(module, leaf, shape, settings, shapes)
     if role in ("rnn_in", "rnn_hidden"):
         return _gates(module, leaf, shape, shapes)
@@ -203,6 +203,8 @@ def _geglu(
         names, down = ("up", "gate"), shapes.get(module.replace("ff.net.0.proj", "ff.net.2"))
     elif leaf == "dense_h_to_4h" and settings.model_type == "chatglm":
         names, down = ("gate", "up"), shapes.get(module.replace("h_to_4h", "4h_to_h"))
+    elif leaf == "ffn_up" and module.replace("ffn_up", "ffn_gate") not in shapes:
+        names, down = ("gate", "up"), shapes.get(module.replace("ffn_up", "ffn_down"))  # llama.cpp
     else:
         return Whole(None)
     if down is None or len(down) != 2 or shape[0] != 2 * down[1] or shape[0] == 0:

@@ -242,4 +242,6 @@ def with_siblings(module: str, role: str, modules: Container[str]) -> str:
         return {"gate": "mlp_in", "down": "mlp_out"}.get(role, role)
     if leaf in ("up_proj", "down_proj") and not has("gate_proj", "gate_up_proj"):
         return {"up": "mlp_in", "down": "mlp_out"}.get(role, role)
+    if leaf in ("ffn_up", "ffn_down") and not has("ffn_gate"):
+        return {"up": "mlp_in", "down": "mlp_out"}.get(role, role)
     return role

@@ -20,6 +20,13 @@ _SECTIONS: Final = (
     (re.compile(r"^(?:model\.)?decoder\."), ("decoder",)),
 )  # fmt: skip
 _NESTED: Final = ("attn_config", "ffn_config")  # DBRX, MPT
+_GGUF: Final = {
+    "attention.head_count": "num_attention_heads",
+    "attention.head_count_kv": "num_key_value_heads",
+    "attention.key_length": "head_dim",
+    "embedding_length": "hidden_size",
+    "expert_count": "num_experts",
+}
 _MAX_COUNT: Final = 1 << 24
 
 
@@ -81,6 +88,10 @@ class Settings:
 
 def settings_for(module: str, config: Mapping[str, object]) -> Settings:
     """The settings of the part of the model that `module` (a dotted path) belongs to."""
+    architecture = config.get("general.architecture")
+    if isinstance(architecture, str):  # the pairs of a GGUF file
+        found = {ours: config.get(f"{architecture}.{theirs}") for theirs, ours in _GGUF.items()}
+        return Settings(architecture, found)
     for pattern, keys in _SECTIONS:
         if pattern.search(module):
             for key in keys:

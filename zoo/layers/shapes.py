@@ -16,7 +16,7 @@ from zoo.layers.spec import Kernel
 
 _BIAS: Final = re.compile(r"(?:^|[._])(?:bias|bias_[ih]h_l\d+(?:_reverse)?|in_proj_bias)$")
 _MASK: Final = re.compile(r"(?:attn|attention)\.(?:bias|masked_bias|mask|causal_mask|tril)$")
-_DECAY: Final = re.compile(r"\.A_log$|\.A$|\.time_(?:decay|first|faaaa)$")
+_DECAY: Final = re.compile(r"\.A_log$|\.A$|\.ssm_a$|\.time_(?:decay|first|faaaa)$")
 _NORM_MAGNITUDE: Final = re.compile(r"weight_g$|parametrizations\.weight\.original0$")
 _NORM_DIRECTION: Final = re.compile(r"weight_v$|parametrizations\.weight\.original1$")
 _NAMED_WEIGHT: Final = re.compile(r"(?:^|[._])(?:weight|kernel|w|filters?|lora)$")

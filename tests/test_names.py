@@ -78,6 +78,12 @@ FOUND_ON_THE_HUB = [
     ("emb.weight", (), "embedding", None),
     ("backbone.layers.0.mixer.x_proj.weight", (0,), "ssm_x", None),
     ("encoder.lstm.weight_hh_l1_reverse", (1,), "rnn_hidden", None),
+    # kohya's LoRA, with underscores for dots
+    ("lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k.lora", (1, 0, 0),
+     "cross_k", None),
+    ("lora_te_text_model_encoder_layers_11_self_attn_q_proj.lora", (11,), "q", None),
+    ("lora_te1_text_model_encoder_layers_3_mlp_fc1.lora", (3,), "mlp_in", None),
+    ("lora_unet_mid_block_attentions_0_proj_in.lora", (0,), None, None),
     # wrappers
     ("base_model.model.model.layers.2.self_attn.q_proj.lora_A.weight", (2,), None, None),
     ("base_model.model.score.modules_to_save.default.weight", (), "classifier", None),

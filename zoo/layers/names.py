@@ -33,6 +33,7 @@ _SUFFIX: Final = re.compile(
 
 _NUMBER: Final = re.compile(r"(?<![^.])[0-9]{1,9}(?![^.])")
 MAX_CHARS: Final = 512  # some of the patterns take quadratic time
+_KOHYA: Final = re.compile(r"^lora_(unet|te[0-9]?|transformer)_")
 _PREFIX: Final = re.compile(r"^(?:base_model\.model\.|_orig_mod\.|module\.)+")
 
 
@@ -58,12 +59,27 @@ def place(name: str) -> Place:
     if len(name) > MAX_CHARS:
         return Place(name, "", (), None, None)
     module = _SUFFIX.sub("", _PREFIX.sub("", name.replace("/", ".")))
+    if _KOHYA.match(module):
+        module = _with_dots(module)
     match = _EXPERT.search(module)
     expert = int(match[1]) if match else None
     words = _EXPERT.sub(".experts.#", module).lstrip(".") if match else module
     template = _NUMBER.sub("#", words)
     stack, path = _blocks(module)
     return Place(module, stack, path, expert, role_of(template))
+
+
+def _with_dots(module: str) -> str:
+    """kohya's `lora_unet_down_blocks_0_attn1_to_q` as the path it was made from."""
+    path = _KOHYA.sub(r"\1.", module)
+    path = re.sub(r"_([0-9]+)(?=_|$)", r".\1", path)
+    path = re.sub(r"(\.[0-9]+)_", r"\1.", path)
+    path = re.sub(
+        r"_((?:down_|up_|single_|double_)?blocks|layers|attentions|resnets)(?=\.[0-9])",
+        r".\1",
+        path,
+    )
+    return re.sub(r"\.(attn[12]?|self_attn|mlp|ff)_", r".\1.", path)
 
 
 def _is_number(word: str) -> bool:

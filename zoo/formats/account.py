@@ -14,7 +14,7 @@ from zoo.formats.fp8 import fp8
 from zoo.formats.gguf import gguf
 from zoo.formats.gptq import gptq
 from zoo.formats.integers import int8, int_packed
-from zoo.formats.leftovers import buffer_reason, leftover
+from zoo.formats.leftovers import leftover, no_weight
 from zoo.formats.native import native
 from zoo.formats.orphans import orphans
 from zoo.formats.weight import Account, Entry
@@ -32,8 +32,8 @@ def account(checkpoint: Checkpoint) -> Account:
     entries: dict[str, Entry] = {}
     claims: list[Claim] = []
     for meta in checkpoint.tensors.values():
-        if reason := buffer_reason(meta):
-            entries[meta.name] = Entry(meta.name, "skipped", reason)
+        if entry := no_weight(meta):
+            entries[meta.name] = entry
     for decoder in DECODERS:
         free = {n: m for n, m in checkpoint.tensors.items() if n not in entries}
         for claim in decoder(checkpoint, free):

@@ -13,9 +13,11 @@ _BUFFER = re.compile(
     r"position_ids|token_type_ids|relative_position_index|relative_coords_table|relative_coords"
     r"|num_batches_tracked|running_mean|running_var|inv_freq|original_inv_freq|cos_cached"
     r"|sin_cached|freqs_cis|masked_bias|attn_mask|attention_mask|causal_mask|anchors|stride_tensor"
-    r"|spiece_model|tokenizer_json|logit_scale|rope_freqs"
+    r"|spiece_model|tokenizer_json|rope_freqs"
     r")(\.[0-9]+|\.weight)?$"
 )
+_FACTOR = re.compile(r"(^|\.)logit_scale$")
+_STACKED_BIAS = re.compile(r"(^|[._])bias$")
 _TRAINING_STATE = re.compile(
     r"^(optimizers?|optimizer_states?|optimizer_state_dict|optim|opt|lr_schedulers?|scheduler"
     r"|callbacks|loops|rng_state|random_states|grad_scaler)\."
@@ -24,15 +26,19 @@ _CAUSAL_MASK = re.compile(r"(attn|attention)\.(attention\.)?bias$")
 _BIAS = re.compile(r"(^|[._])(bias|beta|b|b_[a-z]+)([._][a-z0-9]+)?$")
 
 
-def buffer_reason(meta: TensorMeta) -> str | None:
-    """Why a tensor is a known buffer and no weight; None when it may be a weight."""
+def no_weight(meta: TensorMeta) -> Entry | None:
+    """The fate of a tensor that its name alone rules out as a weight; None when it may be one."""
     if _TRAINING_STATE.search(meta.name):
-        return "training state: not a weight"
+        return Entry(meta.name, "skipped", "training state: not a weight")
     if _BUFFER.search(meta.name):
-        return "buffer: not learned"
+        return Entry(meta.name, "skipped", "buffer: not learned")
     is_square = len(meta.shape) == 4 and meta.shape[:2] == (1, 1) and meta.shape[2] == meta.shape[3]
     if _CAUSAL_MASK.search(meta.name) and is_square:
-        return "buffer: causal mask"
+        return Entry(meta.name, "skipped", "buffer: causal mask")
+    if _FACTOR.search(meta.name):
+        return Entry(meta.name, "skipped", "factor: no spectrum")
+    if len(meta.shape) == 2 and _STACKED_BIAS.search(meta.name):
+        return Entry(meta.name, "companion", "bias")  # one row per expert or head
     return None
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from zoo.formats.claim import Claim, Free
 from zoo.io.checkpoint import Checkpoint
+from zoo.io.dtypes import NATIVE_FLOATS
 
 _QUANTISATION_DATA = re.compile(
     r"(^|[._])(scale_inv|weight_scale|weight_scale_2|weight_global_scale|weight_zero_point"
@@ -19,13 +20,23 @@ _QUANTISATION_DATA = re.compile(
 )
 
 
+_BESIDE_A_WEIGHT = re.compile(r"(?P<weight>.*\bweight)[._]\w+$")
+
+
 def orphans(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
     """Tensors with two axes or more whose name says that they quantise something."""
-    del checkpoint
     for name, meta in free.items():
-        if len(meta.shape) >= 2 and meta.numel > 1 and _QUANTISATION_DATA.search(name):
+        if len(meta.shape) >= 2 and meta.numel > 1 and _is_data(checkpoint, name):
             reason = (
                 f"{name}: quantisation data ({meta.dtype} {list(meta.shape)}) that fits no weight; "
                 "wanted its weight beside it in a known format. Report the format"
             )
             yield Claim(name, (), None, reason)
+
+
+def _is_data(checkpoint: Checkpoint, name: str) -> bool:
+    """By its own name, or because it extends the name of a weight that is not plain floats."""
+    beside = _BESIDE_A_WEIGHT.match(name)
+    weight = checkpoint.tensors.get(beside["weight"]) if beside else None
+    is_quantised = weight is not None and weight.dtype not in NATIVE_FLOATS
+    return is_quantised or bool(_QUANTISATION_DATA.search(name))

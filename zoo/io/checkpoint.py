@@ -110,6 +110,7 @@ class RangeReader:
         self._files: dict[str, ByteFile] = {}
         self._spans: dict[str, Span] = {}
         self._held: tuple[Span, torch.Tensor] | None = None
+        self._held_names: frozenset[str] = frozenset()
 
     def read(self, meta: TensorMeta, rows: tuple[int, int] | None) -> torch.Tensor:
         """See `Reader.read`."""
@@ -150,7 +151,7 @@ class RangeReader:
 
     def _held_for(self, name: str) -> tuple[Span, torch.Tensor] | None:
         """The span that holds the tensor, fetched once; None when it has to be read alone."""
-        if self._held is not None and name in self._held[0].names:
+        if self._held is not None and name in self._held_names:
             return self._held
         span = self._spans.get(name)
         if span is None or len(span.names) == 1:
@@ -160,6 +161,7 @@ class RangeReader:
         self._held = None  # before the next one is allocated
         what = f"{len(span.names)} tensors of {span.file}"
         self._held = (span, self._fetch(span.file, span.start, span.end, what=what))
+        self._held_names = frozenset(span.names)
         return self._held
 
     def _fetch(self, name: str, start: int, end: int, *, what: str) -> torch.Tensor:

@@ -3,9 +3,10 @@
 A shuffled n×m matrix is compared with white noise of its own variance v: its largest eigenvalue is
 about v·(centre + scale·TW1) (Johnstone 2001), moved by v·κ(1 + √γ)²/√γ when the entries have excess
 kurtosis κ (science.md), γ = m/n. v is the trace without the traps over (n−s)(m−s), s the number of
-traps. Each slice of a pooled convolution is tested against its own v, at a level corrected for
-their number. Knows nothing of how the eigenvalues were found: the top ones and the trace are
-enough.
+traps, or the variance of the bulk of the entries where that is less: before a trap is found, it
+raises the former by as much as one Tracy-Widom unit. Each slice of a pooled convolution is tested
+against its own v, at a level corrected for their number. Knows nothing of how the eigenvalues were
+found: the top ones and the trace are enough.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.spectral.bulk_entries import BulkEntries
 from zoo.spectral.mp import slice_level
 from zoo.spectral.tracy_widom import johnstone, tw1_quantile, tw1_sf
 
@@ -98,7 +100,7 @@ def trap_test(
     *,
     n: int,
     m: int,
-    kurtoses: Sequence[float],
+    bulks: Sequence[BulkEntries],
     level: float,
 ) -> EdgeTest | None:
     """Test the shuffled slices given by their top eigenvalues and traces.
@@ -109,13 +111,13 @@ def trap_test(
     quantile = tw1_quantile(slice_level(level, len(tops)))
     slices: list[SliceEdge] = []
     traps: list[Trap] = []
-    for index, (top, trace, kurtosis) in enumerate(zip(tops, traces, kurtoses, strict=True)):
-        found = _test_slice(top, trace, n=n, m=m, kurtosis=kurtosis, quantile=quantile)
+    for index, (top, trace, bulk) in enumerate(zip(tops, traces, bulks, strict=True)):
+        found = _test_slice(top, trace, bulk, n=n, m=m, quantile=quantile)
         if found is None:
             return None
         num_traps, variance, threshold = found
         law = johnstone(max(n - num_traps, 1), max(m - num_traps, 1))
-        shift = edge_shift(kurtosis, m / n)
+        shift = edge_shift(bulk.kurtosis, m / n)
         edge = variance * (math.sqrt(n) + math.sqrt(m)) ** 2
         standardised = (top[::-1][: max(num_traps, 1)] / variance - shift - law.centre) / law.scale
         p_values = [_family(tw1_sf(float(s)), len(tops)) for s in standardised]
@@ -130,20 +132,27 @@ def trap_test(
 
 
 def _test_slice(
-    top: Vector, trace: float, *, n: int, m: int, kurtosis: float, quantile: float
+    top: Vector, trace: float, bulk: BulkEntries, *, n: int, m: int, quantile: float
 ) -> tuple[int, float, float] | None:
     """(traps, variance, threshold) of one slice: the first number of traps that stays the same."""
     if top.size == 0 or trace <= 0.0:
         return None
     limit = min(top.size, m // 2) if m > 1 else 0
     removed = np.concatenate(([0.0], np.cumsum(top[::-1])))
+    ceiling = trace * (1.0 - bulk.extreme_share) / (n * m)
     num_traps = 0
     while True:
-        variance = (trace - float(removed[num_traps])) / ((n - num_traps) * (m - num_traps))
+        rest = (trace - float(removed[num_traps])) / ((n - num_traps) * (m - num_traps))
+        variance = min(rest, ceiling)
         if variance <= 1e-12 * trace / (n * m):
             return None
         threshold = trap_threshold(
-            n=n, m=m, num_traps=num_traps, variance=variance, kurtosis=kurtosis, quantile=quantile
+            n=n,
+            m=m,
+            num_traps=num_traps,
+            variance=variance,
+            kurtosis=bulk.kurtosis,
+            quantile=quantile,
         )
         above = top.size - int(np.searchsorted(top, threshold, side="right"))
         if above <= num_traps or num_traps >= limit:

@@ -1,6 +1,6 @@
 """One shuffle of one layer: its slices permuted, their eigenvalues, and the trap test on them.
 
-Composes shuffle, spectrum, krylov, kurtosis and edge. Knows nothing of columns or options.
+Composes shuffle, spectrum, krylov, bulk_entries and edge. Knows nothing of columns or options.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from zoo.spectral.edge import EdgeTest, trap_test
 from zoo.spectral.krylov import Top, top_of
-from zoo.spectral.kurtosis import bulk_kurtosis
+from zoo.spectral.bulk_entries import BulkEntries, bulk_entries
 from zoo.spectral.shuffle import LEAF, Permutation
 from zoo.spectral.spectrum import eigenvalues
 
@@ -77,16 +77,16 @@ def measure_full(
 ) -> Shuffled:
     """Shuffle the slices of `matrices` [k, rows, cols], find all eigenvalues, and test them."""
     evals: list[Vector] = []
-    kurtoses: list[float] = []
+    bulks: list[BulkEntries] = []
     for matrix, permutation in zip(matrices, permutations, strict=True):
         shuffled = shuffle_slice(matrix, permutation)
         found = eigenvalues(
             shuffled[None], storage_bits=32, exponent=entries.exponent, device=device
         )
         evals.append(found[0])
-        kurtoses.append(_kurtosis(shuffled, entries, is_alone=len(permutations) == 1))
+        bulks.append(_bulk(shuffled, entries, is_alone=len(permutations) == 1))
     traces = [float(e.sum()) for e in evals]
-    test = _test(evals, traces, matrices, kurtoses, level)
+    test = _test(evals, traces, matrices, bulks, level)
     return Shuffled(permutations, np.stack(evals), max(float(e[-1]) for e in evals), test)
 
 
@@ -105,19 +105,19 @@ def measure_top(
     k, rows, cols = matrices.shape
     tops: list[Vector] = []
     traces: list[float] = []
-    kurtoses: list[float] = []
+    bulks: list[BulkEntries] = []
     for matrix, permutation in zip(matrices, permutations, strict=True):
         shuffled = shuffle_slice(matrix, permutation)
-        kurtosis = _kurtosis(shuffled, entries, is_alone=k == 1)
+        bulk = _bulk(shuffled, entries, is_alone=k == 1)
         trace = _trace(shuffled, entries.exponent)
 
-        def num_wanted(estimates: Vector, trace: float = trace, kurtosis: float = kurtosis) -> int:
+        def num_wanted(estimates: Vector, trace: float = trace, bulk: BulkEntries = bulk) -> int:
             test = trap_test(
                 [estimates[::-1]],
                 [trace],
                 n=max(rows, cols),
                 m=min(rows, cols),
-                kurtoses=[kurtosis],
+                bulks=[bulk],
                 level=level,
             )
             return 1 if test is None else len(test.traps) + 1
@@ -133,8 +133,8 @@ def measure_top(
             )
             tops.append(full[0])
         traces.append(trace)
-        kurtoses.append(kurtosis)
-    test = _test(tops, traces, matrices, kurtoses, level)
+        bulks.append(bulk)
+    test = _test(tops, traces, matrices, bulks, level)
     return Shuffled(permutations, None, max(float(t[-1]) for t in tops), test)
 
 
@@ -165,16 +165,16 @@ def _test(
     tops: Sequence[Vector],
     traces: Sequence[float],
     matrices: torch.Tensor,
-    kurtoses: Sequence[float],
+    bulks: Sequence[BulkEntries],
     level: float,
 ) -> EdgeTest | None:
     n, m = max(matrices.shape[1:]), min(matrices.shape[1:])
-    return trap_test(tops, traces, n=n, m=m, kurtoses=kurtoses, level=level)
+    return trap_test(tops, traces, n=n, m=m, bulks=bulks, level=level)
 
 
-def _kurtosis(shuffled: torch.Tensor, entries: Entries, *, is_alone: bool) -> float:
+def _bulk(shuffled: torch.Tensor, entries: Entries, *, is_alone: bool) -> BulkEntries:
     known = entries.kurtosis if is_alone else None
-    return bulk_kurtosis(shuffled.reshape(-1), max_abs=entries.max_abs, kurtosis=known)
+    return bulk_entries(shuffled.reshape(-1), max_abs=entries.max_abs, kurtosis=known)
 
 
 def _trace(matrix: torch.Tensor, exponent: int) -> float:

@@ -1,13 +1,14 @@
-"""Excess kurtosis of a matrix's entries that a few planted entries cannot raise.
+"""Variance and kurtosis of the bulk of a matrix's entries, which a few planted ones cannot raise.
 
-The trap test moves its threshold with the kurtosis of the bulk of the entries. An entry large
-enough to make a trap would raise the plain kurtosis, and with it the threshold above itself; so
-entries beyond what an exponential tail explains are left out.
+The trap test moves its threshold with both. An entry large enough to make a trap would raise the
+plain moments, and with them the threshold above itself; so entries beyond what an exponential tail
+explains are set aside.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,19 +22,31 @@ _EXPECTED = 0.01
 _BLOCK = 1 << 18
 
 
-def bulk_kurtosis(shuffled: torch.Tensor, *, max_abs: float, kurtosis: float | None) -> float:
-    """Excess kurtosis of the entries within the cut (`tail_cut`), ≥ −2; 0 for constant entries.
+@dataclass(frozen=True, slots=True)
+class BulkEntries:
+    """What the bulk of the entries adds to the trap test."""
+
+    kurtosis: float
+    """Excess kurtosis of the entries within the cut, ≥ −2; 0 for constant entries."""
+    extreme_share: float
+    """Share of Σw² in the entries beyond the cut, in [0, 1)."""
+
+
+def bulk_entries(
+    shuffled: torch.Tensor, *, max_abs: float, kurtosis: float | None
+) -> BulkEntries:
+    """Moments of the entries within the cut (`tail_cut`).
 
     `shuffled`: 1-D, in random order, so that its start is a fair sample. `kurtosis`: of all
     entries, where it is known; used when no entry (`max_abs`) is beyond the cut.
     """
     if not 0.0 < max_abs < math.inf:
-        return 0.0
+        return BulkEntries(0.0, 0.0)
     sample = shuffled[:_SAMPLE].to(torch.float64).numpy() / max_abs
     cut = min(tail_cut(sample, size=shuffled.numel()), 1.0)
     if cut >= 1.0 and kurtosis is not None:
-        return kurtosis
-    return _excess(shuffled, scale=max_abs, cut=cut, shift=float(np.median(sample)))
+        return BulkEntries(kurtosis, 0.0)
+    return _moments(shuffled, scale=max_abs, cut=cut, shift=float(np.median(sample)))
 
 
 def tail_cut(sample: NDArray[np.float64], *, size: int) -> float:
@@ -50,21 +63,22 @@ def tail_cut(sample: NDArray[np.float64], *, size: int) -> float:
     return high + decay * math.log(far / sample.size * size / _EXPECTED)
 
 
-def _excess(entries: torch.Tensor, *, scale: float, cut: float, shift: float) -> float:
-    """Excess kurtosis of the entries with |w| ≤ cut·scale; `shift`·scale is near their mean."""
-    sums = np.zeros(5)
+def _moments(entries: torch.Tensor, *, scale: float, cut: float, shift: float) -> BulkEntries:
+    """Moments of the entries with |w| ≤ cut·scale; `shift`·scale is near their mean."""
+    sums, total, inside = np.zeros(5), 0.0, 0.0
     for part in torch.split(entries, _BLOCK):
         block = part.to(torch.float64).numpy() / scale
-        kept = block[np.abs(block) <= cut] if cut < 1.0 else block
-        kept = kept - shift
+        total += float(block @ block)
+        if cut < 1.0:
+            block = block[np.abs(block) <= cut]
+        inside += float(block @ block)
+        kept = block - shift
         squares = kept * kept
         sums += (kept.size, kept.sum(), squares.sum(), squares @ kept, squares @ squares)
-    count = sums[0]
-    if count == 0:
-        return 0.0
-    mean, second, third, fourth = sums[1:] / count
+    extreme = 1.0 - inside / total if cut < 1.0 else 0.0
+    mean, second, third, fourth = sums[1:] / max(sums[0], 1.0)
     variance = second - mean**2
     if variance <= 1e-14 * (second + shift**2):
-        return 0.0
+        return BulkEntries(0.0, 0.0)
     central = fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4
-    return max(float(central / variance**2) - 3.0, -2.0)
+    return BulkEntries(max(float(central / variance**2) - 3.0, -2.0), extreme)

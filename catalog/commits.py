@@ -20,7 +20,7 @@ from catalog.duck import open_duck
 from catalog.errors import NotACatalogError, SchemaError, TornError
 from catalog.folder import Folder
 from catalog.lock import writing
-from catalog.parts import COLD, encode, part_stem, write_part
+from catalog.parts import HOT, SEED, encode, part_stem, write_part
 from catalog.schema import SCHEMA_VERSION, TABLES, arrow_schema
 
 MARKER = "zoo-catalog.json"
@@ -54,7 +54,7 @@ def prepare(root: str) -> None:
             return
     for name in TABLES:
         empty = encode(arrow_schema(name).empty_table(), table=name, metadata={})
-        folder.put(empty, name, COLD, f"000000-schema-{SCHEMA_VERSION}.parquet")
+        folder.put(empty, name, *SEED)
     folder.put(json.dumps({"zoo.schema": SCHEMA_VERSION}).encode(), MARKER)
 
 
@@ -98,14 +98,18 @@ def commit_unit(
     data = {"layers": layers, "traps": traps, "evaluations": evaluations, "spectra": spectra,
             "tensors": tensors}  # fmt: skip
     prepare(root)
-    with writing(Folder.parse(root), alone=False):
+    folder = Folder.parse(root)
+    with writing(folder, alone=False):
         for table, rows in data.items():
+            name = part_name(table, keys)
             if rows:
                 filled = [_with_keys(table, row, keys) for row in rows]
-                stem = _stem(keys, by_sweep=True)
-                write_part(root, table, filled, name=stem, metadata=metadata)
-        stem = _stem(keys, by_sweep=False)
-        return write_part(root, "models", [model], name=stem, metadata=metadata)
+                write_part(root, table, filled, name=name, metadata=metadata)
+            else:
+                folder.delete(table, HOT, f"{name}.parquet")
+        return write_part(
+            root, "models", [model], name=part_name("models", keys), metadata=metadata
+        )
 
 
 def record_failure(root: str, row: Row) -> str:
@@ -113,27 +117,25 @@ def record_failure(root: str, row: Row) -> str:
     keys = {column: _key(row, column) for column in COMMIT}
     prepare(root)
     with writing(Folder.parse(root), alone=False):
-        return write_part(root, "failures", [row], name=_stem(keys, by_sweep=True), metadata=keys)
+        name = part_name("failures", keys)
+        return write_part(root, "failures", [row], name=name, metadata=keys)
 
 
 def record_sweep(root: str, row: Row) -> str:
     """Keep the row of a sweep; called at its start and, with the same `sweep_id`, at its end."""
-    sweep_id = _key(row, "sweep_id")
+    keys = {"sweep_id": _key(row, "sweep_id")}
     prepare(root)
     with writing(Folder.parse(root), alone=False):
-        return write_part(
-            root, "sweeps", [row], name=_sweep_stem(sweep_id), metadata={"sweep_id": sweep_id}
-        )
+        return write_part(root, "sweeps", [row], name=part_name("sweeps", keys), metadata=keys)
 
 
 def record_listing(root: str, sweep_id: str, rows: Sequence[Row]) -> str:
     """Keep every unit that sweep `sweep_id` plans to have in the catalog, finished or not."""
     prepare(root)
-    filled = [_with_keys("listing", row, {"sweep_id": sweep_id}) for row in rows]
+    keys = {"sweep_id": sweep_id}
+    filled = [_with_keys("listing", row, keys) for row in rows]
     with writing(Folder.parse(root), alone=False):
-        return write_part(
-            root, "listing", filled, name=_sweep_stem(sweep_id), metadata={"sweep_id": sweep_id}
-        )
+        return write_part(root, "listing", filled, name=part_name("listing", keys), metadata=keys)
 
 
 def done_units(root: str) -> frozenset[UnitKey]:
@@ -157,6 +159,15 @@ def done_units(root: str) -> frozenset[UnitKey]:
     return frozenset(UnitKey(*map(str, key)) for key in found)
 
 
+def part_name(table: str, keys: Mapping[str, str]) -> str:
+    """File name (without ending) of the part of `table` that holds `keys`, its part key."""
+    return part_stem(
+        model_id=keys.get("model_id", keys.get("sweep_id", "")),
+        revision=keys.get("revision", "sweep"),
+        key=[keys[column] for column in TABLES[table].part_key],
+    )
+
+
 def _key(row: Row, column: str) -> str:
     value = row.get(column)
     if not isinstance(value, str) or not value:
@@ -172,13 +183,3 @@ def _with_keys(table: str, row: Row, keys: Mapping[str, str]) -> Row:
                 f"leave the common keys out, they are filled in"
             )
     return {**row, **keys}
-
-
-def _stem(keys: Mapping[str, str], *, by_sweep: bool) -> str:
-    unit = [keys["model_id"], keys["revision"], keys["analysis_key"]]
-    key = [*unit, keys["sweep_id"]] if by_sweep else unit
-    return part_stem(model_id=keys["model_id"], revision=keys["revision"], key=key)
-
-
-def _sweep_stem(sweep_id: str) -> str:
-    return part_stem(model_id=sweep_id, revision="sweep", key=[sweep_id])

@@ -18,5 +18,6 @@ def open_duck(folder: Folder) -> duckdb.DuckDBPyConnection:
     if folder.remote is not None:
         con.register_filesystem(folder.remote)
     con.execute("set TimeZone = 'UTC'")
+    con.execute("set parquet_metadata_cache = true")  # views open a file more than once
     con.execute("set variable zoo = ?", [folder.glob()])
     return con

@@ -6,7 +6,7 @@ object stores make atomic.
 
     <root>/zoo-catalog.json            says that this is a catalog, and of which schema
     <root>/<table>/hot/*.parquet       one file a commit
-    <root>/<table>/cold/*.parquet      compacted files, and one empty file that pins the schema
+    <root>/<table>/g000001/*.parquet   compacted files, a folder a compaction; g000000 is empty
     <root>/tmp/                        files being written, locks; never read
 """
 
@@ -17,21 +17,35 @@ import os
 import re
 import secrets
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import fsspec
 
-from catalog.errors import CatalogError, DiskFullError, StorageError
+from catalog.errors import DiskFullError, StorageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _STALE_S = 24 * 3600.0
 _FRESH_S = 60.0  # a process id of another container may look dead here
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells a file from another one of the same name."""
+
+    size: int
+    """Bytes."""
+    modified_s: float
+    """Last change, seconds since 1970; now, where the bucket does not say."""
+    identity: str
+    """Differs when the file was replaced: inode and time, or the bucket's etag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +98,25 @@ class Folder:
 
     def names(self, *parts: str) -> tuple[str, ...]:
         """Names of the files directly in the folder `parts`, sorted; empty without the folder."""
+        return self._entries("file", *parts)
+
+    def folders(self, *parts: str) -> tuple[str, ...]:
+        """Names of the folders directly in the folder `parts`, sorted; empty without it."""
+        return self._entries("directory", *parts)
+
+    def _entries(self, kind: str, *parts: str) -> tuple[str, ...]:
         with _explained("list", self.at(*parts)):
             try:
                 if self.remote is None:
                     with os.scandir(self.at(*parts)) as entries:
-                        return tuple(sorted(e.name for e in entries if e.is_file()))
+                        is_folder = kind == "directory"
+                        return tuple(sorted(e.name for e in entries if e.is_dir() == is_folder))
                 self.remote.invalidate_cache()
                 found = self.remote.ls(self.at(*parts), detail=True)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 return ()
-        return tuple(sorted(str(f["name"]).rsplit("/", 1)[-1] for f in found
-                            if f["type"] == "file"))  # fmt: skip
+        names = (str(f["name"]).rstrip("/").rsplit("/", 1)[-1] for f in found if f["type"] == kind)
+        return tuple(sorted(names))
 
     def read(self, *parts: str) -> bytes:
         """All bytes of a file."""
@@ -103,12 +125,21 @@ class Folder:
                 return Path(self.at(*parts)).read_bytes()
             return bytes(self.remote.cat_file(self.at(*parts)))
 
-    def size(self, *parts: str) -> int:
-        """Bytes of a file."""
+    def stamp(self, *parts: str) -> Stamp | None:
+        """Size, age and identity of a file; None when there is none."""
         with _explained("look at", self.at(*parts)):
-            if self.remote is None:
-                return os.path.getsize(self.at(*parts))
-            return int(self.remote.size(self.at(*parts)))
+            try:
+                if self.remote is None:
+                    found = os.stat(self.at(*parts))
+                    identity = f"{found.st_ino} {found.st_mtime_ns}"
+                    return Stamp(found.st_size, found.st_mtime, identity)
+                self.remote.invalidate_cache()
+                info = self.remote.info(self.at(*parts))
+            except FileNotFoundError:
+                return None
+        changed = info.get("LastModified") or info.get("mtime") or info.get("created")
+        seconds = changed.timestamp() if isinstance(changed, datetime) else changed or time.time()
+        return Stamp(int(info["size"]), float(seconds), f"{info.get('ETag')} {changed}")
 
     def put(self, data: bytes, *parts: str) -> str:
         """Write `data` as the file `parts`, whole or not at all; an older one is replaced."""
@@ -125,9 +156,13 @@ class Folder:
 
     def put_written(self, write: Callable[[str], None], *parts: str) -> str:
         """Let `write` fill a file aside on this machine, then give it the name `parts`."""
-        if self.remote is not None:
-            raise CatalogError(f"put_written needs a folder on this machine, got {self.root}")
         final = self.at(*parts)
+        if self.remote is not None:
+            with _explained("write", final), tempfile.TemporaryDirectory() as aside_folder:
+                aside = os.path.join(aside_folder, "part")
+                write(aside)
+                self.remote.put_file(aside, final)
+            return final
         with _explained("write", final):
             os.makedirs(os.path.dirname(final), exist_ok=True)
             os.makedirs(self.at("tmp"), exist_ok=True)

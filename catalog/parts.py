@@ -20,10 +20,16 @@ from catalog.rows import table_from_rows
 from catalog.schema import SCHEMA_VERSION, TABLES
 
 HOT = "hot"
-"""Folder of parts as commits write them."""
-COLD = "cold"
-"""Folder of compacted parts. Sorts before HOT: of two parts with the same key, the greater path is
-the newer one, in SQL as here."""
+"""Generation (folder) of parts as commits write them. Sorts after every compacted generation."""
+
+SEED = ("g000000", f"schema-{SCHEMA_VERSION}.parquet")
+"""The empty file of every table: it pins the columns, and no glob is ever without a file."""
+
+
+def generation(number: int) -> str:
+    """Folder of the compacted files of one run of `compact`; a greater one is newer."""
+    return f"g{number:06d}"
+
 
 _STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,189}")
 

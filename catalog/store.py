@@ -16,6 +16,7 @@ from catalog.commits import check_marker
 from catalog.duck import open_duck
 from catalog.errors import StorageError
 from catalog.folder import Folder
+from catalog.parts import SEED
 
 
 def connect(root: str | os.PathLike[str]) -> duckdb.DuckDBPyConnection:
@@ -28,7 +29,9 @@ def connect(root: str | os.PathLike[str]) -> duckdb.DuckDBPyConnection:
     check_marker(folder)
     con = open_duck(folder)
     try:
+        con.execute("set variable zoo_files = ?", ["/".join(SEED)])
         con.execute(script())
+        con.execute("reset variable zoo_files")
     except duckdb.Error as error:
         con.close()
         raise StorageError(

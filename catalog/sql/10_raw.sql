@@ -1,39 +1,68 @@
--- Every file of every table, with the file each row came from. Needs `set variable zoo = 'ROOT'`.
--- Of two parts with the same key the one with the greater path is the newer: 'hot' > 'cold', and
--- cold files are numbered.
+-- Every file of every table. Needs `set variable zoo = 'ROOT'`.
+--
+-- generation is the folder of the file: `hot` as committed, `g000001` and up as compacted; the
+-- greater one is the newer. `g000000` holds an empty file that pins the columns.
+-- zoo_files is for programs that define the views faster: binding a view opens the files it names.
 create or replace view raw_layers as
-from read_parquet(getvariable('zoo') || '/layers/*/*.parquet',
-                  union_by_name = true, filename = true, hive_partitioning = false);
+select * exclude (filename), split_part(filename, '/', -2) as generation
+from read_parquet(
+    getvariable('zoo') || '/layers/' || coalesce(getvariable('zoo_files'), '*/*.parquet'),
+    filename = true, hive_partitioning = false,
+    union_by_name = coalesce(getvariable('zoo_union'), false));
 
 create or replace view raw_traps as
-from read_parquet(getvariable('zoo') || '/traps/*/*.parquet',
-                  union_by_name = true, filename = true, hive_partitioning = false);
+select * exclude (filename), split_part(filename, '/', -2) as generation
+from read_parquet(
+    getvariable('zoo') || '/traps/' || coalesce(getvariable('zoo_files'), '*/*.parquet'),
+    filename = true, hive_partitioning = false,
+    union_by_name = coalesce(getvariable('zoo_union'), false));
 
 create or replace view raw_models as
-from read_parquet(getvariable('zoo') || '/models/*/*.parquet',
-                  union_by_name = true, filename = true, hive_partitioning = false);
+select * exclude (filename), split_part(filename, '/', -2) as generation
+from read_parquet(
+    getvariable('zoo') || '/models/' || coalesce(getvariable('zoo_files'), '*/*.parquet'),
+    filename = true, hive_partitioning = false,
+    union_by_name = coalesce(getvariable('zoo_union'), false));
 
 create or replace view raw_evaluations as
-from read_parquet(getvariable('zoo') || '/evaluations/*/*.parquet',
-                  union_by_name = true, filename = true, hive_partitioning = false);
+select * exclude (filename), split_part(filename, '/', -2) as generation
+from read_parquet(
+    getvariable('zoo') || '/evaluations/' || coalesce(getvariable('zoo_files'), '*/*.parquet'),
+    filename = true, hive_partitioning = false,
+    union_by_name = coalesce(getvariable('zoo_union'), false));
 
 create or replace view raw_spectra as
-from read_parquet(getvariable('zoo') || '/spectra/*/*.parquet',
-                  union_by_name = true, filename = true, hive_partitioning = false);
+select * exclude (filename), split_part(filename, '/', -2) as generation
+from read_parquet(
+    getvariable('zoo') || '/spectra/' || coalesce(getvariable('zoo_files'), '*/*.parquet'),
+    filename = true, hive_partitioning = false,
+    union_by_name = coalesce(getvariable('zoo_union'), false));
 
 create or replace view raw_tensors as
-from read_parquet(getvariable('zoo') || '/tensors/*/*.parquet',
-                  union_by_name = true, filename = true, hive_partitioning = false);
+select * exclude (filename), split_part(filename, '/', -2) as generation
+from read_parquet(
+    getvariable('zoo') || '/tensors/' || coalesce(getvariable('zoo_files'), '*/*.parquet'),
+    filename = true, hive_partitioning = false,
+    union_by_name = coalesce(getvariable('zoo_union'), false));
 
 create or replace view raw_failures as
-from read_parquet(getvariable('zoo') || '/failures/*/*.parquet',
-                  union_by_name = true, filename = true, hive_partitioning = false);
+select * exclude (filename), split_part(filename, '/', -2) as generation
+from read_parquet(
+    getvariable('zoo') || '/failures/' || coalesce(getvariable('zoo_files'), '*/*.parquet'),
+    filename = true, hive_partitioning = false,
+    union_by_name = coalesce(getvariable('zoo_union'), false));
 
 create or replace view raw_sweeps as
-from read_parquet(getvariable('zoo') || '/sweeps/*/*.parquet',
-                  union_by_name = true, filename = true, hive_partitioning = false);
+select * exclude (filename), split_part(filename, '/', -2) as generation
+from read_parquet(
+    getvariable('zoo') || '/sweeps/' || coalesce(getvariable('zoo_files'), '*/*.parquet'),
+    filename = true, hive_partitioning = false,
+    union_by_name = coalesce(getvariable('zoo_union'), false));
 
 create or replace view raw_listing as
-from read_parquet(getvariable('zoo') || '/listing/*/*.parquet',
-                  union_by_name = true, filename = true, hive_partitioning = false);
+select * exclude (filename), split_part(filename, '/', -2) as generation
+from read_parquet(
+    getvariable('zoo') || '/listing/' || coalesce(getvariable('zoo_files'), '*/*.parquet'),
+    filename = true, hive_partitioning = false,
+    union_by_name = coalesce(getvariable('zoo_union'), false));
 

@@ -4,39 +4,34 @@
 -- embeddings, position tables and learned tokens (their rows are no ensemble of a linear map),
 -- tied layers (they are counted at the tensor they are tied to), and a fused matrix whose parts
 -- are there too.
-create or replace view scored_layers as
-with parts as (
-    select distinct sweep_id, model_id, revision, analysis_key, tensor, expert
-    from layers_latest where part is not null
-)
-select l.*
-from layers_latest as l
-left join parts as p
-    on l.part is null and l.sweep_id = p.sweep_id and l.model_id = p.model_id
-    and l.revision = p.revision and l.analysis_key = p.analysis_key and l.tensor = p.tensor
-    and l.expert is not distinct from p.expert
-where l.status = 'ok'
-    and l.tied_to is null
-    and p.tensor is null
-    and coalesce(l.role, '') not in
-        ('embedding', 'position_embedding', 'type_embedding', 'relative_position', 'parameter');
-
--- Spearman's rank correlation of alpha and erg_delta over the layers; ties get their mean rank.
-create or replace view alpha_delta_ranks as
-select
-    model_id, revision,
-    rank() over by_alpha + (count(*) over (partition by model_id, revision, alpha) - 1) / 2
-        as alpha_rank,
-    rank() over by_delta + (count(*) over (partition by model_id, revision, erg_delta) - 1) / 2
-        as delta_rank
-from scored_layers
-where alpha is not null and erg_delta is not null
-window
-    by_alpha as (partition by model_id, revision order by alpha),
-    by_delta as (partition by model_id, revision order by erg_delta);
-
+--
+-- The CTEs are materialised so that every file is opened once.
 create or replace view model_scores as
-with scores as (
+with latest as materialized (from shown_latest),
+measured as materialized (
+    select
+        model_id, revision, tensor, part, expert,
+        num_traps, num_traps_ww, trap_excess_max, trap_p_value,
+        alpha, alpha_hat, ks_distance, erg_log_ratio, erg_delta,
+        log_norm, log_spectral_norm, stable_rank, frobenius_norm_sq
+    from raw_layers semi join latest
+        using (sweep_id, model_id, revision, analysis_key, generation)
+    where status = 'ok'
+        and tied_to is null
+        and coalesce(role, '') not in
+            ('embedding', 'position_embedding', 'type_embedding', 'relative_position', 'parameter')
+),
+parts as (
+    select distinct model_id, revision, tensor, coalesce(expert, -1) as expert
+    from measured where part is not null
+),
+scored as materialized (
+    select m.*
+    from measured as m anti join parts as p
+        on m.part is null and m.model_id = p.model_id and m.revision = p.revision
+        and m.tensor = p.tensor and coalesce(m.expert, -1) = p.expert
+),
+scores as (
     select
         model_id, revision,
         count(*) as num_layers_scored,
@@ -72,13 +67,26 @@ with scores as (
         avg(log_spectral_norm) as mean_log_spectral_norm,
         avg(stable_rank) as mean_stable_rank,
         sum(frobenius_norm_sq) as frobenius_norm_sq
-    from scored_layers
+    from scored
     group by model_id, revision
+),
+ranks as (  -- of Spearman's correlation; equal values get their mean rank
+    select
+        model_id, revision,
+        rank() over by_alpha + (count(*) over (partition by model_id, revision, alpha) - 1) / 2
+            as alpha_rank,
+        rank() over by_delta + (count(*) over (partition by model_id, revision, erg_delta) - 1) / 2
+            as delta_rank
+    from scored
+    where alpha is not null and erg_delta is not null
+    window
+        by_alpha as (partition by model_id, revision order by alpha),
+        by_delta as (partition by model_id, revision order by erg_delta)
 ),
 ranked as (
     select model_id, revision, count(*) as num_layers_ranked,
         corr(alpha_rank, delta_rank) as spearman_alpha_erg_delta
-    from alpha_delta_ranks
+    from ranks
     group by model_id, revision
 )
 select
@@ -100,6 +108,6 @@ select
     case when isfinite(r.spearman_alpha_erg_delta) then r.spearman_alpha_erg_delta end
         as spearman_alpha_erg_delta,
     s.mean_log_norm, s.mean_log_spectral_norm, s.mean_stable_rank, s.frobenius_norm_sq
-from models_latest as m
+from latest as m
 left join scores as s using (model_id, revision)
 left join ranked as r using (model_id, revision);

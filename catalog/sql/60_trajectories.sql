@@ -8,7 +8,8 @@ with tagged as (
         model_id, revision,
         case when value > 1 then value / 100 else value end as accuracy,
         concat_ws(' ', dataset, metric) as name
-    from evaluations semi join models_latest using (sweep_id, model_id, revision, analysis_key)
+    from raw_evaluations semi join shown_latest
+        using (sweep_id, model_id, revision, analysis_key, generation)
     where metric ilike '%acc%' and value is not null
 )
 select
@@ -26,7 +27,7 @@ group by model_id, revision;
 -- Before the peak: pre_grokking up to half-way between base and peak, grokking from there on.
 -- After it: anti_grokking once more than 0.05 below the peak. NULL where the rise is under 0.1.
 create or replace view trajectories as
-with steps as (
+with steps as materialized (
     select s.* exclude (is_final, num_revisions), a.train_accuracy, a.test_accuracy
     from model_scores as s left join accuracies as a using (model_id, revision)
     where s.step is not null
@@ -65,13 +66,15 @@ order by model_id, step;
 -- Traps over the steps of every layer (tensor is not NULL) and of every model (tensor is NULL).
 create or replace view trap_series as
 select model_id, tensor, part, expert, layer_index, step,
-    num_traps as traps, trap_excess_max as excess, alpha
+    num_traps as traps, trap_excess_max as excess, alpha,
+    (num_traps > 0)::bigint as layers_trapped
 from layers_latest
 where step is not null and num_traps is not null and tied_to is null
 qualify row_number() over (
     partition by model_id, tensor, part, expert, step order by revision, layer_index) = 1
 union all
-select model_id, null, null, null, null, step, total_traps, max_trap_excess, mean_alpha
+select model_id, null, null, null, null, step, total_traps, max_trap_excess, mean_alpha,
+    num_layers_trapped
 from trajectories
 where total_traps is not null;
 
@@ -100,6 +103,7 @@ select
     count(*) as num_steps, min(step) as first_step, max(step) as last_step,
     min(onset) as onset_step,
     max(traps) filter (where step = onset) as onset_traps,
+    max(layers_trapped) filter (where step = onset) as onset_layers_trapped,
     arg_max(traps, step) as last_traps,
     max(traps) as max_traps,
     arg_max(traps, step) - max(traps) filter (where step = onset) as traps_growth,
@@ -116,14 +120,14 @@ group by model_id, tensor, part, expert;
 
 -- One row per trajectory. A deep model has false alarms (1 in 100 matrices): look at its layers.
 create or replace view onset as
-select o.* exclude (tensor, part, expert, layer_index), t.num_layers_trapped as onset_layers_trapped
-from onset_series as o
-left join trajectories as t on o.model_id = t.model_id and o.onset_step = t.step
-where o.tensor is null
-order by o.model_id;
+select * exclude (tensor, part, expert, layer_index)
+from onset_series
+where tensor is null
+order by model_id;
 
 -- One row per layer of a trajectory.
 create or replace view onset_layers as
+select * exclude (onset_layers_trapped)
 from onset_series
 where tensor is not null
 order by model_id, layer_index, tensor, part, expert;

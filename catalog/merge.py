@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catalog.folder import Folder
-from catalog.parts import writer_options
+from catalog.parts import parquet_writer
 from catalog.schema import arrow_schema
 from catalog.table import Table
 
@@ -32,7 +32,7 @@ def write_sorted(
     while rest.rows is not None:
 
         def write(path: str) -> None:
-            with pq.ParquetWriter(path, **writer_options(schema, table.name, {})) as writer:
+            with parquet_writer(path, table.name, {}) as writer:
                 rest.drain(writer, lambda: os.path.getsize(path) > target_bytes)
 
         folder.put_written(write, table.name, generation, f"part-{count:04d}.parquet")

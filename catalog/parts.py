@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from catalog.errors import SchemaError
 from catalog.folder import Folder
 from catalog.rows import table_from_rows
-from catalog.schema import SCHEMA_VERSION, TABLES
+from catalog.schema import SCHEMA_VERSION, arrow_schema
 
 HOT = "hot"
 """Generation (folder) of parts as commits write them. Sorts after every compacted generation."""
@@ -78,21 +78,30 @@ def write_part(
 def encode(rows: pa.Table, *, table: str, metadata: Mapping[str, str]) -> bytes:
     """The bytes of a Parquet file that holds the Arrow table `rows`."""
     sink = io.BytesIO()
-    with pq.ParquetWriter(sink, **writer_options(rows.schema, table, metadata)) as writer:
+    with parquet_writer(sink, table, metadata) as writer:
         writer.write_table(rows)
     return sink.getvalue()
 
 
-def writer_options(schema: pa.Schema, table: str, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """How every file of the catalog is written: zstd, statistics, dictionaries for text."""
+@contextmanager
+def parquet_writer(
+    sink: str | io.BytesIO, table: str, metadata: Mapping[str, str]
+) -> Iterator[pq.ParquetWriter]:
+    """How every file of the catalog is written: zstd, statistics, dictionaries for text, and
+    `zoo.schema`, `zoo.table` and `metadata` (prefixed `zoo.`) in the footer."""
+    schema = arrow_schema(table).remove_metadata()
+    text = [field.name for field in schema if pa.types.is_string(field.type)]
     kept = {f"zoo.{key}": value for key, value in metadata.items()}
     kept |= {"zoo.schema": str(SCHEMA_VERSION), "zoo.table": table}
-    return {
-        "schema": schema.with_metadata(
+    with pq.ParquetWriter(
+        sink,
+        schema,
+        compression="zstd",
+        write_statistics=True,
+        use_dictionary=text,
+        store_schema=False,  # it would double the size of a small file
+    ) as writer:
+        yield writer
+        writer.add_key_value_metadata(
             {key: value.encode("utf-8", "backslashreplace") for key, value in kept.items()}
-        ),
-        "compression": "zstd",
-        "write_statistics": True,
-        "use_dictionary": [c.name for c in TABLES[table].columns if pa.types.is_string(c.type)],
-        "store_schema": False,
-    }
+        )

@@ -6,11 +6,11 @@ import os
 import sys
 
 from catalog.lock import sweep_lock
-from jobs.ledger import Ledger
+from jobs.ledger import Ledger, Overwrite
 from jobs.progress import Progress
 from jobs.runner import Runner
 from jobs.spec import Spec
-from jobs.sweep import Overwrite, SweepResult, run_sweep, units_of
+from jobs.sweep import SweepResult, run_sweep, units_of
 
 
 def sweep_spec(

@@ -11,19 +11,18 @@ import platform
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from catalog import commits
 from catalog.commits import UnitKey
-from catalog.errors import CatalogError
 from jobs.progress import UnitSummary
 from jobs.retry import TERMINAL
 from jobs.schedule import UnitDone, UnitFailed
 from jobs.units import Unit
 from zoo.version import NUMBERS_VERSION
 
-if TYPE_CHECKING:
-    from jobs.sweep import Overwrite
+Overwrite = Literal["never", "failed", "stale", "always"]
+"""What of the listed units is computed: see `zoo sweep --help`."""
 
 _FINAL_CAUSES = (TERMINAL | {"poison", "bug"}) - {"hub_permanent"}
 """An open failure of these causes is not tried again by itself; gated or gone repositories may come back."""
@@ -230,6 +229,3 @@ def _int(value: object) -> int:
 
 def _real(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
-
-
-__all__ = ["CatalogError", "Ledger", "versions"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 from jobs.units import GIB, Task, Unit
 from zoo.formats.weight import Entry
@@ -78,16 +79,15 @@ def plan_unit(unit: Unit) -> UnitPlan:
     for spec in model.specs:
         if not spec.is_measurable or spec.weight is None:
             continue
-        numel = 1
-        for side in spec.weight.shape:
-            numel *= side
         rows, cols = spec.rows or 0, spec.cols or 0
+        whole = prod(spec.weight.shape)
+        numel = rows * cols * spec.num_slices if spec.leading is not None else whole
         seconds = spec.num_slices * _seconds(max(rows, cols), min(rows, cols))
         before = costs.get(spec.weight.name)
         costs[spec.weight.name] = WeightCost(
             spec.weight.name,
             spec.weight.nbytes,
-            3 * 4 * numel + GIB,
+            max(3 * 4 * numel + GIB, before.peak_bytes if before else 0),
             seconds + (before.seconds if before else 0.0),
             1 + (before.num_layers if before else 0),
         )

@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Literal
 
-from jobs.ledger import Ledger
+from jobs.ledger import Ledger, Overwrite
 from jobs.plan import plan_unit, tasks_of
 from jobs.progress import Progress
 from jobs.runner import Done, Runner
@@ -24,8 +23,6 @@ from jobs.target import failure_of
 from jobs.targets import find_targets
 from jobs.units import GIB, Task, Unit, analysis_key
 from zoo.errors import ZooError
-
-Overwrite = Literal["never", "failed", "stale", "always"]
 
 DRAIN_S = 60.0
 """After the first Ctrl-C, units in flight get this long to finish."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from math import prod
 from typing import TYPE_CHECKING
 
 from zoo.errors import DecodeError
@@ -21,7 +22,7 @@ from zoo.io.opening import open_checkpoint
 from zoo.io.store import Store
 from zoo.layer import LayerMeasures, failed_layer, measure_layer, skipped_layer
 from zoo.layers.spec import LayerSpec
-from zoo.layers.take import take_layers
+from zoo.layers.take import take
 from zoo.options import AnalysisOptions, LayerSelection
 from zoo.spectral.spectrum import Spectrum
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import torch
 
 _WHOLE_BYTES = 256 << 20
-"""A stored tensor up to this size is held whole while its layers are measured."""
+"""A stack of experts is decoded whole up to this size in float32, and expert by expert above it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,9 @@ class Model:
     @property
     def weights(self) -> tuple[Weight, ...]:
         """Weights that at least one measurable layer needs, in file order."""
-        found = {s.weight.name: s.weight for s in self.specs if s.is_measurable and s.weight is not None}
+        found = {
+            s.weight.name: s.weight for s in self.specs if s.is_measurable and s.weight is not None
+        }
         return tuple(found.values())
 
 
@@ -83,12 +86,16 @@ def open_model(store: Store, selection: LayerSelection) -> Model:
 
 def model_of(checkpoint: Checkpoint, selection: LayerSelection, *, revision: str) -> Model:
     """The model in an open checkpoint."""
-    taken = take_layers(account(checkpoint), checkpoint.config, selection, seed_key=revision)
+    taken = take(checkpoint, account(checkpoint), selection, seed_key=revision)
     return Model(checkpoint, revision, taken.specs, taken.entries)
 
 
 def measure(
-    model: Model, options: AnalysisOptions, *, weights: Collection[str] | None = None, first: bool = True
+    model: Model,
+    options: AnalysisOptions,
+    *,
+    weights: Collection[str] | None = None,
+    first: bool = True,
 ) -> Iterator[LayerReport]:
     """Measure the layers of `weights` (logical names; None: all), one weight in memory at a time.
 
@@ -112,7 +119,7 @@ def _measure_weight(
     model: Model, weight: Weight, specs: list[LayerSpec], options: AnalysisOptions
 ) -> Iterator[LayerReport]:
     """Load a weight once for all its layers; a big stack of experts layer by layer instead."""
-    piecewise = weight.nbytes > _WHOLE_BYTES and all(s.leading is not None for s in specs)
+    piecewise = 4 * prod(weight.shape) > _WHOLE_BYTES and all(s.leading is not None for s in specs)
     loaded: torch.Tensor | None = None
     for spec in specs:
         started = time.perf_counter()

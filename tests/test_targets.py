@@ -1,0 +1,92 @@
+"""From sources to pinned targets: ids, steps, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.spec import Spec, parse_spec
+from jobs.target import Target
+from jobs.targets import find_targets
+from tests.models import weights, write_model
+from zoo.errors import UseError
+
+
+def spec(folder: Path, *sources: str) -> Spec:
+    return parse_spec("".join(f"[[source]]\n{s}\n" for s in sources), folder=folder)
+
+
+def targets(folder: Path, *sources: str) -> tuple[Target, ...]:
+    return find_targets(spec(folder, *sources))
+
+
+def ids(found: tuple[Target, ...]) -> list[str]:
+    return [t.model_id for t in found]
+
+
+@pytest.fixture
+def zoo_folder(tmp_path: Path) -> Path:
+    for name in ("a", "b"):
+        write_model(tmp_path / "zoo" / name, weights(ord(name), (20, 10)))
+    return tmp_path
+
+
+def test_a_folder_with_weights_is_one_model(zoo_folder: Path) -> None:
+    assert ids(targets(zoo_folder, "path = 'zoo/a'")) == ["local/a"]
+
+
+def test_a_tree_of_folders_is_one_model_each(zoo_folder: Path) -> None:
+    assert ids(targets(zoo_folder, "path = 'zoo'")) == ["local/a", "local/b"]
+
+
+def test_a_file_is_a_model_named_after_its_stem(zoo_folder: Path) -> None:
+    assert ids(targets(zoo_folder, "path = 'zoo/a/model.safetensors'")) == ["local/model"]
+
+
+def test_a_name_replaces_local(zoo_folder: Path) -> None:
+    assert ids(targets(zoo_folder, "path = 'zoo/a'\nname = 'lab'")) == ["lab/a"]
+
+
+def test_steps_are_revisions_of_the_model_named_after_their_folder(tmp_path: Path) -> None:
+    for step in (5, 10):
+        write_model(tmp_path / "runs" / "mlp" / f"step{step}", weights(1, (20, 10)))
+    found = targets(tmp_path, "path = 'runs/mlp/*'\nstep_pattern = 'step(\\d+)'")
+    assert sorted((t.model_id, t.step or 0) for t in found) == [("local/mlp", 5), ("local/mlp", 10)]
+    assert found[0].revision != found[1].revision  # equal bytes, two revisions all the same
+
+
+def test_files_can_be_steps(tmp_path: Path) -> None:
+    write_model(tmp_path / "mlp", weights(1, (20, 10)))
+    (tmp_path / "mlp" / "model.safetensors").rename(tmp_path / "mlp" / "step7.safetensors")
+    (found,) = targets(tmp_path, "path = 'mlp/*.safetensors'\nstep_pattern = 'step(\\d+)'")
+    assert (found.model_id, found.step) == ("local/mlp", 7)
+
+
+def test_two_folders_of_the_same_name_are_refused(zoo_folder: Path) -> None:
+    write_model(zoo_folder / "other" / "a", weights(9, (20, 10)))
+    with pytest.raises(
+        UseError, match=r"two sources give the id 'local/a'.*give one of them a `name`"
+    ):
+        targets(zoo_folder, "path = 'zoo/a'", "path = 'other/a'")
+
+
+def test_the_same_folder_twice_is_one_target(zoo_folder: Path) -> None:
+    assert ids(targets(zoo_folder, "path = 'zoo/a'", "path = 'zoo/a'")) == ["local/a"]
+
+
+def test_a_path_that_matches_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UseError, match=r"source\[0\]\.path: .*matches nothing"):
+        targets(tmp_path, "path = 'nowhere/*'")
+
+
+def test_an_empty_folder_is_a_target_that_fails_when_opened(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert ids(targets(tmp_path, "path = 'empty'")) == ["local/empty"]
+
+
+def test_the_revision_follows_the_bytes_not_the_place(zoo_folder: Path) -> None:
+    (before,) = targets(zoo_folder, "path = 'zoo/a'")
+    (zoo_folder / "zoo").rename(zoo_folder / "moved")
+    (after,) = targets(zoo_folder, "path = 'moved/a'")
+    assert before.revision == after.revision

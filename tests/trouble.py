@@ -1,0 +1,43 @@
+"""Locations that misbehave in a worker: what a real sweep meets, on purpose."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo.errors import TransientError
+from zoo.io.local import LocalLocation
+from zoo.io.store import Store, open_store
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Does `what` each time it is opened, `times` times in all; then it is the folder `then`."""
+
+    what: str
+    counter: str
+    then: str
+    times: int = 1_000_000
+
+    def count(self) -> int:
+        """How often it has been opened before, counted in a file: workers come and go."""
+        with open(self.counter, "a") as file:
+            file.write("x")
+        return Path(self.counter).stat().st_size
+
+
+@open_store.register(Trouble)
+def _(location: Trouble) -> Store:
+    if location.count() <= location.times:
+        if location.what == "crash":
+            os._exit(7)
+        if location.what == "hang":
+            time.sleep(600)
+        if location.what == "transient":
+            raise TransientError("503 from the Hub")
+        if location.what == "memory":
+            raise MemoryError
+        raise ValueError("a bug of ours")
+    return open_store(LocalLocation.of(location.then, model_id="local/troubled"))

@@ -55,8 +55,9 @@ def quality(evals: Vector, *, erg_num: int | None, alpha: float | None) -> Quali
 def discrete(ecs: Vector) -> float:
     """Bulk and spikes: R(z) = Σ λ̃_j, so Q̄² = (Σ λ̃_j)·Σ_i (λ̃_i − λ_min).
 
-    SETOL section 5.5, Rtable and Gtable, row 1. The text's Q̄² ≈ (Σ λ̃)² drops λ_min; the R table's
-    prefactor 1/M̃ contradicts text and G table, which have none: none here.
+    SETOL 5.5, eqn. spikes_model_2 and _3. The text then drops λ_min (spikes_model_4, Q̄² ≈ (Σ
+    λ̃)²); it is kept here, being about half of the mean in practice. The R table's prefactor 1/M̃
+    contradicts the derivation, which has none: none here.
     """
     return float(ecs.sum() * np.sum(ecs - ecs[0]))
 
@@ -64,8 +65,9 @@ def discrete(ecs: Vector) -> float:
 def free_cauchy(ecs: Vector) -> float:
     """Free Cauchy, alpha = 2: R(z) = a + iγ, so Q̄² = a·Σ_i (λ̃_i − λ_min), with a = 1.
 
-    SETOL section 5.5, row 2. The location a is not given; 1 is the mean eigenvalue in these units.
-    The summary's log Q = log λ_max is the estimate Σ λ̃ ≈ λ_max of the same sum.
+    SETOL 5.5, R table and G table (real part). The location a is not given; 1 is the mean
+    eigenvalue in these units. The summary's log Q = log λ_max replaces the same sum by its largest
+    term.
     """
     return float(np.sum(ecs - ecs[0]))
 
@@ -73,11 +75,11 @@ def free_cauchy(ecs: Vector) -> float:
 def inverse_mp(ecs: Vector, *, alpha: float) -> float:
     """Inverse Marchenko-Pastur: R(z) = (κ − √(κ(κ − 2z)))/z, κ = alpha/2.
 
-    SETOL section 5.5, row 3, and appendix A8. Past the branch point κ/2 the root is imaginary, Re
-    R = κ/z and G = κ ln(λ/λ_min), the paper's form; below it the real integral
-    F(z) = 2κ ln(κ + s) − 2s − κ ln 2κ with s = √(κ² − 2κz) continues it, so an ECS that starts
-    below κ/2 is treated exactly. κ from alpha = 2κ (text); the summary's factor 2·alpha
-    contradicts it.
+    SETOL 5.5 (eqn. IW_model_1) and appendix A8. Past the branch point κ/2 the root is imaginary, Re
+    R = κ/z and G = κ ln(λ/λ_min), the paper's form; it expects λ_min ≥ κ/2. Where the ECS starts
+    lower, the real integral F(z) = 2κ ln(κ + s) − 2s − κ ln 2κ, s = √(κ² − 2κz), continues it
+    exactly. κ from alpha = 2κ (text); the summary's factor 2·alpha contradicts it, and drafts that
+    take the modulus of G instead of its real part are not followed.
     """
     kappa = alpha / 2.0
     root = np.sqrt(np.maximum(kappa * kappa - 2.0 * kappa * ecs, 0.0))
@@ -89,11 +91,11 @@ def inverse_mp(ecs: Vector, *, alpha: float) -> float:
 
 
 def log10_levy_wigner(ecs: Vector, *, alpha: float) -> float | None:
-    """Lévy-Wigner, very heavy tails: Q̄² = (1/M̃)·Σ_i λ̃_i^(alpha−1), in log space.
+    """Lévy-Wigner, very heavy tails: log10 of Q̄² = (1/M̃)·Σ_i λ̃_i^(alpha−1), in log space.
 
-    SETOL section 5.5, row 4, the text's sum. It is the integral of R = b z^(alpha−2) with b =
-    alpha − 1, lower end and a left out, averaged over the ECS. The G table's exponent alpha − 2
-    contradicts the integral and is not used.
+    SETOL 5.5, eqn. LW_model_2: the integral of R = b·z^(alpha_l−1) with alpha_l = alpha − 1 (R
+    table) and b = alpha − 1, from λ_min ≈ 0 and averaged over the ECS, as printed there. The G
+    table's exponent alpha − 2 contradicts the integral and is not used. None for alpha ≤ 1.
     """
     if alpha <= 1.0:
         return None
@@ -103,7 +105,7 @@ def log10_levy_wigner(ecs: Vector, *, alpha: float) -> float | None:
 
 
 def free_cumulants(moments: tuple[float, float, float, float, float]) -> tuple[float, ...]:
-    """κ1..κ5 from the moments m1..m5 (SETOL section 5.6; Speicher's moment-cumulant relation)."""
+    """κ1..κ5 from the moments m1..m5 (SETOL 5.6, eqn. kappa_defn_2)."""
     m1, m2, m3, m4, m5 = moments
     return (
         m1,
@@ -123,10 +125,10 @@ def free_cumulants(moments: tuple[float, float, float, float, float]) -> tuple[f
 def r_transform(ecs: Vector) -> float:
     """Computational R-transform: G(λ) = Σ_k (κ_k/k)(λ/M̃)^k over κ1..κ5, Q̄² = Σ_i G(λ̃_i).
 
-    SETOL section 5.6. Moments are normalised, m_k = (1/M̃) Σ λ̃^k: the printed sums without 1/M̃
-    are not moments of a law, and free cumulants need those. The printed "mean-centred and
-    normalised by standard deviation" would make κ1 = 0, so it is read as the mean-1 units that the
-    ECS already has. The integral starts at 0, as printed.
+    SETOL 5.6, eqn. G_lambda_series: λ/M̃ and the integral from 0 as printed. Moments are
+    normalised, m_k = (1/M̃) Σ λ̃^k: the printed sums without 1/M̃ (mk_defn) are not moments of a
+    law, and free cumulants need those. The printed "mean-centered and normalized by its standard
+    deviation" would make κ1 = 0, so it is read as the mean-1 units that the ECS already has.
     """
     powers = np.vander(ecs, 6, increasing=True)[:, 1:]
     m1, m2, m3, m4, m5 = powers.mean(axis=0).tolist()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from zoo.options import AnalysisOptions
 from zoo.seeds import generator, seed_for
 from zoo.spectral.columns import (
     Columns,
+    fields_of,
     incumbent_count,
     rand_spectrum_columns,
     scaled,
@@ -106,7 +107,7 @@ def measure_layer(
         return failed_layer(shape, f"non_finite: {count} of {matrices.numel()} entries")
     layer, spectrum = _own_spectrum(matrices, statistics, options, seed_key, storage_bits)
     columns: Columns = {**_empty_columns(), **_shape_columns(shape), "status": "ok"}
-    columns |= {k: v for k, v in asdict(statistics).items() if k != "non_finite"}
+    columns |= {k: v for k, v in fields_of(statistics).items() if k != "non_finite"}
     columns |= spectral_columns(
         spectrum,
         n=layer.n,
@@ -254,7 +255,7 @@ def _trap_shapes(
     else:
         modes = modes_from_spectrum(moved, np.array([t.eigenvalue for t in traps]))
     return {
-        trap: asdict(localisation(mode, permutation, sectors[index], rng=rng))
+        trap: fields_of(localisation(mode, permutation, sectors[index], rng=rng))
         for trap, mode in zip(traps, modes, strict=True)
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,12 @@ from zoo.spectral.tails import TailFit, fit_tail
 Vector = NDArray[np.float64]
 Columns = dict[str, object]
 
+class Slotted(Protocol):
+    """A dataclass with `slots=True`."""
+
+    __slots__: tuple[str, ...]
+
+
 _LAMBDA_COLUMNS = (
     "lambda_max", "lambda_min", "frobenius_norm_sq", "xmin", "xmax",
     "mp_edge_lower", "mp_edge_upper",
@@ -40,23 +46,23 @@ def spectral_columns(
 ) -> Columns:
     """Scalars, tail, bulk, ERG and quality of the layer's own spectrum, k·m eigenvalues."""
     evals = spectrum.evals
-    columns: Columns = asdict(scalars(evals, n=n, m=m, storage_bits=storage_bits))
+    columns: Columns = fields_of(scalars(evals, n=n, m=m, storage_bits=storage_bits))
     tail = (
         fit_clipped(evals, m=m, storage_bits=storage_bits).tail
         if clip_fingers
         else fit_tail(evals, m=m, storage_bits=storage_bits)
     )
-    columns |= asdict(tail)
+    columns |= fields_of(tail)
     fitted = tail if isinstance(tail, TailFit) else None
     effective = erg(
         evals,
         xmin=fitted.xmin if fitted else None,
         num_tail=fitted.num_tail if fitted else None,
     )
-    columns |= asdict(effective)
+    columns |= fields_of(effective)
     if evals[-1] > 0.0:
         alpha = fitted.alpha if fitted else None
-        columns |= asdict(quality(evals, erg_num=effective.erg_num, alpha=alpha))
+        columns |= fields_of(quality(evals, erg_num=effective.erg_num, alpha=alpha))
         columns |= _bulk_columns(evals, n=n, m=m)
     return _in_true_units(columns, spectrum.scale_exponent)
 
@@ -130,6 +136,11 @@ def spectral_distance(evals: Vector, rand_evals: Vector) -> float:
     middle = 0.5 * (p + q)
     divergence = 0.5 * (_relative_entropy(p, middle) + _relative_entropy(q, middle))
     return math.sqrt(max(divergence, 0.0))
+
+
+def fields_of(value: Slotted) -> Columns:
+    """The fields of a slotted dataclass by name: `asdict` without its deep copies."""
+    return {name: getattr(value, name) for name in value.__slots__}
 
 
 def scaled(value: float, exponent: int) -> float | None:

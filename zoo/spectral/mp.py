@@ -90,7 +90,7 @@ def fit_bulk(evals: Vector, *, n: int, m: int) -> MpFit | None:
     no bulk).
     """
     count = evals.size
-    centre = float(np.median(evals)) if count else 0.0
+    centre = float(evals[(count - 1) // 2] + evals[count // 2]) / 2 if count else 0.0
     if count == 0 or centre <= 1e-12 * float(evals[-1]):
         return None
     k, gamma = count / m, m / n

@@ -3,7 +3,7 @@
 A permutation is (seed, size). Up to `LEAF` entries it is one Fisher-Yates pass: entry i changes
 places with entry i + floor(u_i (size - i)), i = 0, 1, ..., with u from SFC64. The swaps run inside
 LAPACK's `laswp`, which is nothing else; 4 ns an entry against 13-50 ns for `Generator.shuffle`.
-Backwards, the same swaps undo it. Beyond `LEAF` each entry first draws one of 2^k buckets, buckets
+Backwards, the same swaps undo it. Beyond `LEAF` each entry first draws one of 256 buckets, buckets
 are laid out one after the other, and each is then shuffled by itself (Rao 1961, Sandelius 1962:
 exactly uniform), so the work stays in cache and the memory beside source and result stays below 200
 MB.
@@ -20,7 +20,7 @@ from scipy.linalg import lapack
 
 LEAF = 1 << 24
 """Largest number of entries shuffled in one Fisher-Yates pass."""
-_BUCKET = 1 << 21
+_BUCKETS = 256
 _CHUNK = 1 << 21
 _STEP = 1 << 14
 
@@ -80,19 +80,15 @@ class Permutation:
     def _leaf_rng(self, bucket: int) -> np.random.Generator:
         return np.random.Generator(np.random.SFC64([self.seed, bucket]))
 
-    @property
-    def _num_buckets(self) -> int:
-        return 1 << ((self.size - 1) // _BUCKET).bit_length()
-
-    def _deals(self) -> Iterator[tuple[int, npt.NDArray[np.uint16]]]:
+    def _deals(self) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
         """The bucket of every entry, in chunks: (first entry, buckets)."""
         rng = np.random.Generator(np.random.SFC64([self.seed, 1 << 40]))
         for start in range(0, self.size, _CHUNK):
             count = min(_CHUNK, self.size - start)
-            yield start, rng.integers(0, self._num_buckets, count, dtype=np.uint16)
+            yield start, rng.integers(0, _BUCKETS, count, dtype=np.uint8)
 
     def _bucket_starts(self) -> npt.NDArray[np.int64]:
-        counts = np.zeros(self._num_buckets, dtype=np.int64)
+        counts = np.zeros(_BUCKETS, dtype=np.int64)
         for _, buckets in self._deals():
             counts += np.bincount(buckets, minlength=counts.size)
         return np.concatenate([[0], np.cumsum(counts)])
@@ -102,25 +98,25 @@ class Permutation:
     ) -> Iterator[tuple[int, npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
         """For each chunk: first entry, its entries in bucket order, how many each bucket gets."""
         for start, buckets in self._deals():
-            order = np.argsort(buckets, kind="stable")  # radix sort on 16-bit keys
-            yield start, order, np.bincount(buckets, minlength=self._num_buckets)
+            order = np.argsort(buckets, kind="stable")  # radix sort on 8-bit keys
+            yield start, order, np.bincount(buckets, minlength=_BUCKETS)
 
 
 def pivots(rng: np.random.Generator, size: int) -> npt.NDArray[np.int32]:
     """Fisher-Yates partners: entry i goes with `pivots[i]`, uniform on i..size-1. Shape (size,)."""
     out = np.empty(size, dtype=np.int32)
-    buffer = np.empty(min(size, _STEP))
-    ramp = np.arange(buffer.size, dtype=np.float64)
-    span = np.empty_like(buffer)
+    u = np.empty(_STEP)
+    left = np.arange(size, size - _STEP, -1.0)
+    index = np.arange(_STEP, dtype=np.int32)
     for start in range(0, size, _STEP):
-        count = min(_STEP, size - start)
-        u, left = buffer[:count], span[:count]
-        rng.random(out=u)
-        np.subtract(float(size - start), ramp[:count], out=left)
-        np.multiply(u, left, out=u)
-        np.floor(u, out=u)
-        np.add(u, ramp[:count], out=u)
-        np.add(u, float(start), out=out[start : start + count], casting="unsafe")
+        part = out[start : start + _STEP]
+        count = part.size
+        rng.random(out=u[:count])
+        np.multiply(u[:count], left[:count], out=u[:count])
+        part[:] = u[:count]  # truncates
+        part += index[:count]
+        left -= _STEP
+        index += _STEP
     return out
 
 

@@ -15,14 +15,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.polynomial.chebyshev import chebfit, chebpts1, chebval
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import airy
 
 Vector = NDArray[np.float64]
 
-_NODES = 48
+_NODES = 24
 _LOWEST, _HIGHEST = -10.0, 100.0
+_CENTRAL = 12.0
+"""Up to here the p-value is read from an interpolant of the determinant, made once."""
+_DEGREE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +47,21 @@ def johnstone(n: int, m: int) -> EdgeScale:
 
 
 def tw1_sf(s: float) -> float:
-    """P(TW1 > s), in [0, 1]; 1 below −10 (where F1 < 1e-18), the smallest normal float beyond s ≈
-    100.
+    """P(TW1 > s), in [0, 1]; 1e-10 relative.
+
+    1 below −10 (where F1 < 1e-18), the smallest normal float beyond s ≈ 100.
     """
     if s <= _LOWEST:
         return 1.0
     if s >= _HIGHEST:
         return sys.float_info.min
+    if s > _CENTRAL:
+        return tw1_sf_by_determinant(s)
+    return min(math.exp(float(chebval(_to_unit(s), _coefficients()))), 1.0)
+
+
+def tw1_sf_by_determinant(s: float) -> float:
+    """P(TW1 > s) for s in (−10, 100), 1e-13 relative; half a millisecond."""
     x, weights = _rule(s)
     root = np.sqrt(weights)
     kernel = 0.5 * airy(0.5 * (x[:, None] + x[None, :]) + s)[0]
@@ -78,6 +90,19 @@ def tw1_quantile(sf: float) -> float:
 def _legendre() -> tuple[Vector, Vector]:
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
     return 0.5 * (nodes + 1.0), 0.5 * weights
+
+
+@lru_cache(maxsize=1)
+def _coefficients() -> Vector:
+    """Chebyshev coefficients of ln P(TW1 > s) on [−10, 12]."""
+    x = chebpts1(_DEGREE)
+    s = 0.5 * (_CENTRAL + _LOWEST) + 0.5 * (_CENTRAL - _LOWEST) * x
+    values = np.log([tw1_sf_by_determinant(float(v)) for v in s])
+    return np.asarray(chebfit(x, values, _DEGREE - 1))
+
+
+def _to_unit(s: float) -> float:
+    return (2.0 * s - _CENTRAL - _LOWEST) / (_CENTRAL - _LOWEST)
 
 
 def _rule(s: float) -> tuple[Vector, Vector]:

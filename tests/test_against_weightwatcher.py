@@ -1,7 +1,7 @@
 """Our numbers beside WeightWatcher's own on real layers (extra `bench`; run with `-m bench`).
 
-Compared where WeightWatcher is right: alpha, KS distance, xmin and tail size of its default fit, its
-norms, its entropy, and its detX count where the plain product neither over- nor underflows.
+Compared where WeightWatcher is right: alpha, KS distance, xmin and tail size of its default fit,
+its norms, its entropy, and its detX count where the plain product neither over- nor underflows.
 """
 
 from __future__ import annotations
@@ -125,5 +125,5 @@ def test_erg_count_is_weightwatchers(name: str) -> None:
     row = theirs()[name]
     assert found.erg_num == row["detX_num"]
     assert found.erg_gap == row["ERG_gap"]
-    # it names the two values the wrong way round (weightwatcher.md 2.10)
+    # it names the two values the wrong way round
     assert found.erg_lambda_min == pytest.approx(row["detX_val_unrescaled"], rel=1e-5)

@@ -21,7 +21,7 @@ from zoo.spectral.tails import (
 
 
 def oracle(data: np.ndarray) -> tuple[float, float, float, int]:
-    """(alpha, D, xmin, k) of the definition in science.md, one candidate at a time."""
+    """(alpha, D, xmin, k) of the definition, one candidate at a time."""
     best = (math.inf, 0.0, 0.0, 0)
     for xmin in sorted(set(data.tolist()))[:-1]:
         tail = [x for x in data.tolist() if x >= xmin]

@@ -1,6 +1,6 @@
 """Fingers: a few outlying eigenvalues that make a fitted alpha too large, clipped off.
 
-WeightWatcher's `fix_fingers="clip_xmax"` (papers.md 7.2) with its slips corrected. Composes
+WeightWatcher's `fix_fingers="clip_xmax"` with its slips corrected. Composes
 `tails`.
 """
 
@@ -35,8 +35,7 @@ def fit_clipped(evals: Vector, *, m: int, storage_bits: int) -> ClippedFit:
 
     Stops with the first k that does, or gives the raw fit when none does, when alpha reaches 2 on
     the way, or when fewer eigenvalues than a fit needs would remain. WeightWatcher 0.7.7 never
-    tries k = 1, reports k − 1, and ignores the requested maximum in practice (weightwatcher.md
-    2.5).
+    tries k = 1, reports k − 1, and ignores the requested maximum in practice.
     """
     data = above_tolerance(evals, m=m, storage_bits=storage_bits)
     raw = fit_data(data, evals=evals)

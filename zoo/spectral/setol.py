@@ -7,7 +7,7 @@ from Tanaka's large-N HCIZ integral)
     Q̄² = Σ_i G(λ̃_i),    G(λ) = Re ∫_{λ_min}^{λ} R(z) dz.
 
 The paper's tables also print leading-order estimates of the same sums; they contradict the
-integrals in places (papers.md 6.3). The reading here: the exact integral of the printed R, summed
+integrals in places. The reading here: the exact integral of the printed R, summed
 over the ECS, unless a docstring says otherwise. Values compare layers under one model, not models
 with each other.
 """
@@ -56,7 +56,7 @@ def discrete(ecs: Vector) -> float:
     """Bulk and spikes: R(z) = Σ λ̃_j, so Q̄² = (Σ λ̃_j)·Σ_i (λ̃_i − λ_min).
 
     SETOL 5.5, eqn. spikes_model_2 and _3. The text then drops λ_min (spikes_model_4, Q̄² ≈ (Σ
-    λ̃)²); it is kept here, being about half of the mean in practice. The R table's prefactor 1/M̃
+    λ̃)²); it is kept here, being 0.2 to 0.5 of the mean in practice. The R table's prefactor 1/M̃
     contradicts the derivation, which has none: none here.
     """
     return float(ecs.sum() * np.sum(ecs - ecs[0]))

@@ -180,7 +180,7 @@ def _distances(logs: Vector, candidates: NDArray[np.intp], rates: Vector) -> Vec
 
 
 def fit_tail(evals: Vector, *, m: int, storage_bits: int) -> TailFit | NoTail:
-    """Fit the tail of ascending eigenvalues `evals` of a matrix with smaller side m (science.md).
+    """Fit the tail of ascending eigenvalues `evals` of a matrix with smaller side m.
 
     Only eigenvalues above `rank_tolerance` are data, the rest count as zero.
     """

@@ -25,10 +25,10 @@ def product_rule(evals: np.ndarray) -> tuple[int, float]:
 def test_erg_is_the_first_tail_with_a_product_below_one(kind: str) -> None:
     rng = np.random.default_rng(0)
     evals = {
-        "lognormal": lambda: np.sort(rng.lognormal(0, 1, 300)),
-        "uniform": lambda: np.sort(rng.uniform(0, 1, 300)),
-        "wishart": lambda: np.linalg.svd(rng.standard_normal((300, 100)))[1][::-1] ** 2,
-    }[kind]()
+        "lognormal": np.sort(rng.lognormal(0, 1, 300)),
+        "uniform": np.sort(rng.uniform(0, 1, 300)),
+        "wishart": np.linalg.svd(rng.standard_normal((300, 100)))[1][::-1] ** 2,
+    }[kind]
     found = erg(evals, xmin=None, num_tail=None)
     size, smallest = product_rule(evals)
     assert found.erg_num == size

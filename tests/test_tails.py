@@ -74,10 +74,10 @@ def test_fit_is_the_one_of_the_full_search(name: str) -> None:
 def test_long_spectra_are_searched_in_full_too(kind: str) -> None:
     rng = np.random.default_rng(11)
     evals = {
-        "power law": lambda: planted(2.5, 3000, 11),
-        "lognormal": lambda: np.sort(rng.lognormal(0, 2, 3000)),
-        "uniform": lambda: np.sort(rng.uniform(0.1, 1.0, 3000)),
-    }[kind]()
+        "power law": planted(2.5, 3000, 11),
+        "lognormal": np.sort(rng.lognormal(0, 2, 3000)),
+        "uniform": np.sort(rng.uniform(0.1, 1.0, 3000)),
+    }[kind]
     best = (math.inf, 0)
     for i in range(2999):
         tail = evals[i:]

@@ -123,6 +123,7 @@ def test_fp8_scales_per_tensor_and_per_channel(shape: tuple[int, ...], dtype: to
     )
     column = scale[:, None] if shape == (48,) else scale
     assert found.decoder == "fp8"
+    assert found.sources == ("a.weight", "a.weight_scale")
     assert torch.equal(values, weight.float() * column)
 
 

@@ -36,9 +36,9 @@ def bnb_4bit(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
     for name in free:
         states = tuple(f"{name}.quant_state.bitsandbytes__{kind}" for kind in _KINDS)
         if any(n in free for n in (*states, f"{name}.absmax")):
-            beside = (*(f"{name}.{part}" for part in _PARTS), *states)
+            beside = tuple(f"{name}.{part}" for part in _PARTS)
             make = partial(_plan_4bit, checkpoint, free, name, states)
-            yield claim_weight(free, name, companions=beside, make=make)
+            yield claim_weight(free, name, companions=beside, unread=states, make=make)
 
 
 def bnb_8bit(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:

@@ -41,18 +41,21 @@ def claim_weight(
     main: str,
     *,
     companions: tuple[str, ...],
+    unread: tuple[str, ...] = (),
     make: Callable[[], tuple[str, tuple[int, ...], str, Loader]],
 ) -> Claim:
     """A claim from `make() -> (name, shape, decoder, loader)`, which may raise DecodeError.
 
-    Names in `companions` that are not there are dropped; the others are read with the weight.
+    Names that are not there are dropped. `companions` are read with the weight; `unread` belong
+    to it, but decoding does not need them (scales of activations).
     """
-    there = tuple(name for name in companions if name in free)
+    read = tuple(name for name in companions if name in free)
+    there = (*read, *(name for name in unread if name in free))
     try:
         name, shape, decoder, loader = make()
     except DecodeError as error:
         return Claim(main, there, None, str(error))
-    sources = (main, *there)
+    sources = (main, *read)
     num_bytes = sum(free[source].nbytes for source in sources)
     weight = Weight(name, shape, free[main].dtype, decoder, sources, loader, num_bytes)
     return Claim(main, there, weight, None)

@@ -51,9 +51,9 @@ def fp4_packed(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
         stem = name.removesuffix("_packed")
         seconds = (f"{stem}_scale_2", f"{stem}_global_scale")
         scale = scale_name(free, stem) or f"{stem}_scale"
-        beside = (scale, *seconds, *activation_scales(stem))
         make = partial(_packed, free, meta, stem, scale, seconds)
-        yield claim_weight(free, name, companions=beside, make=make)
+        unread = activation_scales(stem)
+        yield claim_weight(free, name, companions=(scale, *seconds), unread=unread, make=make)
 
 
 def _looks_packed(free: Free, name: str) -> bool:

@@ -44,10 +44,11 @@ def fp8(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
             make = partial(_cast, meta)
             yield claim_weight(free, name, companions=(), make=make)
             continue
-        beside = (scale or f"{name}_scale", *activation_scales(name))
-        taken.update(beside)
-        make = partial(_scaled, checkpoint, free, meta, beside[0])
-        yield claim_weight(free, name, companions=beside, make=make)
+        scale = scale or f"{name}_scale"
+        unread = activation_scales(name)
+        taken.update((scale, *unread))
+        make = partial(_scaled, checkpoint, free, meta, scale)
+        yield claim_weight(free, name, companions=(scale,), unread=unread, make=make)
 
 
 def scale_name(free: Free, name: str) -> str | None:

@@ -37,9 +37,10 @@ def int8(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
     for name, meta in free.items():
         scale = free.get(f"{name}_scale")
         if meta.dtype == "I8" and len(meta.shape) >= 2 and scale and scale.dtype in _FLOATS:
-            beside = (scale.name, f"{name}_zero_point", *activation_scales(name))
+            beside = (scale.name, f"{name}_zero_point")
+            unread = activation_scales(name)
             make = partial(_plan_int8, checkpoint, free, meta, scale)
-            yield claim_weight(free, name, companions=beside, make=make)
+            yield claim_weight(free, name, companions=beside, unread=unread, make=make)
 
 
 def int_packed(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
@@ -47,10 +48,10 @@ def int_packed(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
     for name, meta in free.items():
         if name.endswith("weight_packed") and meta.dtype == "I32":
             stem = name.removesuffix("_packed")
-            parts = ("scale", "shape", "zero_point", "g_idx")
-            beside = (*(f"{stem}_{part}" for part in parts), *activation_scales(stem))
+            beside = tuple(f"{stem}_{part}" for part in ("scale", "zero_point", "g_idx"))
+            unread = (f"{stem}_shape", *activation_scales(stem))  # the shape is read by the account
             make = partial(_plan_packed, checkpoint, free, meta, stem)
-            yield claim_weight(free, name, companions=beside, make=make)
+            yield claim_weight(free, name, companions=beside, unread=unread, make=make)
 
 
 def _plan_int8(

@@ -12,12 +12,7 @@ from typing import Literal, Protocol
 import torch
 
 from zoo.errors import NotFoundError
-from zoo.io.dtypes import DTYPE_BITS
-from zoo.io.files import ByteFile
 from zoo.io.header import TensorMeta
-from zoo.io.spans import Span, plan_spans
-from zoo.io.store import Store
-from zoo.io.tensors import as_tensor, buffer_of, empty_bytes
 
 Container = Literal["safetensors", "gguf", "pickle", "memory"]
 
@@ -29,7 +24,7 @@ class Reader(Protocol):
         """The tensor, or its rows `a <= i < b` along the first axis, in its stored type."""
 
     def expect(self, metas: tuple[TensorMeta, ...]) -> None:
-        """These will be read next, in file order; nothing else before them."""
+        """These will be read next, in this order."""
 
     def close(self) -> None:
         """Release files and memory. Calling twice is harmless."""
@@ -100,88 +95,3 @@ class Checkpoint:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class RangeReader:
-    """Reads tensors that lie as plain bytes in the files of a store."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._files: dict[str, ByteFile] = {}
-        self._spans: dict[str, Span] = {}
-        self._held: tuple[Span, torch.Tensor] | None = None
-        self._held_names: frozenset[str] = frozenset()
-
-    def read(self, meta: TensorMeta, rows: tuple[int, int] | None) -> torch.Tensor:
-        """See `Reader.read`."""
-        if meta.stride is not None:
-            return self._read_strided(meta, meta.stride, rows)
-        start, end, shape = _byte_range(meta, rows)
-        held = self._held_for(meta.name)
-        if held is not None:
-            span, whole = held
-            data = whole[start - span.start : end - span.start].clone()
-        else:
-            data = self._fetch(meta.file, start, end, what=f"tensor {meta.name!r}")
-        return as_tensor(data, meta, shape)
-
-    def expect(self, metas: tuple[TensorMeta, ...]) -> None:
-        """See `Reader.expect`."""
-        self._held = None
-        self._spans = {}
-        if self._store.span_bytes:
-            spans = plan_spans(metas, span_bytes=self._store.span_bytes)
-            self._spans = {name: span for span in spans for name in span.names}
-
-    def close(self) -> None:
-        """See `Reader.close`."""
-        self._held = None
-        while self._files:
-            self._files.popitem()[1].close()
-        self._store.close()
-
-    def _read_strided(
-        self, meta: TensorMeta, stride: tuple[int, ...], rows: tuple[int, int] | None
-    ) -> torch.Tensor:
-        data = self._fetch(meta.file, meta.start, meta.end, what=f"tensor {meta.name!r}")
-        item = max(DTYPE_BITS[meta.dtype] // 8, 1)
-        flat = as_tensor(data, meta, (len(data) // item,))
-        seen = torch.as_strided(flat, meta.shape, stride)
-        return (seen if rows is None else seen[rows[0] : rows[1]]).contiguous()
-
-    def _held_for(self, name: str) -> tuple[Span, torch.Tensor] | None:
-        """The span that holds the tensor, fetched once; None when it has to be read alone."""
-        if self._held is not None and name in self._held_names:
-            return self._held
-        span = self._spans.get(name)
-        if span is None or len(span.names) == 1:
-            return None
-        for member in span.names:
-            del self._spans[member]
-        self._held = None  # before the next one is allocated
-        what = f"{len(span.names)} tensors of {span.file}"
-        self._held = (span, self._fetch(span.file, span.start, span.end, what=what))
-        self._held_names = frozenset(span.names)
-        return self._held
-
-    def _fetch(self, name: str, start: int, end: int, *, what: str) -> torch.Tensor:
-        if name not in self._files:
-            self._files[name] = self._store.open(name)
-        data = empty_bytes(end - start, what=what)
-        if end > start:
-            self._files[name].read_into(start, buffer_of(data))
-        return data
-
-
-def _byte_range(meta: TensorMeta, rows: tuple[int, int] | None) -> tuple[int, int, tuple[int, ...]]:
-    """First byte, end and shape of the wanted rows."""
-    if rows is None:
-        return meta.start, meta.end, meta.shape
-    first, last = rows
-    if not meta.shape or not 0 <= first <= last <= meta.shape[0]:
-        raise IndexError(f"rows {rows} of a tensor of shape {list(meta.shape)}")
-    if meta.shape[0] and meta.nbytes % meta.shape[0]:
-        raise IndexError(f"rows of {meta.name!r} do not start on whole bytes")
-    row_bytes = meta.nbytes // max(meta.shape[0], 1)
-    shape = (last - first, *meta.shape[1:])
-    return meta.start + first * row_bytes, meta.start + last * row_bytes, shape

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from zoo.errors import CheckpointError, MissingShardError
-from zoo.io.checkpoint import Checkpoint, RangeReader
+from zoo.io.checkpoint import Checkpoint
 from zoo.io.configs import main_config, read_configs
 from zoo.io.files import read_bytes
 from zoo.io.gguf import Value, read_gguf_header
@@ -15,6 +15,7 @@ from zoo.io.header import MAX_HEADER_BYTES, TensorMeta, read_header
 from zoo.io.index import Index, parse_index
 from zoo.io.inventory import Group, Inventory, is_weight_file, take_inventory
 from zoo.io.pickles import read_pickle_table
+from zoo.io.reading import RangeReader
 from zoo.io.store import Store
 
 _SLICE = re.compile(r"\.\d\d\.(safetensors|pth|pt|bin)$")

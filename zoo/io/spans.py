@@ -41,3 +41,24 @@ def plan_spans(metas: Iterable[TensorMeta], *, span_bytes: int) -> tuple[Span, .
         wanted = meta.nbytes
         spans.append(Span(meta.file, meta.start, meta.end, (meta.name,)))
     return tuple(spans)
+
+
+def in_file_order(
+    metas: Iterable[TensorMeta],
+) -> tuple[tuple[TensorMeta, ...], tuple[TensorMeta, ...]]:
+    """(those that lie behind all before them, the others); both in the order given.
+
+    Files count in the order in which they are first wanted.
+    """
+    rank: dict[str, int] = {}
+    ahead: list[TensorMeta] = []
+    others: list[TensorMeta] = []
+    reached = (0, 0)
+    for meta in metas:
+        place = (rank.setdefault(meta.file, len(rank)), meta.start)
+        if place >= reached:
+            reached = (place[0], meta.end)
+            ahead.append(meta)
+        else:
+            others.append(meta)
+    return tuple(ahead), tuple(others)

@@ -69,6 +69,7 @@ def _target(
         family=source.family,
         origin="hub",
         nbytes=(model.num_params or 0) * _BYTES_PER_PARAM,
+        num_params=model.num_params,
         metadata={
             "author": model.author or (model.id.split("/")[0] if "/" in model.id else None),
             "library": model.library,

@@ -7,15 +7,19 @@ times the largest float32 matrix plus 1 GiB.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
 
+from jobs.target import Failure, failure_of
 from jobs.units import GIB, Task, Unit
+from zoo.errors import ZooError
 from zoo.formats.weight import Entry
 
 TASK_BYTES = 2 * GIB
 """A unit whose weights are larger is split, so that one big model does not serialise the night."""
+_HEADER_THREADS = 8
 _SECONDS_PER_CUBE = 6e-10
 """One float64 eigenvalue solve of side m takes about this times m³ on one thread of a 2020s server core."""
 _SECONDS_PER_PRODUCT = 5e-11
@@ -61,6 +65,28 @@ class UnitPlan:
     def seconds(self) -> float:
         """Estimated seconds on one worker."""
         return sum(w.seconds for w in self.weights)
+
+
+def plan_units(
+    units: Sequence[Unit], *, headers: int
+) -> Iterator[tuple[Unit, UnitPlan | Failure | None]]:
+    """The plan of each unit in order; why not; or None beyond the first `headers` units.
+
+    Headers are read by a few threads, as most of the time goes into waiting for a Hub.
+    """
+    with ThreadPoolExecutor(_HEADER_THREADS) as pool:
+        yield from zip(units, pool.map(_try_plan, units[:headers]), strict=False)
+    for unit in units[headers:]:
+        yield unit, unit.target.failure
+
+
+def _try_plan(unit: Unit) -> UnitPlan | Failure:
+    if unit.target.failure is not None:
+        return unit.target.failure
+    try:
+        return plan_unit(unit)
+    except ZooError as error:
+        return failure_of(error)
 
 
 def plan_unit(unit: Unit) -> UnitPlan:

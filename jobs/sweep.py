@@ -27,7 +27,7 @@ from zoo.errors import ZooError
 DRAIN_S = 60.0
 """After the first Ctrl-C, units in flight get this long to finish."""
 _PLAN_ABOVE_BYTES = GIB
-"""Hub units larger than this have their headers read by the driver, to be split into tasks."""
+"""Units larger than this have their headers read by the driver, to be split into tasks."""
 _AHEAD = 4
 """Units queued a slot: enough to keep workers busy, few enough to start at once."""
 
@@ -219,7 +219,7 @@ def _absorb(done: Done, schedule: Schedule, tally: _Tally) -> None:
 def _tasks(unit: Unit, device: str) -> tuple[Task, ...] | UnitFailed:
     """The tasks of a unit; headers are read here only when it may have to be split."""
     target = unit.target
-    if 0 < target.nbytes <= _PLAN_ABOVE_BYTES:
+    if target.nbytes <= _PLAN_ABOVE_BYTES:
         # float32 of bf16 is twice the file; a single tensor may be all of it
         peak = GIB + min(6 * target.nbytes, 4 * GIB)
         return (Task(unit, nbytes=target.nbytes, peak_bytes=peak, device=device),)

@@ -37,6 +37,8 @@ class Target:
     """What may share the id: the folder of a trajectory, the path of a model, the Hub itself."""
     nbytes: int = 0
     """Bytes of all files, for ordering and splitting; 0 when unknown."""
+    num_params: int | None = None
+    """As the Hub's listing says; None when it does not."""
     failure: Failure | None = None
 
 

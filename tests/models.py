@@ -51,7 +51,8 @@ def small_zoo(root: Path, *, models: int = 3, side: int = 60) -> Path:
     """`models` folders of three layers each below `root`, and a spec beside them; returns the spec."""
     for number in range(models):
         write_model(
-            root / "zoo" / f"model{number}", weights(number, (side, 2 * side), (side, side), (side, 5))
+            root / "zoo" / f"model{number}",
+            weights(number, (side, 2 * side), (side, side), (side, 5)),
         )
     spec = root / "spec.toml"
     spec.write_text('[sweep]\nname = "test"\n[[source]]\npath = "zoo/*"\n')

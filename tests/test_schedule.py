@@ -7,7 +7,7 @@ import pytest
 from jobs.outcome import Died, Finished, Outcome, Raised
 from jobs.retry import Again, Attempts, GiveUp, decide
 from jobs.schedule import Schedule, UnitDone, UnitFailed
-from jobs.targets import Target
+from jobs.target import Target
 from jobs.units import Task, Unit
 from zoo.options import AnalysisOptions, LayerSelection
 
@@ -42,7 +42,9 @@ def start_two(made: Schedule) -> None:
     assert made.next(0.0) is not None
 
 
-def end(made: Schedule, one: Task, outcome: Outcome, now: float = 0.0) -> UnitDone | UnitFailed | None:
+def end(
+    made: Schedule, one: Task, outcome: Outcome, now: float = 0.0
+) -> UnitDone | UnitFailed | None:
     return made.ended(one, outcome, now)
 
 

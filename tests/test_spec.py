@@ -72,11 +72,23 @@ def test_the_contracts_example_is_accepted() -> None:
         ("[sweep]\nnam = 'x'\n" + SOURCE, r"sweep\.nam: unknown key; did you mean 'name'"),
         ("[traps]\nlevel = 2\n" + SOURCE, r"traps\.level: got 2; input should be less than 0\.5"),
         ("[[source]]\npath = 'a'\n[[source]]\nhubb = 'b'\n", r"source\[1\]\.hubb: unknown key"),
-        ("[[source]]\npath = 'a'\nhub = 'b'\n", r"source\[0\]: got path and hub|source\[0\]: got hub and path"),
+        (
+            "[[source]]\npath = 'a'\nhub = 'b'\n",
+            r"source\[0\]: got path and hub|source\[0\]: got hub and path",
+        ),
         ("[[source]]\nquery = {limit = 0}\n", r"source\[0\]\.query\.limit: got 0"),
-        ("[[source]]\nquery = {max_params = 'big'}\n", r"source\[0\]\.query\.max_params: got 'big'; wanted"),
-        ("[[source]]\npath = 'a'\nstep_pattern = 'step'\n", r"source\[0\]\.step_pattern: .*wanted one group"),
-        ("[[source]]\npath = 'a'\nstep_pattern = '('\n", r"source\[0\]\.step_pattern: .*not a regular expression"),
+        (
+            "[[source]]\nquery = {max_params = 'big'}\n",
+            r"source\[0\]\.query\.max_params: got 'big'; wanted",
+        ),
+        (
+            "[[source]]\npath = 'a'\nstep_pattern = 'step'\n",
+            r"source\[0\]\.step_pattern: .*wanted one group",
+        ),
+        (
+            "[[source]]\npath = 'a'\nstep_pattern = '('\n",
+            r"source\[0\]\.step_pattern: .*not a regular expression",
+        ),
         ("[source]\npath = 'a'\n", r"source: got one \[source\] table; wanted \[\[source\]\]"),
         ("[sweep]\nname = 'x'\n", r"source: missing; wanted at least one \[\[source\]\]"),
         ("[run]\nmemory = 'lots'\n" + SOURCE, r"run\.memory: got 'lots'; wanted a size"),

@@ -39,7 +39,10 @@ def spec(tmp_path: Path) -> Path:
 
 def test_every_layer_of_every_model_becomes_a_row(spec: Path, zoo: Zoo, tmp_path: Path) -> None:
     assert zoo("sweep", spec, "--out", tmp_path / "cat", "-j", 1) == 0
-    found = ask(tmp_path / "cat", "select model_id, count(*) from layers where status = 'ok' group by 1 order by 1")
+    found = ask(
+        tmp_path / "cat",
+        "select model_id, count(*) from layers where status = 'ok' group by 1 order by 1",
+    )
     assert found == [(f"local/model{i}", 3) for i in range(3)]
 
 
@@ -123,7 +126,9 @@ def test_a_mended_model_closes_its_failure(spec: Path, zoo: Zoo, tmp_path: Path)
     assert zoo("sweep", spec, "--out", cat, "-j", 1) == 0
 
 
-def test_a_failure_for_good_is_not_tried_again_unless_asked(spec: Path, zoo: Zoo, tmp_path: Path) -> None:
+def test_a_failure_for_good_is_not_tried_again_unless_asked(
+    spec: Path, zoo: Zoo, tmp_path: Path
+) -> None:
     path, cat = tmp_path / "zoo" / "model1" / "model.safetensors", tmp_path / "cat"
     path.write_bytes(path.read_bytes()[:-100])
     zoo("sweep", spec, "--out", cat, "-j", 1)
@@ -140,7 +145,9 @@ def test_nan_in_one_tensor_fails_that_layer_only(zoo: Zoo, tmp_path: Path) -> No
     spec = tmp_path / "spec.toml"
     spec.write_text("[[source]]\npath = 'zoo/*'\n")
     assert zoo("sweep", spec, "--out", tmp_path / "cat", "-j", 1) == 0
-    rows = ask(tmp_path / "cat", "select status, reason, alpha is null from layers order by layer_index")
+    rows = ask(
+        tmp_path / "cat", "select status, reason, alpha is null from layers order by layer_index"
+    )
     assert rows[0][0] == "failed" and "non_finite" in str(rows[0][1]) and rows[0][2]
     assert rows[1][0] == "ok"
 
@@ -183,7 +190,9 @@ def test_ctrl_c_drains_commits_and_exits_75(tmp_path: Path, zoo: Zoo, zoo_proces
     assert ask(cat, "select count(*) from models") == [(12,)]
 
 
-def test_the_same_sweep_twice_at_once_is_refused(tmp_path: Path, zoo: Zoo, zoo_process: object) -> None:
+def test_the_same_sweep_twice_at_once_is_refused(
+    tmp_path: Path, zoo: Zoo, zoo_process: object
+) -> None:
     spec = small_zoo(tmp_path, models=8, side=300)
     cat = tmp_path / "cat"
     first = zoo_process("sweep", spec, "--out", cat, "-j", 1)  # type: ignore[operator]
@@ -219,12 +228,18 @@ def test_hostile_model_names_stay_inside_the_catalog(zoo: Zoo, tmp_path: Path) -
     assert outside == {"zoo", "spec.toml", "cat"}
 
 
-def test_limit_takes_that_many_units_and_leaves_the_rest(spec: Path, zoo: Zoo, tmp_path: Path) -> None:
+def test_limit_takes_that_many_units_and_leaves_the_rest(
+    spec: Path, zoo: Zoo, tmp_path: Path
+) -> None:
     assert zoo("sweep", spec, "--out", tmp_path / "cat", "-j", 1, "--limit", 1) == 0
     assert ask(tmp_path / "cat", "select count(*) from models") == [(1,)]
     assert ask(tmp_path / "cat", "select count(*) from missing") == [(2,)]
 
 
-def test_nothing_is_left_beside_the_catalog_after_a_sweep(spec: Path, zoo: Zoo, tmp_path: Path) -> None:
+def test_nothing_is_left_beside_the_catalog_after_a_sweep(
+    spec: Path, zoo: Zoo, tmp_path: Path
+) -> None:
     zoo("sweep", spec, "--out", tmp_path / "cat", "-j", 1)
-    assert {p.name for p in (tmp_path / "cat" / "tmp").glob("*") if not p.name.endswith(".lock")} == set()
+    assert {
+        p.name for p in (tmp_path / "cat" / "tmp").glob("*") if not p.name.endswith(".lock")
+    } == set()

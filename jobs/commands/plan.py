@@ -18,7 +18,12 @@ COLUMNS = (
 
 
 def plan(
-    spec: Path, *, format: Format = "table", account: bool = False, quiet: bool = False
+    spec: Path,
+    *,
+    headers: int = 500,
+    account: bool = False,
+    format: Format = "table",
+    quiet: bool = False,
 ) -> int:
     """Read headers only: what a sweep would do and cost, and what it could not read. Spends no compute.
 
@@ -26,62 +31,76 @@ def plan(
     ----------
     spec
         Sweep spec (TOML).
-    format
-        How to print.
+    headers
+        Read the headers of at most this many units; of the rest, print what the listing tells.
     account
         Print every stored tensor that is not analysed, with the reason, instead of one row a model.
+    format
+        How to print.
     quiet
         No summary on standard error.
     """
     from jobs.output import print_rows
-    from jobs.plan import plan_unit
+    from jobs.plan import plan_units
     from jobs.progress import Progress
     from jobs.spec import load_spec
     from jobs.sweep import units_of
-    from zoo.errors import ZooError
+    from jobs.target import Failure
 
     parsed, _ = load_spec(spec)
     rows: list[dict[str, object]] = []
-    plans: list[UnitPlan] = []
-    failed = 0
-    for unit in units_of(parsed):
-        failure = unit.target.failure
-        if failure is None:
-            try:
-                found = plan_unit(unit)
-            except ZooError as error:
-                rows.append(_failed_row(unit, f"{error.cause}: {error}"))
-                failed += 1
-            else:
-                plans.append(found)
-                rows.append(_row(found))
+    entries: list[dict[str, object]] = []
+    total = {"planned": 0, "layers": 0, "bytes": 0, "unknown": 0, "failed": 0, "unread": 0}
+    seconds = 0.0
+    for unit, found in plan_units(units_of(parsed), headers=headers):
+        if found is None:
+            total["unread"] += 1
+            rows.append(_unread_row(unit))
+        elif isinstance(found, Failure):
+            total["failed"] += 1
+            rows.append(_failed_row(unit, f"{found.cause}: {found.message}"))
         else:
-            rows.append(_failed_row(unit, f"{failure.cause}: {failure.message}"))
-            failed += 1
+            total["planned"] += 1
+            total["layers"] += found.num_layers
+            total["bytes"] += found.nbytes
+            total["unknown"] += found.fates.get("unknown", 0)
+            seconds += found.seconds
+            rows.append(_row(found))
+            if account:
+                entries += _entries(found)
     if account:
-        entries = [
-            {
-                "model": p.unit.target.model_id,
-                "tensor": e.tensor,
-                "fate": e.fate,
-                "reason": e.reason,
-            }
-            for p in plans
-            for e in p.entries
-            if e.fate != "analysed"
-        ]
         print_rows(entries, columns=("model", "tensor", "fate", "reason"), format=format)
     else:
         print_rows(rows, columns=COLUMNS, format=format)
-    unknown = sum(p.fates.get("unknown", 0) for p in plans)
-    seconds = sum(p.seconds for p in plans)
-    Progress(quiet=quiet).say(
-        f"{len(plans)} units, {sum(p.num_layers for p in plans)} layers, "
-        f"{sum(p.nbytes for p in plans) / 1e9:.2f} GB to read, about {seconds:.0f} s on one worker; "
-        f"{unknown} tensors nobody can decode, {failed} units that cannot be opened"
-        + (" (see --account)" if unknown else "")
+    told = (
+        f"{total['planned']} units, {total['layers']} layers, {total['bytes'] / 1e9:.2f} GB to read, "
+        f"about {seconds:.0f} s on one worker; {total['unknown']} tensors nobody can decode"
+        f"{' (see --account)' if total['unknown'] else ''}, {total['failed']} units that cannot be opened"
     )
-    return 1 if failed else 0
+    if total["unread"]:
+        told += f"; {total['unread']} more units listed, their headers not read (see --headers)"
+    Progress(quiet=quiet).say(told)
+    return 1 if total["failed"] else 0
+
+
+def _entries(found: UnitPlan) -> list[dict[str, object]]:
+    model = found.unit.target.model_id
+    return [
+        {"model": model, "tensor": e.tensor, "fate": e.fate, "reason": e.reason}
+        for e in found.entries
+        if e.fate != "analysed"
+    ]
+
+
+def _unread_row(unit: Unit) -> dict[str, object]:
+    target = unit.target
+    return {
+        "model": target.model_id,
+        "revision": target.revision[:12],
+        "step": target.step,
+        "params": target.num_params,
+        "note": "headers not read",
+    }
 
 
 def _row(found: UnitPlan) -> dict[str, object]:

@@ -18,7 +18,8 @@ from zoo.spectral.edge import EdgeTest
 from zoo.spectral.erg import erg, mean_one
 from zoo.spectral.fingers import fit_clipped
 from zoo.spectral.incumbent import incumbent_fit
-from zoo.spectral.mp import fit_bulk, mp_cdf
+from zoo.spectral.mp import MpFit, fit_bulk, mp_cdf
+from zoo.spectral.phase import htsr_phase
 from zoo.spectral.scalars import scalars
 from zoo.spectral.setol import quality
 from zoo.spectral.spectrum import Spectrum
@@ -26,6 +27,7 @@ from zoo.spectral.tails import TailFit, fit_tail
 
 Vector = NDArray[np.float64]
 Columns = dict[str, object]
+
 
 class Slotted(Protocol):
     """A dataclass with `slots=True`."""
@@ -46,7 +48,8 @@ def spectral_columns(
 ) -> Columns:
     """Scalars, tail, bulk, ERG and quality of the layer's own spectrum, k·m eigenvalues."""
     evals = spectrum.evals
-    columns: Columns = fields_of(scalars(evals, n=n, m=m, storage_bits=storage_bits))
+    norms = scalars(evals, n=n, m=m, storage_bits=storage_bits)
+    columns = fields_of(norms)
     tail = (
         fit_clipped(evals, m=m, storage_bits=storage_bits).tail
         if clip_fingers
@@ -63,7 +66,11 @@ def spectral_columns(
     if evals[-1] > 0.0:
         alpha = fitted.alpha if fitted else None
         columns |= fields_of(quality(evals, erg_num=effective.erg_num, alpha=alpha))
-        columns |= _bulk_columns(evals, n=n, m=m)
+        bulk = fit_bulk(mean_one(evals), n=n, m=m)
+        columns |= _bulk_columns(evals, bulk)
+        columns["htsr_phase"] = htsr_phase(
+            evals, n=n, m=m, matrix_rank=norms.matrix_rank, tail=tail, bulk=bulk
+        )
     return _in_true_units(columns, spectrum.scale_exponent)
 
 
@@ -151,8 +158,7 @@ def scaled(value: float, exponent: int) -> float | None:
         return None
 
 
-def _bulk_columns(evals: Vector, *, n: int, m: int) -> Columns:
-    fit = fit_bulk(mean_one(evals), n=n, m=m)
+def _bulk_columns(evals: Vector, fit: MpFit | None) -> Columns:
     if fit is None:
         return {}
     mean = float(evals.mean())

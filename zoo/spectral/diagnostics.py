@@ -80,6 +80,9 @@ def _blocks(matrices: torch.Tensor) -> Iterator[torch.Tensor]:
 
 def _block_table(matrices: torch.Tensor, *, scale: float) -> NDArray[np.float64]:
     """One row of sums per block, of the entries times `scale` (a power of two)."""
+    if not matrices.is_cuda:
+        with np.errstate(over="ignore", invalid="ignore"):  # extreme scales are done again, scaled
+            return np.stack([_numpy_row(block, scale) for block in _blocks(matrices)])
     rows: list[torch.Tensor] = []
     for block in _blocks(matrices):
         x = block if scale == 1.0 else block * scale
@@ -94,6 +97,25 @@ def _block_table(matrices: torch.Tensor, *, scale: float) -> NDArray[np.float64]
         rows[-1] = torch.cat((rows[-1].new_full((1,), x.numel()), rows[-1]))
     table: NDArray[np.float64] = torch.stack(rows).cpu().numpy()
     return table
+
+
+def _numpy_row(block: torch.Tensor, scale: float) -> NDArray[np.float64]:
+    """The row of one CPU block; numpy's logarithm takes a fifth of the time of torch's."""
+    x: NDArray[np.float64] = block.detach().numpy()
+    if scale != 1.0:
+        x = x * scale
+    low, high = x.min(), x.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return np.array([x.size, 0, 0, 0, 0, 0, 0, low, high])
+    mean = np.add.reduce(x) / x.size
+    d = x - mean
+    d2 = d * d
+    sums = (d @ d, d2 @ d, d2 @ d2)
+    np.abs(x, out=d)
+    total = np.add.reduce(d)
+    np.maximum(d, _TINY, out=d2)
+    np.log(d2, out=d2)
+    return np.array([x.size, mean, *sums, total, -(d @ d2), low, high])
 
 
 def _merge(

@@ -102,22 +102,23 @@ class Permutation:
             yield start, order, np.bincount(buckets, minlength=_BUCKETS)
 
 
-def pivots(rng: np.random.Generator, size: int) -> npt.NDArray[np.int32]:
-    """Fisher-Yates partners: entry i goes with `pivots[i]`, uniform on i..size-1. Shape (size,)."""
-    out = np.empty(size, dtype=np.int32)
+def partners(rng: np.random.Generator, size: int) -> Iterator[npt.NDArray[np.int32]]:
+    """Fisher-Yates partners in chunks: entry start + i goes with start + chunk[i].
+
+    start + chunk[i] is uniform on start + i .. size − 1. The chunk is overwritten by the next.
+    """
     u = np.empty(_STEP)
+    chunk = np.empty(_STEP, dtype=np.int32)
     left = np.arange(size, size - _STEP, -1.0)
     index = np.arange(_STEP, dtype=np.int32)
     for start in range(0, size, _STEP):
-        part = out[start : start + _STEP]
-        count = part.size
+        count = min(_STEP, size - start)
         rng.random(out=u[:count])
         np.multiply(u[:count], left[:count], out=u[:count])
-        part[:] = u[:count]  # truncates
-        part += index[:count]
+        chunk[:count] = u[:count]  # truncates
+        chunk[:count] += index[:count]
         left -= _STEP
-        index += _STEP
-    return out
+        yield chunk[:count]
 
 
 def _swap(values: Array, rng: np.random.Generator, *, backwards: bool) -> Array:
@@ -128,9 +129,14 @@ def _swap(values: Array, rng: np.random.Generator, *, backwards: bool) -> Array:
     if width < 4:  # laswp moves words of 4 and 8 bytes
         bits = values.view(f"u{width}").astype(np.uint32)
         return _swap(bits, rng, backwards=backwards).astype(f"u{width}").view(values.dtype)
-    kind = np.float32 if width == 4 else np.float64
     laswp = lapack.slaswp if width == 4 else lapack.dlaswp
-    column = values.view(kind).reshape(-1, 1, order="F")
-    moved = laswp(column, pivots(rng, values.size), inc=-1 if backwards else 1, overwrite_a=1)
-    result: Array = moved.reshape(-1).view(values.dtype)
-    return result
+    column = values.view(np.float32 if width == 4 else np.float64).reshape(-1, 1, order="F")
+    chunks = partners(rng, values.size)
+    if not backwards:  # chunk by chunk, while the partners are in cache
+        for start, chunk in zip(range(0, values.size, _STEP), chunks, strict=True):
+            laswp(column[start:], chunk, overwrite_a=1)
+        return values
+    kept = [chunk.copy() for chunk in chunks]
+    for number in reversed(range(len(kept))):
+        laswp(column[number * _STEP :], kept[number], inc=-1, overwrite_a=1)
+    return values

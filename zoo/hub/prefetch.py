@@ -18,6 +18,9 @@ from zoo.hub.ranges import ByteRange
 QUEUE_BYTES = 128 * 2**20
 """Fetched and not yet read."""
 
+CLOSE_S = 5.0
+"""How long closing waits for the thread."""
+
 Fetch = Callable[[str, ByteRange, Callable[[bytes], None]], None]
 """(file, range, sink): hands the bytes of the range to the sink, in order."""
 
@@ -84,12 +87,13 @@ class Prefetcher:
         return done
 
     def close(self) -> None:
-        """Stop, and wait for the thread (at most as long as a stalled read)."""
+        """Stop, and wait a moment for the thread; one that hangs in a stalled read or a pause of
+        the gate ends by itself at its next byte."""
         with self._changed:
             self._is_stopped = True
             self._blocks.clear()
             self._changed.notify_all()
-        self._thread.join()
+        self._thread.join(CLOSE_S)
 
     def _place(self, file: str, at: int) -> int | None:
         first = self._passed[0]

@@ -1,6 +1,6 @@
 """Hashes of files: sha256 as large files are named by, and the git blob id as small ones are.
 
-Both are computed in one pass and remembered by (path, size, time of change), in memory only.
+Each file is read once, and its digest remembered by (path, size, time of change), in memory only.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from pathlib import Path
 from zoo.errors import ChangedError, UnsafeError
 
 BLOCK_BYTES = 2**20
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n"
+"""What git itself holds for a file stored out of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Digest:
     sha256: str
     """64 hex digits."""
     git_oid: str
-    """40 hex digits: sha1 of `blob <size>\\0` and the content."""
+    """40 hex digits: the git blob id of the file, or of the pointer git holds for a large one."""
 
 
 class Digests:
@@ -65,29 +67,36 @@ class Digests:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, int, int], Digest] = {}
+        self._busy: dict[tuple[str, int, int], threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def of(self, blob: Blob) -> Digest:
+    def of(self, blob: Blob, *, is_lfs: bool) -> Digest:
         """The digest of a file. ChangedError when it has another size than when scanned."""
         key = (blob.path, blob.size, blob.mtime_ns)
+        known = self._known.get(key)
+        if known is not None:
+            return known
         with self._lock:
-            known = self._known.get(key)
-        if known is None:
-            known = _digest(blob)
-            with self._lock:
-                self._known[key] = known
-        return known
+            busy = self._busy.setdefault(key, threading.Lock())
+        with busy:  # a client that has given up and asks again must not start a second pass
+            if key not in self._known:
+                self._known[key] = _digest(blob, is_lfs=is_lfs)
+        return self._known[key]
 
 
-def _digest(blob: Blob) -> Digest:
+def _digest(blob: Blob, *, is_lfs: bool) -> Digest:
     sha256 = hashlib.sha256()
     git = hashlib.sha1(b"blob %d\0" % blob.size, usedforsecurity=False)
     done = 0
     with open(blob.open_fd(), "rb", buffering=0) as file:
         while block := file.read(BLOCK_BYTES):
             sha256.update(block)
-            git.update(block)
+            if not is_lfs:
+                git.update(block)
             done += len(block)
     if done != blob.size:
         raise ChangedError(f"{Path(blob.path).name} had {blob.size} bytes, now {done}")
+    if is_lfs:
+        pointer = LFS_POINTER % (sha256.hexdigest().encode(), blob.size)
+        git = hashlib.sha1(b"blob %d\0" % len(pointer) + pointer, usedforsecurity=False)
     return Digest(sha256.hexdigest(), git.hexdigest())

@@ -63,7 +63,7 @@ class Tree:
 
     def digest(self, name: str) -> Digest:
         """Hashes of one file."""
-        return self.digests.of(self.files[name])
+        return self.digests.of(self.files[name], is_lfs=self.is_lfs(name))
 
     def sha(self) -> str:
         """40 hex digits naming the content of all files."""

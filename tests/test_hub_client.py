@@ -1,0 +1,199 @@
+"""The client itself: redirects, limits, the process-wide session, what leaks nowhere."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi, close_session, constants, set_client_factory
+from huggingface_hub.utils._http import default_client_factory
+
+from tests.hub_folders import fresh_session, put_model
+from zoo.errors import ChangedError, NotFoundError, SourceError, TransientError
+from zoo.hub import client as client_module
+from zoo.hub.client import HubClient, HubOptions, default_endpoint, env_token
+from zoo.hub.gate import HubGate
+from zoo.hub.listing import resolve_model
+from zoo.hub.serve import Fault, HubServer, RateLimit
+from zoo.hub.serve.replies import Reply, Request, json_reply
+from zoo.hub.session import configure, process_client
+
+QUICK = HubOptions(stall_s=1.0, attempts=3, wait_initial_s=0.001, wait_max_s=0.01)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("served")
+    put_model(root / "acme" / "one")
+    return root
+
+
+@pytest.fixture
+def hub(root: Path) -> Iterator[HubServer]:
+    with fresh_session(), HubServer(root) as server:
+        yield server
+
+
+@pytest.fixture
+def _configured() -> Iterator[None]:
+    """Puts the process-wide settings back."""
+    levels = {name: logging.getLogger(name).level for name in ("httpx", "httpx2")}
+    yield
+    configure()
+    set_client_factory(default_client_factory)
+    close_session()
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+class Renamed:
+    """A Hub that has renamed `acme/old` to `acme/one`."""
+
+    def __init__(self, hub: HubServer, location: str) -> None:
+        self.inner, self.location = hub.routes.answer, location
+        hub.routes.answer = self  # type: ignore[assignment,method-assign]
+
+    def __call__(self, request: Request, faults: dict[str, Fault]) -> Reply:
+        if "/old" in request.path:
+            return Reply(307, {"Location": self.location})
+        return self.inner(request, faults)
+
+
+def test_a_renamed_repository_is_followed_on_the_same_origin(hub: HubServer) -> None:
+    Renamed(hub, "/api/models/acme/one/revision/main")
+    assert resolve_model(HubClient(hub.url, options=QUICK), "acme/old").id == "acme/one"
+
+
+@pytest.mark.parametrize("location", ["http://127.0.0.1:9/x", "/api/models/acme/old"])
+def test_other_redirects_of_the_api_are_refused(hub: HubServer, location: str) -> None:
+    Renamed(hub, location)
+    with pytest.raises(SourceError, match="redirected in a circle or off"):
+        resolve_model(HubClient(hub.url, options=QUICK), "acme/old")
+
+
+def test_a_reply_that_is_too_long_is_refused(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "MAX_JSON_BYTES", 100)
+    with pytest.raises(SourceError, match="longer than 100 bytes"):
+        resolve_model(HubClient(hub.url, options=QUICK), "acme/one")
+
+
+def test_a_hub_that_does_not_answer_is_transient() -> None:
+    with fresh_session(), pytest.raises(TransientError, match="ConnectError"):
+        resolve_model(HubClient("http://127.0.0.1:9", options=QUICK), "acme/one")
+
+
+def test_offline_mode_is_respected(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(SourceError, match="HF_HUB_OFFLINE"):
+        resolve_model(HubClient(hub.url, options=QUICK), "acme/one")
+    assert not hub.requests
+
+
+def test_an_endpoint_that_is_no_address_is_a_source_error() -> None:
+    with fresh_session(), pytest.raises(SourceError, match="impossible"):
+        resolve_model(HubClient("gopher://x", options=QUICK), "acme/one")
+
+
+def test_transient_errors_are_tried_again_and_others_are_not() -> None:
+    client = HubClient("http://127.0.0.1:9", options=QUICK)
+    for error, tries in ((TransientError, 3), (ChangedError, 1), (NotFoundError, 1)):
+        calls: list[int] = []
+
+        def once(error: type[Exception] = error, calls: list[int] = calls) -> None:
+            calls.append(1)
+            raise error("as told")
+
+        with pytest.raises(error, match="as told"):
+            client.retrying(once)
+        assert len(calls) == tries
+
+
+def test_a_wait_beyond_patience_fails_instead_of_sleeping(root: Path) -> None:
+    options = HubOptions(attempts=1, max_pause_s=1.0)
+    with fresh_session(), HubServer(root, rate_limits={"api": RateLimit(1)}) as hub:
+        client = HubClient(hub.url, options=options)
+        resolve_model(client, "acme/one")
+        start = time.monotonic()
+        with pytest.raises(TransientError, match="budget of api requests is spent"):
+            resolve_model(client, "acme/one")
+        assert time.monotonic() - start < 5.0
+
+
+def test_the_token_comes_from_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(variable, raising=False)
+    assert env_token() is None
+    monkeypatch.setenv("HUGGING_FACE_HUB_TOKEN", "hf_a")
+    monkeypatch.setenv("HF_TOKEN", " hf_b\n")
+    assert env_token() == "hf_b"
+
+
+def test_the_endpoint_can_be_set_after_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1/")
+    assert default_endpoint() == "http://127.0.0.1:1/"
+    assert HubClient().endpoint == "http://127.0.0.1:1"
+
+
+@pytest.mark.usefixtures("_configured")
+def test_other_users_of_the_session_are_paced_by_the_same_gate(hub: HubServer) -> None:
+    class Counting(HubGate):
+        """Counts what is booked."""
+
+        booked = 0
+
+        def acquire(self, kind: str) -> float:
+            type(self).booked += 1
+            return super().acquire(kind)
+
+    gate = Counting()
+    configure(gate=gate, options=QUICK)
+    list(HfApi(endpoint=hub.url, token=False).list_models())
+    assert gate.booked == 1
+    resolve_model(process_client(hub.url), "acme/one")  # ours are booked once, not twice
+    assert gate.booked == 2
+
+
+@pytest.mark.usefixtures("_configured")
+def test_a_process_has_one_gate_for_each_endpoint(hub: HubServer) -> None:
+    configure(options=QUICK)
+    assert process_client(hub.url).gate is process_client(hub.url + "/").gate
+    assert process_client(hub.url).gate is not process_client("http://127.0.0.1:1").gate
+
+
+@pytest.mark.usefixtures("_configured")
+def test_signed_links_and_tokens_stay_out_of_the_logs(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from zoo.hub.location import HubLocation
+    from zoo.hub.store import HubStore
+    from zoo.io.files import read_bytes
+
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    caplog.set_level(logging.INFO)
+    configure(options=QUICK)
+    faults = [Fault("expired", times=1), Fault("500", match="/lfs/*", times=1)]
+    with fresh_session(), HubServer(root, redirect=True, faults=faults) as hub:
+        client = process_client(hub.url)
+        sha = resolve_model(client, "acme/one").sha
+        store = HubStore(HubLocation("acme/one", sha, hub.url), client)
+        read_bytes(store.open("model.safetensors"), 0, 100)
+    assert "Signature" not in caplog.text
+    assert "hf_secret" not in caplog.text
+
+
+def test_a_listing_of_empty_pages_is_empty(hub: HubServer) -> None:
+    hub.routes.answer = lambda request, faults: json_reply([])  # type: ignore[method-assign]
+    client = HubClient(hub.url, options=QUICK)
+    assert list(client.pages(client.api_url("models"), what="x")) == [[]]
+
+
+def test_a_page_that_is_no_list_is_a_source_error(hub: HubServer) -> None:
+    hub.routes.answer = lambda request, faults: json_reply({"a": 1})  # type: ignore[method-assign]
+    client = HubClient(hub.url, options=QUICK)
+    with pytest.raises(SourceError, match="got a dict, expected a list"):
+        list(client.pages(client.api_url("models"), what="x"))

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo.hub.ranges import ByteRange, coalesce, union, whole_or_spans
+from zoo.hub.ranges import ByteRange, coalesce, holds, union, whole_or_spans
 
 RANGES = st.lists(
     st.builds(lambda s, n: ByteRange(s, s + n), st.integers(0, 3000), st.integers(0, 300)),
@@ -26,6 +26,12 @@ def test_a_union_holds_the_same_bytes_in_disjoint_ranges(wanted: list[ByteRange]
     assert bytes_of(joined) == bytes_of(wanted)
     assert sum(r.length for r in joined) == len(bytes_of(wanted))
     assert all(a.end < b.start for a, b in itertools.pairwise(joined))
+
+
+@given(RANGES, st.integers(0, 3300), st.integers(1, 50))
+def test_a_union_knows_what_it_holds(wanted: list[ByteRange], start: int, length: int) -> None:
+    asked = set(range(start, start + length))
+    assert holds(union(wanted), start, start + length) == (asked <= bytes_of(wanted))
 
 
 @settings(max_examples=200)

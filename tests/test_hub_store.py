@@ -324,6 +324,20 @@ def test_a_reader_that_leaves_the_plan_still_gets_its_bytes(hub: HubServer, orde
     ahead.close()
 
 
+def test_a_read_that_was_not_announced_leaves_the_stream_alone(hub: HubServer) -> None:
+    store = store_of(hub)
+    wanted = ranges_of(store)
+    plain = read_all(store, wanted)
+    name, start, end = wanted[-1]
+    ahead = HubStore(store._location, store._client)
+    ahead.announce([*wanted[:-1], (name, start + 100, end)])  # nearly all: comes whole
+    hub.requests.clear()
+    assert read_all(ahead, [(name, start, start + 50)]) == [plain[-1][:50]]
+    assert read_all(ahead, wanted[:-1]) == plain[:-1]
+    assert len([r for r in hub.requests if r.bytes_sent and r.path.endswith(name)]) <= 3
+    ahead.close()
+
+
 def test_errors_of_the_thread_reach_the_reader(hub: HubServer) -> None:
     store = store_of(hub)
     wanted = ranges_of(store)

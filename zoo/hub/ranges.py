@@ -6,7 +6,8 @@ gaps stay small one by one and in sum.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -42,6 +43,12 @@ def union(wanted: Iterable[ByteRange]) -> tuple[ByteRange, ...]:
         else:
             out.append(piece)
     return tuple(out)
+
+
+def holds(pieces: Sequence[ByteRange], start: int, end: int) -> bool:
+    """Whether one of `pieces` (a `union`) holds all of `start <= i < end`."""
+    place = bisect_right(pieces, start, key=lambda piece: piece.start) - 1
+    return place >= 0 and end <= pieces[place].end
 
 
 def coalesce(

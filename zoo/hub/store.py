@@ -12,7 +12,7 @@ from zoo.errors import CheckpointError, NotFoundError, SourceError
 from zoo.hub.client import HubClient
 from zoo.hub.location import HubLocation
 from zoo.hub.prefetch import QUEUE_BYTES, PlannedSpan, Prefetcher
-from zoo.hub.ranges import ByteRange, whole_or_spans
+from zoo.hub.ranges import ByteRange, holds, union, whole_or_spans
 from zoo.hub.remote import RemoteFile, RemoteMeta, Sink
 from zoo.io.files import ByteFile, Counters
 from zoo.io.names import checked_name, is_hidden
@@ -43,6 +43,7 @@ class HubStore:
         self._metas: dict[str, RemoteMeta] | None = None
         self._files: dict[str, RemoteFile] = {}
         self._prefetcher: Prefetcher | None = None
+        self._announced: dict[str, tuple[ByteRange, ...]] = {}
 
     @property
     def model_id(self) -> str:
@@ -74,7 +75,11 @@ class HubStore:
         sha256 is checked. Forgets what was announced before. An empty plan stops reading ahead.
         """
         self._stop_prefetch()
-        plan = tuple(self._plan(wanted))
+        by_file: dict[str, list[ByteRange]] = {}
+        for name, start, end in wanted:
+            by_file.setdefault(name, []).append(ByteRange(start, end))
+        self._announced = {name: union(pieces) for name, pieces in by_file.items()}
+        plan = tuple(self._plan())
         if plan:
             self._prefetcher = Prefetcher(plan, self._fetch, queue_bytes=self._queue_bytes)
 
@@ -86,23 +91,23 @@ class HubStore:
     def read_into(self, file: RemoteFile, start: int, buffer: memoryview) -> None:
         """Fill `buffer` from what is kept, then from what was fetched ahead, then by a request."""
         file.check_inside(start, start + len(buffer))
-        done = file.from_head(start, buffer, may_fetch=self._prefetcher is None)
-        if self._prefetcher is not None and done < len(buffer):
+        # a read that was not announced must not drive the stream past what was
+        ahead = holds(self._announced.get(file.name, ()), start, start + len(buffer))
+        done = file.from_head(start, buffer, may_fetch=not ahead)
+        if self._prefetcher is not None and ahead and done < len(buffer):
             done += self._prefetcher.take(file.name, start + done, buffer[done:])
         if done < len(buffer):
             file.read_into(start + done, buffer[done:])
 
-    def _plan(self, wanted: Iterable[tuple[str, int, int]]) -> Iterator[PlannedSpan]:
-        by_file: dict[str, list[ByteRange]] = {}
-        for name, start, end in wanted:
-            if end > start:
-                by_file.setdefault(name, []).append(ByteRange(start, end))
-        for name, pieces in by_file.items():
+    def _plan(self) -> Iterator[PlannedSpan]:
+        for name, pieces in self._announced.items():
+            if not pieces:
+                continue
             file = self._remote(name)
+            file.check_inside(pieces[0].start, pieces[-1].end)
             for span in whole_or_spans(pieces, size=file.size):
-                start = span.start
-                if span.length == file.size or start < file.resume_at(start):
-                    start = file.resume_at(min(piece.start for piece in pieces))
+                wanted = pieces[0].start if span.length == file.size else span.start
+                start = max(span.start, file.resume_at(wanted))
                 if start < span.end:
                     yield PlannedSpan(name, ByteRange(start, span.end))
 
@@ -113,6 +118,7 @@ class HubStore:
         if self._prefetcher is not None:
             self._prefetcher.close()
             self._prefetcher = None
+        self._announced = {}
 
     def _remote(self, name: str) -> RemoteFile:
         with self._lock:

@@ -47,7 +47,7 @@ def mp_pdf(x: Vector, *, sigma: float, gamma: float) -> Vector:
     inside = np.maximum((b - x) * (x - a), 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         density = np.sqrt(inside) / (2.0 * math.pi * gamma * sigma**2 * x)
-    return np.where(inside > 0.0, density, 0.0)
+    return np.asarray(np.where(inside > 0.0, density, 0.0))
 
 
 def mp_cdf(x: Vector, *, sigma: float, gamma: float) -> Vector:
@@ -111,19 +111,23 @@ def fit_bulk(evals: Vector, *, n: int, m: int) -> MpFit | None:
     while aside not in met:
         met[aside] = variance = variance_without(aside)
         aside = spikes_of(variance, aside)
-    is_stable = variance == met[aside]
-    if not is_stable or _bulk_distance(evals, count - aside, met[aside], gamma) > count**-0.5:
-        distances = {s: _bulk_distance(evals, count - s, v, gamma) for s, v in met.items()}
-        aside = min(distances, key=lambda s: (distances[s], s))
+    sizes = np.array([count - s for s in met])
+    distances = _bulk_distances(evals, sizes, np.array(list(met.values())), gamma)
+    states = list(met)
+    if variance != met[aside] or distances[states.index(aside)] > count**-0.5:
+        aside = states[int(np.argmin(distances))]
     sigma = math.sqrt(met[aside])
     return MpFit(sigma, *edges(sigma, gamma), spikes_of(met[aside], aside))
 
 
-def _bulk_distance(evals: Vector, size: int, variance: float, gamma: float) -> float:
-    """Kolmogorov-Smirnov distance of the lowest `size` eigenvalues to the law, at 64 ranks."""
-    ranks = np.unique(np.linspace(0, size - 1, min(size, 64)).astype(np.intp))
-    law = mp_cdf(evals[ranks], sigma=math.sqrt(variance), gamma=gamma)
-    return float(np.max(np.abs(law - (ranks + 0.5) / size)))
+def _bulk_distances(
+    evals: Vector, sizes: NDArray[np.intp], variances: Vector, gamma: float
+) -> Vector:
+    """Kolmogorov-Smirnov distance of the lowest `sizes[i]` eigenvalues to the law of
+    `variances[i]`, at 64 ranks."""
+    ranks = ((sizes[:, None] - 1) * np.linspace(0.0, 1.0, 64)).astype(np.intp)
+    law = mp_cdf(evals[ranks] / variances[:, None], sigma=1.0, gamma=gamma)
+    return np.asarray(np.abs(law - (ranks + 0.5) / sizes[:, None]).max(axis=1))
 
 
 def _relative_threshold(n: int, m: int, spikes: float, quantile: float) -> float:

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from zoo.spectral.bulk_entries import BulkEntries, bulk_entries
 from zoo.spectral.edge import EdgeTest, trap_test
 from zoo.spectral.krylov import Top, top_of
-from zoo.spectral.bulk_entries import BulkEntries, bulk_entries
 from zoo.spectral.shuffle import LEAF, Permutation
 from zoo.spectral.spectrum import eigenvalues
 

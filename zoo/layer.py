@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from zoo.device import choose_device, with_cpu_fallback
 from zoo.options import AnalysisOptions
 from zoo.seeds import generator, seed_for
+from zoo.spectral.bulk_entries import BulkEntries
 from zoo.spectral.columns import (
     Columns,
     fields_of,
@@ -47,6 +49,7 @@ CHEAP_FULL_BELOW = 512
 MAX_MODES = 32
 """Traps of one slice whose modes are computed, largest first; the others have null columns."""
 
+Vector = NDArray[np.float64]
 Rows = tuple[Mapping[str, object], ...]
 
 
@@ -168,10 +171,10 @@ def _shuffled(layer: _Layer, spectrum: Spectrum) -> tuple[Columns, Rows, Spectru
     if mode == "auto":
         mode = "full" if m <= FULL_SHUFFLE_UP_TO else "top"
     count = options.replicates or (5 if m < MANY_REPLICATES_BELOW else 1)
-    null = tuple(
-        _replicate(layer, i, full=mode == "full" and (i == 0 or m < CHEAP_FULL_BELOW))
-        for i in range(count)
-    )
+    null: list[Shuffled] = []
+    for i in range(count):
+        full = mode == "full" and (i == 0 or m < CHEAP_FULL_BELOW)
+        null.append(_replicate(layer, i, full=full, bulks=null[0].bulks if null else None))
     columns = shuffle_columns(spectrum, [r.test for r in null], n=n, m=m, exponent=exponent)
     columns["rand_lambda_max"] = scaled(null[0].lambda_max, 2 * exponent)
     evals = null[0].evals
@@ -181,14 +184,14 @@ def _shuffled(layer: _Layer, spectrum: Spectrum) -> tuple[Columns, Rows, Spectru
         columns |= rand_spectrum_columns(
             spectrum, rand, sigma=sigma if isinstance(sigma, float) else None, n=n, m=m
         )
-    pooled = null if m < MANY_REPLICATES_BELOW else null[:1]
-    spectra = [replicate.evals for replicate in pooled if replicate.evals is not None]
-    if options.incumbent and len(spectra) == len(pooled):
-        columns["num_traps_ww"] = incumbent_count(spectra, n=n, m=m)
+    if options.incumbent and rand is not None:
+        columns["num_traps_ww"] = incumbent_count(_pooled(null, rand, m), n=n, m=m)
     return columns, _trap_rows(layer, null), rand
 
 
-def _replicate(layer: _Layer, replicate: int, *, full: bool) -> Shuffled:
+def _replicate(
+    layer: _Layer, replicate: int, *, full: bool, bulks: tuple[BulkEntries, ...] | None
+) -> Shuffled:
     k, rows, cols = layer.matrices.shape
     permutations = tuple(
         Permutation(
@@ -202,12 +205,20 @@ def _replicate(layer: _Layer, replicate: int, *, full: bool) -> Shuffled:
             layer.matrices,
             permutations,
             entries=layer.entries,
+            bulks=bulks,
             level=layer.options.level,
             device=where,
         ),
         layer.device,
     )
     return found
+
+
+def _pooled(null: Sequence[Shuffled], rand: Spectrum, m: int) -> list[Vector]:
+    """The shuffled eigenvalues that the incumbent pools: every replicate's below m = 100."""
+    if m >= MANY_REPLICATES_BELOW:
+        return [rand.evals]
+    return [replicate.evals for replicate in null if replicate.evals is not None]
 
 
 def _trap_rows(layer: _Layer, null: Sequence[Shuffled]) -> Rows:

@@ -32,9 +32,7 @@ class BulkEntries:
     """Share of Σw² in the entries beyond the cut, in [0, 1)."""
 
 
-def bulk_entries(
-    shuffled: torch.Tensor, *, max_abs: float, kurtosis: float | None
-) -> BulkEntries:
+def bulk_entries(shuffled: torch.Tensor, *, max_abs: float, kurtosis: float | None) -> BulkEntries:
     """Moments of the entries within the cut (`tail_cut`).
 
     `shuffled`: 1-D, in random order, so that its start is a fair sample. `kurtosis`: of all
@@ -46,7 +44,7 @@ def bulk_entries(
     cut = min(tail_cut(sample, size=shuffled.numel()), 1.0)
     if cut >= 1.0 and kurtosis is not None:
         return BulkEntries(kurtosis, 0.0)
-    return _moments(shuffled, scale=max_abs, cut=cut, shift=float(np.median(sample)))
+    return _moments(shuffled, scale=max_abs, cut=cut, shift=float(sample.mean()))
 
 
 def tail_cut(sample: NDArray[np.float64], *, size: int) -> float:

@@ -23,6 +23,8 @@ Vector = NDArray[np.float64]
 _TOLERANCE = 1e-5
 """Krylov tolerance on λ_max: 1e-3 Tracy-Widom units or less at any size met so far."""
 _MAX_PASSES = 60
+_BATCH_BYTES = 16 << 20
+"""Shuffled slices held at a time, as float32; one at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Shuffled:
     computed."""
     lambda_max: float
     """Largest eigenvalue over the slices, in units of 4^exponent."""
+    bulks: tuple[BulkEntries, ...]
+    """One a slice; the same for every replicate but for the sample that fixes the cut."""
     test: EdgeTest | None
     """None when a slice has no bulk (no variance beside its traps)."""
 
@@ -72,22 +76,29 @@ def measure_full(
     permutations: tuple[Permutation, ...],
     *,
     entries: Entries,
+    bulks: tuple[BulkEntries, ...] | None,
     level: float,
     device: torch.device,
 ) -> Shuffled:
-    """Shuffle the slices of `matrices` [k, rows, cols], find all eigenvalues, and test them."""
-    evals: list[Vector] = []
-    bulks: list[BulkEntries] = []
-    for matrix, permutation in zip(matrices, permutations, strict=True):
-        shuffled = shuffle_slice(matrix, permutation)
-        found = eigenvalues(
-            shuffled[None], storage_bits=32, exponent=entries.exponent, device=device
-        )
-        evals.append(found[0])
-        bulks.append(_bulk(shuffled, entries, is_alone=len(permutations) == 1))
-    traces = [float(e.sum()) for e in evals]
-    test = _test(evals, traces, matrices, bulks, level)
-    return Shuffled(permutations, np.stack(evals), max(float(e[-1]) for e in evals), test)
+    """Shuffle the slices of `matrices` [k, rows, cols], find all eigenvalues, and test them.
+
+    `bulks`: those of an earlier replicate, where there is one.
+    """
+    k, rows, cols = matrices.shape
+    found: list[Vector] = []
+    measured: list[BulkEntries] = []
+    batch = max(1, _BATCH_BYTES // (4 * rows * cols))
+    for start in range(0, k, batch):
+        chosen = range(start, min(start + batch, k))
+        slices = [shuffle_slice(matrices[i], permutations[i]) for i in chosen]
+        stack = slices[0][None] if len(slices) == 1 else torch.stack(slices)
+        found.append(eigenvalues(stack, storage_bits=32, exponent=entries.exponent, device=device))
+        if bulks is None:
+            measured += [_bulk(shuffled, entries, is_alone=k == 1) for shuffled in stack]
+    evals = np.concatenate(found)
+    bulks = bulks or tuple(measured)
+    test = _test(list(evals), evals.sum(axis=1).tolist(), matrices, bulks, level)
+    return Shuffled(permutations, evals, float(evals[:, -1].max()), bulks, test)
 
 
 def measure_top(
@@ -95,6 +106,7 @@ def measure_top(
     permutations: tuple[Permutation, ...],
     *,
     entries: Entries,
+    bulks: tuple[BulkEntries, ...] | None,
     level: float,
     device: torch.device,
 ) -> Shuffled:
@@ -105,10 +117,10 @@ def measure_top(
     k, rows, cols = matrices.shape
     tops: list[Vector] = []
     traces: list[float] = []
-    bulks: list[BulkEntries] = []
-    for matrix, permutation in zip(matrices, permutations, strict=True):
+    measured: list[BulkEntries] = []
+    for index, (matrix, permutation) in enumerate(zip(matrices, permutations, strict=True)):
         shuffled = shuffle_slice(matrix, permutation)
-        bulk = _bulk(shuffled, entries, is_alone=k == 1)
+        bulk = bulks[index] if bulks else _bulk(shuffled, entries, is_alone=k == 1)
         trace = _trace(shuffled, entries.exponent)
 
         def num_wanted(estimates: Vector, trace: float = trace, bulk: BulkEntries = bulk) -> int:
@@ -133,9 +145,10 @@ def measure_top(
             )
             tops.append(full[0])
         traces.append(trace)
-        bulks.append(bulk)
-    test = _test(tops, traces, matrices, bulks, level)
-    return Shuffled(permutations, None, max(float(t[-1]) for t in tops), test)
+        measured.append(bulk)
+    test = _test(tops, traces, matrices, measured, level)
+    largest = max(float(t[-1]) for t in tops)
+    return Shuffled(permutations, None, largest, tuple(measured), test)
 
 
 def top_slice(

@@ -26,6 +26,9 @@ _BLOCK_BYTES = 32 << 20
 """Float64 copy of a block of rows; the only copy of the matrix that is made."""
 _SAFE_EXPONENT = 60
 """λ_max within 2^±60 is stored as it is; float32 reaches 2^±126."""
+_SMALL = 64
+"""Stacks of matrices with a smaller side up to this are solved in one call."""
+_NOT_FINITE = "the matrix holds NaN or Inf; wanted finite entries, reject the layer first"
 _RESOLVED = 1e-9
 """λ/λ_max from which a float64 Gram matrix gives λ to six digits; below, float64 data needs an SVD.
 """
@@ -76,6 +79,8 @@ def eigenvalues(
     m = min(rows, cols)
     if device.type == "cuda":
         return _eigenvalues_cuda(matrices, exponent=exponent, device=device)
+    if k > 1 and m <= _SMALL and storage_bits != 64:
+        return _eigenvalues_small(matrices, exponent=exponent)
     found = np.empty((k, m))
     for index in range(k):
         found[index] = gram_eigenvalues(gram(matrices[index], exponent=exponent))
@@ -119,15 +124,24 @@ def gram_eigenvalues(lower: Vector) -> Vector:
     Raises ValueError when an entry is not finite.
     """
     if not math.isfinite(float(np.trace(lower))):
-        raise ValueError(
-            "the matrix holds NaN or Inf; wanted finite entries, reject the layer first"
-        )
+        raise ValueError(_NOT_FINITE)
     values, _, info = lapack.dsyevd(lower, compute_v=0, lower=1, overwrite_a=1)
     if info != 0:
         raise ArithmeticError(
             f"dsyevd did not converge (info {info}) on an order-{len(lower)} matrix"
         )
     return np.asarray(values)
+
+
+def _eigenvalues_small(matrices: torch.Tensor, *, exponent: int) -> Vector:
+    """A stack of small matrices in one batched product and one batched solve."""
+    stack = np.ldexp(matrices.detach().cpu().to(GRAM_DTYPE).numpy(), -exponent)
+    if not np.isfinite(stack).all():
+        raise ValueError(_NOT_FINITE)
+    turned = stack.transpose(0, 2, 1)
+    tall = stack.shape[1] >= stack.shape[2]
+    values: Vector = np.linalg.eigvalsh(turned @ stack if tall else stack @ turned)
+    return values
 
 
 def _blocks(tall: torch.Tensor, exponent: int) -> Iterator[Vector]:
@@ -156,8 +170,6 @@ def _eigenvalues_cuda(matrices: torch.Tensor, *, exponent: int, device: torch.de
     rows, cols = stack.shape[1:]
     grams = stack.mT @ stack if rows >= cols else stack @ stack.mT
     if not bool(torch.isfinite(grams.diagonal(dim1=1, dim2=2)).all()):
-        raise ValueError(
-            "the matrix holds NaN or Inf; wanted finite entries, reject the layer first"
-        )
+        raise ValueError(_NOT_FINITE)
     values: Vector = torch.linalg.eigvalsh(grams).cpu().numpy()
     return values

@@ -241,6 +241,14 @@ def test_a_saturated_cast_was_scaled_and_is_refused() -> None:
         weight.load(checkpoint)
 
 
+def test_eight_bit_rows_in_another_layout_are_refused() -> None:
+    state = {"a.weight": ints(8, 8, dtype=torch.int8), "a.SCB": torch.ones(8)}
+    checkpoint = memory_checkpoint({**state, "a.weight_format": u8(1)})
+    (weight,) = account(checkpoint).weights
+    with pytest.raises(DecodeError, match=r"is not 0 \(rows\)"):
+        weight.load(checkpoint)
+
+
 def test_groups_outside_the_scales_are_refused() -> None:
     state = {
         "a.qweight": ints(8, 32),

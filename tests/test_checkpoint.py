@@ -12,10 +12,12 @@ import torch
 from safetensors.torch import save_file
 
 from zoo.errors import (
+    ChangedError,
     CheckpointError,
     HeaderError,
     MissingShardError,
     NotFoundError,
+    ResourceError,
     TruncatedError,
     UnsafeError,
     UseError,
@@ -26,6 +28,7 @@ from zoo.io.memory import memory_checkpoint
 from zoo.io.opening import open_checkpoint
 from zoo.io.remote import FsspecLocation
 from zoo.io.store import open_store
+from zoo.io.tensors import empty_bytes
 
 A = torch.arange(6.0).reshape(2, 3)
 B = torch.arange(8.0).reshape(4, 2)
@@ -133,6 +136,23 @@ def test_a_file_cut_short_while_open_is_noticed(tmp_path: Path) -> None:
         os.truncate(tmp_path / "model.safetensors", 80)
         with pytest.raises(TruncatedError, match="ends at byte 80"):
             checkpoint.read("a")
+
+
+def test_a_file_written_to_while_open_is_noticed(tmp_path: Path) -> None:
+    save(tmp_path / "model.safetensors", a=A)
+    with opened(tmp_path) as checkpoint:
+        checkpoint.read("a")
+        with open(tmp_path / "model.safetensors", "r+b") as file:
+            file.seek(-4, os.SEEK_END)
+            file.write(b"1234")
+        os.utime(tmp_path / "model.safetensors", (1, 1))
+        with pytest.raises(ChangedError, match="written to while it was being read"):
+            checkpoint.read("a")
+
+
+def test_memory_that_is_not_there_is_a_resource_error() -> None:
+    with pytest.raises(ResourceError, match="wanted a worker with more memory"):
+        empty_bytes(1 << 60, what="tensor 'a'")
 
 
 def test_an_empty_folder_says_what_was_wanted(tmp_path: Path) -> None:

@@ -391,6 +391,36 @@ def test_packed_integers_match_compressed_tensors(
     )
 
 
+def packed_ints(codes: np.ndarray, words: torch.Tensor, **more: torch.Tensor) -> Weight:
+    """Decodes 3-bit codes [out, in] stored as `words`, and compares with `codes - 4`."""
+    weights = {"num_bits": 3, "type": "int", "strategy": "group", "group_size": 32}
+    state = {
+        "a.weight_packed": words,
+        "a.weight_scale": torch.ones(codes.shape[0], codes.shape[1] // 32),
+        "a.weight_shape": torch.tensor(codes.shape),
+    }
+    config = {"quant_method": "compressed-tensors", "config_groups": {"g": {"weights": weights}}}
+    found, values = decoded({**state, **more}, config)
+    assert np.array_equal(values.numpy(), codes.astype(np.float32) - 4)
+    return found
+
+
+def test_older_packing_leaves_the_top_bits_of_a_word_unused() -> None:
+    codes = np.random.default_rng(0).integers(0, 8, (5, 64))
+    words = np.zeros((5, 7), dtype=np.int32)
+    for i in range(64):
+        words[:, i // 10] |= (codes[:, i] << (3 * (i % 10))).astype(np.int32)
+    packed_ints(codes, torch.from_numpy(words))
+
+
+def test_packed_integers_may_have_their_groups_in_any_order() -> None:
+    codes = np.random.default_rng(0).integers(0, 8, (5, 64))
+    words = pack_bits(codes.T, 3).t().contiguous()
+    order = torch.arange(64, dtype=torch.int32).flip(0) // 32
+    found = packed_ints(codes, words, **{"a.weight_g_idx": order})
+    assert found.sources == ("a.weight_packed", "a.weight_scale", "a.weight_g_idx")
+
+
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("strategy", ["tensor", "channel", "group", "block"])
 def test_whole_bytes_match_compressed_tensors(strategy: str, symmetric: bool) -> None:

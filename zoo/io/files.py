@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from typing import Protocol
 
-from zoo.errors import TruncatedError
+from zoo.errors import ChangedError, TruncatedError
 
 
 @dataclass(slots=True)
@@ -36,8 +36,8 @@ class ByteFile(Protocol):
     def read_into(self, start: int, buffer: memoryview) -> None:
         """Fill `buffer` with the bytes from `start` on.
 
-        Delivers exactly `len(buffer)` bytes, or raises TruncatedError (the file is shorter) or
-        TransientError (worth another try).
+        Delivers exactly `len(buffer)` bytes, or raises TruncatedError (the file is shorter),
+        ChangedError (it is being written to) or another TransientError (worth another try).
         """
 
     def close(self) -> None:
@@ -51,7 +51,9 @@ class LocalFile:
     def __init__(self, path: str, name: str, counters: Counters) -> None:
         self.name = name
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self.size = os.fstat(self._fd).st_size
+        seen = os.fstat(self._fd)
+        self.size = seen.st_size
+        self._written_ns = seen.st_mtime_ns
         self._counters = counters
 
     def read_into(self, start: int, buffer: memoryview) -> None:
@@ -67,6 +69,11 @@ class LocalFile:
                 )
             done += got
             self._counters.bytes_read += got
+        if os.fstat(self._fd).st_mtime_ns != self._written_ns:
+            raise ChangedError(
+                f"{self.name} was written to while it was being read; wanted a finished file. "
+                "Try again when its writer is done"
+            )
 
     def close(self) -> None:
         """See `ByteFile.close`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import duckdb
 import pyarrow as pa
@@ -17,17 +18,19 @@ def ask(
     *,
     blame: str = "the query",
 ) -> pa.Table:
-    """The result of one query as an Arrow table; `values` fill its parameters.
+    """The result of one query on a catalog's connection, as an Arrow table.
 
-    QueryError, naming `blame`, when DuckDB does not understand it. A file that vanishes between
-    listing and reading was compacted meanwhile: its rows are in another file, so ask again.
+    `values` fill its parameters. All views show the catalog as it was at one moment, whoever
+    commits or compacts meanwhile. QueryError, naming `blame`, when DuckDB does not understand it.
     """
     params = dict(values) if isinstance(values, Mapping) else list(values)
     for last in (False, False, True):
         try:
-            found = con.sql(query, params=params or None)
-            return pa.table({}) if found is None else found.to_arrow_table()
+            with _one_moment(con):
+                found = con.sql(query, params=params or None)
+                return pa.table({}) if found is None else found.to_arrow_table()
         except duckdb.IOException as error:
+            # a file that vanished between listing and reading: it was compacted, so ask again
             if last:
                 raise StorageError(
                     f"{blame}: {error}; run `zoo check` if this happens again"
@@ -35,6 +38,24 @@ def ask(
         except duckdb.Error as error:
             raise QueryError(f"{blame}: {error}") from error
     raise AssertionError("unreachable: the last round returns or raises")
+
+
+@contextmanager
+def _one_moment(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Let shown_models stand still (sql/20_visible.sql)."""
+    con.execute("begin")
+    try:
+        con.execute("delete from snapshot_models")
+        con.execute("insert into snapshot_models from live_models")
+        con.execute("commit")
+    except duckdb.Error:
+        con.execute("rollback")
+        raise
+    con.execute("set variable zoo_snapshot = true")
+    try:
+        yield
+    finally:
+        con.execute("reset variable zoo_snapshot")
 
 
 def columns(con: duckdb.DuckDBPyConnection, view: str) -> tuple[str, ...]:

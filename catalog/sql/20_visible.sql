@@ -1,9 +1,19 @@
 -- What a reader may see: each unit whole or not at all, also while it is written or compacted.
 -- Of a unit's models rows the newest generation counts, and its sweep and generation say which rows
 -- of the other tables belong to it.
-create or replace view shown_models as
+create or replace view live_models as
 from raw_models
 qualify generation = max(generation) over (partition by model_id, revision, analysis_key);
+
+-- Folders are listed at different moments. A program that wants one moment for a whole query reads
+-- live_models into snapshot_models first (data is written before its models row, and deleted long
+-- after it) and sets zoo_snapshot; one of the two branches is folded away.
+create table if not exists snapshot_models as from live_models limit 0;
+
+create or replace view shown_models as
+from live_models where getvariable('zoo_snapshot') is null
+union all
+from snapshot_models where getvariable('zoo_snapshot') is not null;
 
 create or replace view models as
 select * exclude (generation) from shown_models;

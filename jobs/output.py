@@ -8,7 +8,8 @@ import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, Literal
 
 Format = Literal["table", "csv", "json", "md"]
@@ -36,7 +37,9 @@ def _plain(value: object) -> object:
     """A value JSON knows; a number stays a number."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, datetime):
+    if isinstance(value, Decimal):  # DuckDB's type of a literal such as 1.5
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
@@ -84,7 +87,8 @@ def _print_markdown(rows: Rows, columns: Sequence[str]) -> None:
 def _print_table(rows: Rows, columns: Sequence[str]) -> None:
     cells = [[_short(row.get(c)) for c in columns] for row in rows]
     numeric = [
-        all(isinstance(r.get(c), int | float) or r.get(c) is None for r in rows) for c in columns
+        all(isinstance(r.get(c), int | float | Decimal) or r.get(c) is None for r in rows)
+        for c in columns
     ]
     widths = [max([len(name), *(len(r[i]) for r in cells)]) for i, name in enumerate(columns)]
     widths = _fit(widths, numeric)
@@ -107,7 +111,7 @@ def _line(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) 
 def _fit(widths: list[int], numeric: Sequence[bool]) -> list[int]:
     """On a terminal, shorten the widest text columns until a row fits; never below 12 characters."""
     if not sys.stdout.isatty():
-        return [min(w, 80) for w in widths]
+        return widths
     room = os.get_terminal_size().columns - 2 * (len(widths) - 1)
     while sum(widths) > room:
         texts = [i for i, number in enumerate(numeric) if not number and widths[i] > 12]

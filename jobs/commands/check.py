@@ -1,0 +1,29 @@
+"""`zoo check CATALOG`"""
+
+from __future__ import annotations
+
+from jobs.output import Format
+
+
+def check(catalog: str, *, format: Format = "table") -> int:
+    """Audit a catalog: torn, orphan, duplicate or schema-breaking files; numbers null without a reason.
+
+    Exit codes: 0 nothing wrong (notes may be printed), 1 errors found.
+
+    Parameters
+    ----------
+    catalog
+        Folder or URL of the catalog.
+    format
+        How to print.
+    """
+    from catalog.check import check as run_check
+    from catalog.check import findings_table
+    from jobs.output import print_arrow
+    from jobs.progress import Progress
+
+    findings = run_check(catalog)
+    print_arrow(findings_table(findings), format=format)
+    errors = sum(finding.severity == "error" for finding in findings)
+    Progress().say(f"{errors} errors, {len(findings) - errors} notes")
+    return 1 if errors else 0

@@ -1,0 +1,22 @@
+"""`zoo compact CATALOG`"""
+
+from __future__ import annotations
+
+from jobs.output import Format
+
+
+def compact(catalog: str, *, format: Format = "table") -> int:
+    """Merge the small files of a catalog. Readers and sweeps may go on meanwhile.
+
+    Parameters
+    ----------
+    catalog
+        Folder or URL of the catalog.
+    format
+        How to print.
+    """
+    from catalog.compact import compact as run_compact
+    from jobs.output import print_arrow
+
+    print_arrow(run_compact(catalog), format=format)
+    return 0

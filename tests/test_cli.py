@@ -1,0 +1,206 @@
+"""The commands as a user types them: formats, exit codes, where output goes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.__main__ import run
+from tests.conftest import Zoo
+from tests.models import small_zoo, weights, write_model
+
+Caught = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three small models, swept once for the whole module."""
+    root = tmp_path_factory.mktemp("cli")
+    spec = small_zoo(root)
+    assert run(["sweep", str(spec), "--out", str(root / "cat"), "-j", "1", "--quiet"]) == 0
+    return root / "cat"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "model", weights(3, (60, 40), (40, 30)))
+
+
+@pytest.mark.parametrize("board", ["traps", "alignment", "alpha"])
+def test_every_board_ranks_from_one(board: str, catalog: Path, zoo: Zoo, capsys: Caught) -> None:
+    assert zoo("rank", board, catalog, "--format", "json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["rank"] for row in rows] == [1, 2, 3]
+
+
+def test_json_keeps_numbers_as_numbers_and_null_as_null(
+    catalog: Path, zoo: Zoo, capsys: Caught
+) -> None:
+    query = "select 1.5 as a, null as b, 'x' as c, [1, 2] as d"
+    assert zoo("sql", catalog, query, "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out) == [{"a": 1.5, "b": None, "c": "x", "d": [1, 2]}]
+
+
+def test_csv_has_a_header_and_empty_cells_for_null(catalog: Path, zoo: Zoo, capsys: Caught) -> None:
+    zoo("sql", catalog, "select 'a,b' as x, null as y", "--format", "csv")
+    assert list(csv.reader(io.StringIO(capsys.readouterr().out))) == [["x", "y"], ["a,b", ""]]
+
+
+def test_markdown_escapes_what_would_break_the_table(
+    catalog: Path, zoo: Zoo, capsys: Caught
+) -> None:
+    zoo("sql", catalog, "select 'a|b<i>' as x", "--format", "md")
+    assert capsys.readouterr().out.splitlines()[2] == "| a\\|b&lt;i> |"
+
+
+def test_control_characters_never_reach_a_terminal(catalog: Path, zoo: Zoo, capsys: Caught) -> None:
+    zoo("sql", catalog, "select chr(27) || '[31mred' as x")
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_where_condition_filters(catalog: Path, zoo: Zoo, capsys: Caught) -> None:
+    where = "model_id = 'local/model1'"
+    assert zoo("rank", "alpha", catalog, "--where", where, "--format", "json") == 0
+    assert [row["model_id"] for row in json.loads(capsys.readouterr().out)] == ["local/model1"]
+
+
+def test_a_wrong_condition_is_bad_use(catalog: Path, zoo: Zoo, capsys: Caught) -> None:
+    assert zoo("rank", "alpha", catalog, "--where", "nope > 1") == 2
+    assert "nope" in capsys.readouterr().err
+
+
+def test_show_lists_the_layers_of_a_model(catalog: Path, zoo: Zoo, capsys: Caught) -> None:
+    assert zoo("show", catalog, "local/model0", "--format", "json") == 0
+    assert len(json.loads(capsys.readouterr().out)) == 3
+
+
+def test_show_suggests_a_model_that_exists(catalog: Path, zoo: Zoo, capsys: Caught) -> None:
+    assert zoo("show", catalog, "local/model9") == 2
+    assert "local/model" in capsys.readouterr().err
+
+
+def test_compare_puts_two_models_side_by_side(catalog: Path, zoo: Zoo, capsys: Caught) -> None:
+    assert zoo("compare", catalog, "local/model0", "local/model1", "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["presence"] == "both"
+
+
+def test_status_counts_what_is_there(catalog: Path, zoo: Zoo, capsys: Caught) -> None:
+    assert zoo("status", catalog, "--format", "json") == 0
+    rows = {row["item"]: row["value"] for row in json.loads(capsys.readouterr().out)}
+    assert (rows["listed"], rows["done"], rows["missing"]) == (3, 3, 0)
+
+
+def test_sql_reads_a_file(catalog: Path, zoo: Zoo, tmp_path: Path, capsys: Caught) -> None:
+    (tmp_path / "q.sql").write_text("select count(*) as n from layers")
+    assert zoo("sql", catalog, "-f", tmp_path / "q.sql", "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out) == [{"n": 9}]
+
+
+def test_wrong_sql_is_bad_use(catalog: Path, zoo: Zoo, capsys: Caught) -> None:
+    assert zoo("sql", catalog, "select nonsense") == 2
+    assert "nonsense" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_catalog_is_bad_use(zoo: Zoo, tmp_path: Path, capsys: Caught) -> None:
+    assert zoo("status", tmp_path) == 2
+    assert "no catalog" in capsys.readouterr().err
+
+
+def test_check_finds_nothing_wrong_with_a_fresh_catalog(catalog: Path, zoo: Zoo) -> None:
+    assert zoo("check", catalog) == 0
+
+
+@pytest.mark.parametrize("format", ["table", "csv", "json", "md"])
+def test_analyze_prints_a_row_per_layer(format: str, model: Path, zoo: Zoo, capsys: Caught) -> None:
+    assert zoo("analyze", model, "--format", format) == 0
+    assert capsys.readouterr().out.count("layers.") >= 2
+
+
+def test_analyze_writes_parquet(model: Path, zoo: Zoo, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    out = tmp_path / "layers.parquet"
+    assert zoo("analyze", model, "--format", "parquet", "--out", out) == 0
+    table = pq.read_table(out)
+    assert table.num_rows == 2
+    assert {"alpha", "num_traps", "erg_delta"} <= set(table.column_names)
+
+
+def test_analyze_of_nothing_says_what_it_wanted(zoo: Zoo, tmp_path: Path, capsys: Caught) -> None:
+    assert zoo("analyze", tmp_path / "nope") == 1
+    assert "no such folder or file" in capsys.readouterr().err
+
+
+def test_analyze_of_several_models_asks_for_one(zoo: Zoo, tmp_path: Path, capsys: Caught) -> None:
+    small_zoo(tmp_path)
+    assert zoo("analyze", tmp_path / "zoo") == 2
+    assert "holds 3 models" in capsys.readouterr().err
+
+
+def test_a_model_with_a_failed_layer_exits_one(zoo: Zoo, tmp_path: Path) -> None:
+    tensors = weights(0, (30, 20))
+    tensors["layers.0.weight"][0, 0] = float("nan")
+    assert zoo("analyze", write_model(tmp_path / "m", tensors)) == 1
+
+
+def test_plan_prints_the_account(zoo: Zoo, tmp_path: Path, capsys: Caught) -> None:
+    spec = small_zoo(tmp_path)
+    assert zoo("plan", spec, "--format", "json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(r["model"], r["layers"], r["unknown"]) for r in rows] == [
+        (f"local/model{i}", 3, 0) for i in range(3)
+    ]
+
+
+def test_plan_names_what_cannot_be_opened(zoo: Zoo, tmp_path: Path, capsys: Caught) -> None:
+    spec = small_zoo(tmp_path)
+    path = tmp_path / "zoo" / "model1" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-5])
+    assert zoo("plan", spec) == 1
+    assert "cut short" in capsys.readouterr().out
+
+
+def test_a_wrong_spec_is_bad_use_and_names_the_key(
+    zoo: Zoo, tmp_path: Path, capsys: Caught
+) -> None:
+    spec = tmp_path / "spec.toml"
+    spec.write_text("[sweeps]\n")
+    assert zoo("sweep", spec, "--out", tmp_path / "cat") == 2
+    assert "sweeps: unknown key; did you mean 'sweep'?" in capsys.readouterr().err
+    assert not (tmp_path / "cat").exists()
+
+
+def test_a_sweep_without_out_asks_for_it(zoo: Zoo, tmp_path: Path, capsys: Caught) -> None:
+    assert zoo("sweep", small_zoo(tmp_path)) == 2
+    assert "--out CATALOG" in capsys.readouterr().err
+
+
+def test_unknown_arguments_are_bad_use(zoo: Zoo) -> None:
+    assert zoo("rank", "beauty", "cat") == 2
+
+
+def test_help_needs_no_torch() -> None:
+    code = (
+        "import sys; from jobs.__main__ import run; run(['--help']);"
+        "sys.exit(any(m in sys.modules for m in ('torch', 'duckdb', 'ray', 'pyarrow')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_importing_zoo_needs_no_torch() -> None:
+    code = "import sys, zoo; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_output_into_a_closed_pipe_is_no_error(catalog: Path) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m jobs sql {catalog} 'from layers' | head -1",
+        shell=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr

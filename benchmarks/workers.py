@@ -1,0 +1,80 @@
+"""Two workers against one, and how long it takes until the command line answers.
+
+    python -m benchmarks.workers [--copies 24] [--layers 12]
+
+A zoo of equal models is swept by one worker and by two, start-up of the processes included; the ratio of the
+two times is what counts. Runs are interleaved, and the best of each is taken, as the machine is shared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+
+def main() -> None:
+    """Build, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--copies", type=int, default=24)
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=2)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        spec = build(root, args.copies, args.layers)
+        times: dict[int, list[float]] = {1: [], 2: []}
+        for number in range(args.rounds):
+            for workers in (1, 2):
+                times[workers].append(sweep(spec, root / f"cat-{number}-{workers}", workers))
+    one, two = min(times[1]), min(times[2])
+    print(
+        f"{args.copies} models of {args.layers} layers 1536x384: one worker {one:.1f} s, two {two:.1f} s"
+    )
+    print(f"two workers against one: {one / two:.2f} times")
+    for code in ("import zoo", "from jobs.__main__ import run; run(['--help'])"):
+        print(f"{code!r}: {best_of(code):.2f} s (Python's own start: {best_of('pass'):.2f} s)")
+
+
+def build(root: Path, copies: int, layers: int) -> Path:
+    """Folders of random layers and a spec; returns the spec."""
+    for copy in range(copies):
+        rng = np.random.default_rng(copy)
+        tensors = {
+            f"layers.{i}.weight": rng.standard_normal((1536, 384), dtype=np.float32)
+            for i in range(layers)
+        }
+        target = root / "zoo" / f"model{copy:02d}"
+        target.mkdir(parents=True)
+        save_file(tensors, target / "model.safetensors")
+    spec = root / "spec.toml"
+    spec.write_text('[[source]]\npath = "zoo/*"\n')
+    return spec
+
+
+def sweep(spec: Path, out: Path, workers: int) -> float:
+    """Seconds of a whole `zoo sweep` process."""
+    started = time.perf_counter()
+    command = [sys.executable, "-m", "jobs", "sweep", str(spec), "--out", str(out)]
+    subprocess.run([*command, "-j", str(workers), "--quiet"], check=True)
+    return time.perf_counter() - started
+
+
+def best_of(code: str, rounds: int = 5) -> float:
+    """Seconds of the fastest of a few runs."""
+    times = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+if __name__ == "__main__":
+    main()

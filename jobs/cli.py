@@ -26,6 +26,7 @@ _COMMANDS = {
     "show": "One model's layers.",
     "compare": "Two models side by side.",
     "sql": "DuckDB over the catalog, all views registered.",
+    "refit": "Tail, edge and ERG numbers again, from the stored spectra alone.",
     "compact": "Merge a catalog's small files.",
     "check": "Audit a catalog: torn, orphan, duplicate or schema-breaking files.",
     "doctor": "Versions, devices, memory, disk, Ray.",

@@ -1,0 +1,271 @@
+"""Refit: numbers that follow from stored spectra, computed anew without touching a weight.
+
+Units are read in batches from the files they lie in, their layers recomputed (here, or by a pool of
+processes with one mathematics thread each), and a unit whose numbers moved is committed again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from catalog import store
+from catalog.folder import Folder
+from catalog.lock import compact_lock
+from jobs.refit_pen import Pen, files_of, hot_files
+from jobs.refit_plan import LeftOut, RefitUnit, refit_units
+from jobs.refit_rows import (
+    EDGE,
+    INPUTS,
+    OWN,
+    RAND,
+    Change,
+    LayerChange,
+    differences,
+    refit_layer,
+    relative_change,
+)
+from jobs.spec import Spec
+from jobs.work import prepare
+from zoo.spectral.spectrum import Spectrum
+
+POOL_ABOVE = 2000
+"""Layers up to which starting worker processes costs more than it saves."""
+_BATCH_LAYERS = 4096
+_BATCH_UNITS = 512
+_SLICE = 64
+"""Layers a worker gets at a time."""
+_STORED = tuple(dict.fromkeys((*INPUTS, *OWN, *RAND, *EDGE)))
+_SPECTRA = ("eigenvalues", "scale_exponent", "rand_eigenvalues", "rand_scale_exponent")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a refit found, and did."""
+
+    num_units: int = 0
+    num_layers: int = 0
+    num_moved_layers: int = 0
+    num_written: int = 0
+    """Units committed (in a dry run: that would have been)."""
+    left: list[LeftOut] = field(default_factory=list)
+    """Units that have to be swept again instead."""
+    compared: Counter[str] = field(default_factory=Counter)
+    """Layers, by column."""
+    moved: Counter[str] = field(default_factory=Counter)
+    """Layers whose number is not the stored one to the last bit, by column."""
+    largest: dict[str, float] = field(default_factory=dict)
+    """Largest relative change, by column."""
+
+    @property
+    def num_moved(self) -> int:
+        """Numbers that are not what was stored."""
+        return sum(self.moved.values())
+
+    def rows(self) -> list[dict[str, object]]:
+        """One row per recomputed column."""
+        return [
+            {
+                "column": name,
+                "compared": self.compared[name],
+                "moved": self.moved[name],
+                "largest_change": self.largest.get(name),
+            }
+            for name in (*OWN, *RAND, *EDGE)
+            if self.compared[name]
+        ]
+
+    def add(self, found: _Found) -> None:
+        """Count the layers of one slice."""
+        self.num_layers += found.num_layers
+        self.num_moved_layers += sum(bool(c.columns) for c in found.changes.values())
+        self.compared += found.compared
+        self.moved += found.moved
+        for name, change in found.largest.items():
+            self.largest[name] = max(change, self.largest.get(name, 0.0))
+
+
+@dataclass(slots=True)
+class _Found:
+    """What came out of one slice of layers."""
+
+    num_layers: int = 0
+    changes: dict[tuple[int, int], LayerChange] = field(default_factory=dict)
+    """By number of the unit within its batch, and layer_index; changed layers only."""
+    compared: Counter[str] = field(default_factory=Counter)
+    moved: Counter[str] = field(default_factory=Counter)
+    largest: dict[str, float] = field(default_factory=dict)
+
+
+def refit_catalog(
+    root: str, *, spec: Spec | None, spec_text: str, workers: int, dry_run: bool
+) -> Tally:
+    """Recompute every unit of the catalog `root`, or its newest ones under the options of `spec`.
+
+    LockedError while a compaction or another refit runs. Safe beside a sweep.
+    """
+    tally = Tally()
+    with ExitStack() as stack:
+        stack.enter_context(compact_lock(root))
+        con = stack.enter_context(store.connect(root))
+        folder = Folder.parse(root)
+        units, tally.left = refit_units(con, folder, spec, spec_text)
+        there = hot_files(folder)
+        pool = _pool(workers, sum(unit.num_layers for unit in units))
+        if pool is not None:
+            stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+        pen = None if dry_run else Pen(root, con, there)
+        status = "interrupted"
+        try:
+            for batch in _batches(units):
+                changes = _recompute(con, folder, there, batch, pool, tally)
+                for number, unit in enumerate(batch):
+                    if unit.is_new or changes[number]:
+                        tally.num_written += 1
+                        if pen is not None:
+                            pen.commit(unit, changes[number])
+                tally.num_units += len(batch)
+            status = "done"
+        finally:
+            if pen is not None:
+                pen.close(status)
+    return tally
+
+
+def _pool(workers: int, num_layers: int) -> ProcessPoolExecutor | None:
+    """Worker processes, or None where this process alone is as fast."""
+    if workers > 1 and num_layers > POOL_ABOVE:
+        return ProcessPoolExecutor(
+            workers, mp_context=get_context("spawn"), initializer=_start_worker
+        )
+    prepare(1, None)
+    return None
+
+
+def _start_worker() -> None:
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver answers Ctrl-C
+    prepare(1, None)
+
+
+def _batches(units: Sequence[RefitUnit]) -> Iterator[list[RefitUnit]]:
+    """Runs of units that lie in the same generation, of a few thousand layers each."""
+    batch: list[RefitUnit] = []
+    for unit in units:
+        layers = sum(u.num_layers for u in batch) + unit.num_layers
+        if batch and (
+            unit.generation != batch[0].generation
+            or layers > _BATCH_LAYERS
+            or len(batch) >= _BATCH_UNITS
+        ):
+            yield batch
+            batch = []
+        batch.append(unit)
+    if batch:
+        yield batch
+
+
+def _recompute(
+    con: duckdb.DuckDBPyConnection,
+    folder: Folder,
+    there: Mapping[str, set[str]],
+    batch: list[RefitUnit],
+    pool: ProcessPoolExecutor | None,
+    tally: Tally,
+) -> dict[int, dict[int, LayerChange]]:
+    """The changed layers of every unit of `batch`, by its number in the batch and layer_index."""
+    changes: dict[int, dict[int, LayerChange]] = defaultdict(dict)
+    orders = [unit.change for unit in batch]
+
+    def take(found: _Found) -> None:
+        tally.add(found)
+        for (number, layer_index), change in found.changes.items():
+            changes[number][layer_index] = change
+
+    pending: set[Future[_Found]] = set()
+    for rows in _read(con, folder, there, batch):
+        if pool is None:
+            take(_refit_slice(rows, orders))
+            continue
+        pending.add(pool.submit(_refit_bytes, rows.schema, rows.serialize(), orders))
+        if len(pending) > 64:
+            ended, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in ended:
+                take(future.result())
+    for future in pending:
+        take(future.result())
+    return changes
+
+
+def _read(
+    con: duckdb.DuckDBPyConnection,
+    folder: Folder,
+    there: Mapping[str, set[str]],
+    batch: list[RefitUnit],
+) -> Iterator[pa.RecordBatch]:
+    """The layers of `batch` that have a spectrum, with it, in slices."""
+    names = [name for name in batch[0].keys]
+    units = pa.table(
+        {
+            "unit_no": pa.array(range(len(batch)), pa.int64()),
+            **{name: [unit.keys[name] for unit in batch] for name in names},
+        }
+    )
+    con.register("refit_batch", units)
+    keys = ", ".join(names)
+    stored = ", ".join(f"l.{name}" for name in ("layer_index", *_STORED))
+    found = con.sql(
+        f"select b.unit_no, {stored}, {', '.join(f's.{name}' for name in _SPECTRA)} "
+        f"from read_parquet($spectra, union_by_name = true, hive_partitioning = false) s "
+        f"join refit_batch b using ({keys}) "
+        f"join read_parquet($layers, union_by_name = true, hive_partitioning = false) l "
+        f"using ({keys}, layer_index) where l.status = 'ok'",
+        params={table: files_of(folder, table, batch, there[table])
+                for table in ("spectra", "layers")},
+    )  # fmt: skip
+    for rows in found.to_arrow_reader(_SLICE):
+        for start in range(0, rows.num_rows, _SLICE):
+            yield rows.slice(start, _SLICE)
+
+
+def _refit_bytes(schema: pa.Schema, rows: pa.Buffer, orders: list[Change]) -> _Found:
+    return _refit_slice(pa.ipc.read_record_batch(rows, schema), orders)
+
+
+def _refit_slice(rows: pa.RecordBatch, orders: list[Change]) -> _Found:
+    """Recompute the layers of one slice; `orders` by the number of the unit."""
+    found = _Found(num_layers=rows.num_rows)
+    own, rand = rows.column("eigenvalues"), rows.column("rand_eigenvalues")
+    stored = rows.drop_columns(["eigenvalues", "rand_eigenvalues"]).to_pylist()
+    for i, row in enumerate(stored):
+        change = refit_layer(
+            row,
+            _spectrum(own[i], row["scale_exponent"]),
+            _spectrum(rand[i], row["rand_scale_exponent"]) if rand[i].is_valid else None,
+            orders[row["unit_no"]],
+        )
+        found.compared.update(change.columns.keys())
+        moved = differences(row, change.columns)
+        if not moved and not change.is_retested:
+            continue
+        found.moved.update(moved.keys())
+        for name, value in moved.items():
+            size = relative_change(row[name], value)
+            if size is not None:
+                found.largest[name] = max(size, found.largest.get(name, 0.0))
+        change.keep(moved)
+        found.changes[row["unit_no"], row["layer_index"]] = change
+    return found
+
+
+def _spectrum(cell: pa.ListScalar, exponent: int | None) -> Spectrum:
+    return Spectrum(cell.values.to_numpy().astype(np.float64), exponent or 0)

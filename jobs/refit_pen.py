@@ -1,0 +1,164 @@
+"""Reads whole units from the files they lie in, and commits them again with other numbers."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from catalog import commits
+from catalog.columns.keys import COMMIT
+from catalog.folder import Folder
+from catalog.parts import HOT, SEED
+from catalog.query import ask
+from catalog.schema import UNIT_TABLES
+from jobs.ledger import versions
+from jobs.refit_plan import RefitUnit
+from jobs.refit_rows import LayerChange, trap_rows
+
+NAME = "refit"
+"""Name of its sweeps in the table `sweeps`."""
+
+Rows = list[dict[str, Any]]
+
+
+def files_of(folder: Folder, table: str, units: Sequence[RefitUnit], there: set[str]) -> list[str]:
+    """Files of `table` that hold `units` of one generation, after the one that pins the schema.
+
+    `there`: names of the hot files of the table; a unit without rows has none.
+    """
+    tier = units[0].generation
+    if tier == HOT:
+        stems = (commits.part_name(table, unit.keys) for unit in units)
+        names = tuple(f"{stem}.parquet" for stem in stems if f"{stem}.parquet" in there)
+    else:
+        names = folder.names(table, tier)
+    return [folder.at(table, *SEED), *(folder.at(table, tier, name) for name in names)]
+
+
+def hot_files(folder: Folder) -> Mapping[str, set[str]]:
+    """Names of the files of every table of a unit that no compaction has merged yet."""
+    return {table: set(folder.names(table, HOT)) for table in (*UNIT_TABLES, "models")}
+
+
+class Pen:
+    """Commits refitted units; one row in `sweeps` for every spec they follow."""
+
+    def __init__(
+        self, root: str, con: duckdb.DuckDBPyConnection, there: Mapping[str, set[str]]
+    ) -> None:
+        self._root = root
+        self._con = con
+        self._folder = Folder.parse(root)
+        self._there = there
+        self._started = datetime.now(UTC)
+        self._sweeps: dict[str | None, str] = {}
+        self._counts: dict[str | None, int] = {}
+
+    def commit(self, unit: RefitUnit, changes: Mapping[int, LayerChange]) -> None:
+        """Write `unit` with the numbers of `changes`, by layer_index; the rest as it was."""
+        sweep_id = self._sweep_id(unit.spec)
+        keys = {**unit.keys, "sweep_id": sweep_id, "analysis_key": unit.new_key}
+        (model,) = self._rows("models", unit)
+        rows = {table: self._rows(table, unit) for table in UNIT_TABLES}
+        for row in rows["layers"]:
+            change = changes.get(row["layer_index"])
+            if change is not None:
+                row.update(change.columns)
+        rows["traps"] = _traps(rows["traps"], rows["layers"], changes)
+        for row in (row for table in rows.values() for row in table):
+            row.update(keys)
+        commits.commit_unit(
+            self._root,
+            model={
+                **model,
+                **keys,
+                "versions": _versions(model["versions"]),
+                "committed_at": datetime.now(UTC),
+            },
+            layers=rows["layers"],
+            traps=rows["traps"],
+            evaluations=rows["evaluations"],
+            spectra=rows["spectra"],
+            tensors=rows["tensors"],
+        )
+        self._counts[unit.spec] += 1
+
+    def close(self, status: str) -> None:
+        """Say in `sweeps` how it ended: `done` or `interrupted`."""
+        for spec in self._sweeps:
+            self._write_sweep(
+                spec,
+                status=status,
+                num_listed=self._counts[spec],
+                num_done=self._counts[spec],
+                num_skipped=0,
+                num_failed=0,
+                ended_at=datetime.now(UTC),
+                exit_code=0 if status == "done" else 75,
+            )
+
+    def _sweep_id(self, spec: str | None) -> str:
+        if spec not in self._sweeps:
+            self._sweeps[spec] = f"{self._started:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+            self._counts[spec] = 0
+            self._write_sweep(spec, status="running")
+        return self._sweeps[spec]
+
+    def _write_sweep(self, spec: str | None, **columns: object) -> None:
+        row = {"sweep_id": self._sweeps[spec], "name": NAME, "spec": spec, "versions": versions()}
+        commits.record_sweep(self._root, {**row, "started_at": self._started, **columns})
+
+    def _rows(self, table: str, unit: RefitUnit) -> Rows:
+        """All rows of a unit; lists of numbers stay arrays."""
+        files = files_of(self._folder, table, [unit], self._there[table])
+        where = " and ".join(f"{name} = ?" for name in COMMIT)
+        found = ask(
+            self._con,
+            f"select * from read_parquet(?, union_by_name = true, hive_partitioning = false) "
+            f"where {where}",
+            [files, *(unit.keys[name] for name in COMMIT)],
+        )
+        return [row for batch in found.to_batches() for row in _plain(batch)]
+
+
+def _plain(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    names = batch.schema.names
+    columns = [_values(batch.column(i)) for i in range(len(names))]
+    for cells in zip(*columns, strict=True):
+        yield dict(zip(names, cells, strict=True))
+
+
+def _values(column: pa.Array) -> list[Any]:
+    kind = column.type
+    if pa.types.is_list(kind) and pa.types.is_floating(kind.value_type):
+        return [cell.values.to_numpy() if cell.is_valid else None for cell in column]
+    return list(column.to_pylist())
+
+
+def _traps(rows: Rows, layers: Rows, changes: Mapping[int, LayerChange]) -> Rows:
+    """Rows of `traps` after the change: another level gives other traps, or none are known."""
+    retested = {index: change for index, change in changes.items() if change.is_retested}
+    kept = [row for row in rows if row["layer_index"] not in retested]
+    for layer in layers:
+        change = retested.get(layer["layer_index"])
+        if change is not None and change.test is not None:
+            stored = [row for row in rows if row["layer_index"] == layer["layer_index"]]
+            names = {name: layer[name] for name in ("layer_index", "tensor", "part", "expert")}
+            new = trap_rows(stored, change.test, change.trap_exponent)
+            kept += [{**names, **row} for row in new]
+    return kept
+
+
+def _versions(stored: str | None) -> str:
+    """Versions that measured the weights, and beside them those that computed the rest anew."""
+    try:
+        before = json.loads(stored or "{}")
+    except ValueError:
+        before = {}
+    return json.dumps({**before, "refit": json.loads(versions())}, sort_keys=True)

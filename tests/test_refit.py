@@ -1,0 +1,314 @@
+"""Refit: the same numbers from stored spectra, other numbers where the options say so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from catalog import store
+from catalog.commits import commit_unit
+from catalog.compact import compact
+from catalog.schema import TABLES, UNIT_TABLES
+from jobs.refit_rows import EDGE, OWN, RAND, Change, refit_layer, trap_rows
+from jobs.spec import load_spec
+from jobs.units import analysis_key
+from tests.conftest import Zoo
+from tests.models import small_zoo
+from zoo.layer import LayerMeasures, measure_layer
+from zoo.options import AnalysisOptions
+from zoo.spectral.spectrum import Spectrum
+
+UNTOUCHED = ("sweep_id", "committed_at", "versions")
+
+
+def rows(catalog: Path, table: str) -> list[dict[str, object]]:
+    """All rows of a view, without what a new commit changes."""
+    with store.connect(catalog) as con:
+        found = con.sql(f"from {table}").to_arrow_table().to_pylist()
+    plain = [{k: v for k, v in row.items() if k not in UNTOUCHED} for row in found]
+    return sorted(plain, key=lambda r: json.dumps(r, sort_keys=True, default=str))
+
+
+def ask(catalog: Path, query: str) -> list[tuple[object, ...]]:
+    with store.connect(catalog) as con:
+        return con.execute(query).fetchall()
+
+
+def spoil(catalog: Path, model_id: str, **columns: object) -> None:
+    """Commit a unit again with other values in the row of its first layer."""
+    with store.connect(catalog) as con:
+        (model,), *others = (
+            con.sql(f"from {table} where model_id = ?", params=[model_id])
+            .to_arrow_table()
+            .to_pylist()
+            for table in ("models", *UNIT_TABLES)
+        )
+    tables = dict(zip(UNIT_TABLES, others, strict=True))
+    tables["layers"][0].update(columns)
+    commit_unit(str(catalog), model=model, **tables)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with spec and catalog: dense, square, small, pooled, float64, scaled and broken layers."""
+    root = tmp_path_factory.mktemp("refit")
+    spec = small_zoo(root, models=2, side=60)
+    rng = np.random.default_rng(5)
+    planted = rng.standard_normal((300, 120)).astype(np.float32)
+    planted[5, 7] = 40.0
+    dead = rng.standard_normal((50, 40)).astype(np.float32)
+    dead[0, 0] = np.nan
+    (root / "zoo" / "odd").mkdir()
+    save_file(
+        {
+            "a.weight": rng.standard_normal((150, 130)),
+            "b.weight": planted,
+            "c.weight": (1e30 * rng.standard_normal((150, 110))).astype(np.float32),
+            "conv.weight": rng.standard_normal((32, 24, 3, 3)).astype(np.float32),
+            "dead.weight": dead,
+            "flat.weight": np.zeros((30, 30), np.float32),
+            "rank.weight": np.outer(np.arange(40.0), np.ones(30)).astype(np.float32),
+        },
+        root / "zoo" / "odd" / "model.safetensors",
+    )
+    from jobs.__main__ import run
+
+    assert run(["sweep", str(spec), "--out", str(root / "cat"), "-j", "1", "--quiet"]) == 0
+    return root
+
+
+@pytest.fixture
+def sweep(original: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    import shutil
+
+    shutil.copytree(original, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_unchanged_options_move_no_bit_and_write_nothing(
+    sweep: Path, zoo: Zoo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cat = sweep / "cat"
+    before = {p: p.stat().st_mtime_ns for p in cat.rglob("*.parquet")}
+    assert zoo("refit", cat, "--format", "json") == 0
+    said = capsys.readouterr()
+    found = {row["column"]: row for row in json.loads(said.out)}
+    assert [name for name, row in found.items() if row["moved"]] == []
+    assert set(OWN) | set(RAND) == set(found)
+    assert found["alpha"]["compared"] == 12
+    assert "0 numbers moved" in said.err
+    assert {p: p.stat().st_mtime_ns for p in cat.rglob("*.parquet")} == before
+
+
+def test_every_column_of_a_layer_is_recomputed_or_known_to_be_carried_over() -> None:
+    carried = """
+        layer_index tensor part block role expert step num_rows num_cols n m q receptive_field
+        num_evals num_params stored_dtype decoder is_dequantised tied_to status reason
+        weight_mean weight_std weight_kurtosis weight_max_abs l2_norm abs_weight_entropy
+        rand_lambda_max num_traps_ww read_s spectrum_s shuffle_s total_s bytes_read device
+        sweep_id model_id revision analysis_key
+        """.split()
+    names = [column.name for column in TABLES["layers"].columns]
+    assert sorted(names) == sorted([*carried, *OWN, *RAND, *EDGE])
+
+
+def test_spoilt_numbers_are_mended_to_the_last_bit(sweep: Path, zoo: Zoo) -> None:
+    cat = sweep / "cat"
+    tables = ("layers", "traps", "spectra", "evaluations", "tensors", "models")
+    before = {table: rows(cat, table) for table in tables}
+    spoil(cat, "local/model1", alpha=9.0, mp_sigma=None, tail_status="too_few", rand_distance=0.5)
+    assert rows(cat, "layers") != before["layers"]
+    assert zoo("refit", cat) == 0
+    assert {table: rows(cat, table) for table in tables} == before
+
+
+def test_only_units_whose_numbers_moved_are_written(
+    sweep: Path, zoo: Zoo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cat = sweep / "cat"
+    spoil(cat, "local/model1", alpha=9.0)
+    capsys.readouterr()
+    zoo("refit", cat, "--format", "json")
+    said = capsys.readouterr()
+    moved = {r["column"]: r["moved"] for r in json.loads(said.out) if r["moved"]}
+    assert moved == {"alpha": 1}
+    assert "1 units written" in said.err
+    assert ask(cat, "select count(*), count(distinct sweep_id) from models") == [(3, 2)]
+    assert ask(cat, "select status, num_done from sweeps where name = 'refit'") == [("done", 1)]
+
+
+def test_a_dry_run_says_the_same_and_writes_nothing(
+    sweep: Path, zoo: Zoo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cat = sweep / "cat"
+    spoil(cat, "local/model1", alpha=9.0)
+    spoilt = rows(cat, "layers")
+    capsys.readouterr()
+    assert zoo("refit", cat, "--dry-run", "--format", "json") == 0
+    said = capsys.readouterr()
+    assert {r["column"] for r in json.loads(said.out) if r["moved"]} == {"alpha"}
+    assert "would be written" in said.err
+    assert rows(cat, "layers") == spoilt
+    assert ask(cat, "select count(*) from sweeps where name = 'refit'") == [(0,)]
+
+
+def test_a_compacted_catalog_is_refitted_as_well(sweep: Path, zoo: Zoo) -> None:
+    cat = sweep / "cat"
+    before = rows(cat, "layers")
+    spoil(cat, "local/model0", alpha=9.0)
+    compact(str(cat), grace_s=0.0)
+    assert zoo("refit", cat) == 0
+    assert rows(cat, "layers") == before
+    compact(str(cat), grace_s=0.0)
+    assert zoo("refit", cat) == 0
+    assert rows(cat, "layers") == before
+
+
+def test_two_workers_find_what_one_finds(
+    sweep: Path, zoo: Zoo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.refit.POOL_ABOVE", 0)
+    cat = sweep / "cat"
+    spoil(cat, "local/model1", alpha=9.0)
+    capsys.readouterr()
+    zoo("refit", cat, "--dry-run", "--format", "csv", "-j", 1)
+    one = capsys.readouterr().out
+    zoo("refit", cat, "--dry-run", "--format", "csv", "-j", 2)
+    assert capsys.readouterr().out == one
+
+
+def test_clipped_fingers_give_the_unit_that_a_sweep_with_them_gives(sweep: Path, zoo: Zoo) -> None:
+    spec = sweep / "spec.toml"
+    spec.write_text(spec.read_text() + "[tail]\nclip_fingers = true\n")
+    assert zoo("refit", sweep / "cat", "--spec", spec) == 0
+    assert zoo("sweep", spec, "--out", sweep / "fresh", "-j", 1) == 0
+    timed = ("read_s", "spectrum_s", "shuffle_s", "total_s")
+    fresh = {r["analysis_key"] for r in rows(sweep / "fresh", "layers")}
+    latest = rows(sweep / "cat", "layers_latest")
+    assert {r["analysis_key"] for r in latest} == fresh
+    strip = [[{k: v for k, v in r.items() if k not in timed} for r in found]
+             for found in (latest, rows(sweep / "fresh", "layers"))]  # fmt: skip
+    order = lambda r: (r["model_id"], r["layer_index"])  # noqa: E731
+    assert sorted(strip[0], key=order) == sorted(strip[1], key=order)
+    assert zoo("sweep", spec, "--out", sweep / "cat", "-j", 1) == 0
+    assert ask(sweep / "cat", "select count(*) from models") == [(6,)]
+
+
+def as_stored(found: LayerMeasures) -> tuple[dict[str, object], Spectrum, Spectrum | None]:
+    """What the catalog knows of a measured layer."""
+    assert found.spectrum is not None
+    return {**found.columns, "stored_dtype": "F32"}, found.spectrum, found.rand_spectrum
+
+
+def near(found: object, true: object, relative: float) -> bool:
+    """Equal, or both numbers that differ by little."""
+    if isinstance(found, float) and isinstance(true, float):
+        return found == pytest.approx(true, rel=relative, abs=1e-12)
+    return found == true
+
+
+def matrix(kind: str) -> torch.Tensor:
+    """One 400 x 150 layer: noise, a few planted entries, heavy tails, or far from one."""
+    rng = np.random.default_rng(11)
+    w = rng.standard_normal((400, 150))
+    if kind == "planted":
+        w[rng.integers(0, 400, 4), rng.integers(0, 150, 4)] = (60.0, 45.0, 30.0, 25.0)
+    if kind == "laplace":
+        w = rng.laplace(size=w.shape)
+    return torch.from_numpy((w * (3e-27 if kind == "tiny" else 1.0)).astype(np.float32))[None]
+
+
+@pytest.mark.parametrize("kind", ["noise", "planted", "laplace", "tiny"])
+@pytest.mark.parametrize("level", [0.45, 0.05, 0.0001])
+def test_another_level_gives_the_traps_of_a_measurement_at_that_level(
+    kind: str, level: float
+) -> None:
+    weights, key = matrix(kind), ("revision", "tensor", "", "")
+    before = measure_layer(weights, options=AnalysisOptions(), seed_key=key, storage_bits=32)
+    options = AnalysisOptions(level=level)
+    truth = measure_layer(weights, options=options, seed_key=key, storage_bits=32)
+    found = refit_layer(*as_stored(before), Change(False, 0.01, level))
+    assert found.test is not None
+    assert found.columns["trap_counts"] == truth.columns["trap_counts"]
+    for name in (*EDGE, *RAND):
+        assert near(found.columns[name], truth.columns[name], 1e-5), name
+    rows = trap_rows(before.traps, found.test, found.trap_exponent)
+    assert [r["trap_index"] for r in rows] == [r["trap_index"] for r in truth.traps]
+    for row, true in zip(rows, truth.traps, strict=True):
+        for name in ("lambda", "excess_rel", "p_value"):
+            assert near(row[name], true[name], 1e-3), name
+
+
+def test_traps_of_pooled_and_of_repeated_shuffles_are_not_guessed_at_another_level() -> None:
+    rng = np.random.default_rng(2)
+    for shape in ((9, 150, 120), (1, 200, 60)):
+        weights = torch.from_numpy(rng.standard_normal(shape))
+        before = measure_layer(
+            weights, options=AnalysisOptions(), seed_key=("r", "t", "", ""), storage_bits=32
+        )
+        found = refit_layer(*as_stored(before), Change(False, 0.01, 0.1))
+        assert found.is_retested and found.test is None
+        assert [found.columns[name] for name in EDGE] == [None] * len(EDGE)
+        assert "need the weights" in str(found.columns["reason"])
+
+
+def test_a_refit_to_another_level_is_a_unit_that_no_sweep_takes_for_its_own(
+    sweep: Path, zoo: Zoo
+) -> None:
+    path, cat = sweep / "spec.toml", sweep / "cat"
+    path.write_text(path.read_text() + "[traps]\nlevel = 0.05\n")
+    assert zoo("refit", cat, "--spec", path) == 0
+    assert zoo("refit", cat, "--spec", path) == 0
+    assert zoo("refit", cat) == 0
+    ((count, key, other),) = ask(
+        cat, "select count(*), min(analysis_key), max(analysis_key) from models"
+    )
+    assert count == 6
+    spec, _ = load_spec(path)
+    assert analysis_key(spec.options, spec.selection) not in (key, other)
+    assert ask(cat, "select tensor from layers_latest where reason like 'traps at level 0.05%'"
+               " and model_id = 'local/odd'") == [("conv.weight",), ("rank.weight",)]  # fmt: skip
+
+
+def test_options_that_need_the_weights_leave_the_units_alone_and_say_so(
+    sweep: Path, zoo: Zoo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = sweep / "spec.toml"
+    spec.write_text(spec.read_text() + "[traps]\nseed = 3\n")
+    assert zoo("refit", sweep / "cat", "--spec", spec) == 1
+    assert "another seed needs the weights" in capsys.readouterr().err
+    assert ask(sweep / "cat", "select count(*) from models") == [(3,)]
+
+
+def test_new_numbers_are_another_unit_and_the_old_one_stays(
+    sweep: Path, zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("jobs.units", "jobs.refit_plan"):
+        monkeypatch.setattr(f"{module}.NUMBERS_VERSION", 2)
+    assert zoo("refit", sweep / "cat") == 0
+    assert ask(sweep / "cat", "select count(*), count(distinct analysis_key) from models") == [
+        (6, 2)
+    ]
+    assert zoo("refit", sweep / "cat") == 0
+    assert ask(sweep / "cat", "select count(*) from models") == [(6,)]
+
+
+def test_the_measured_versions_stay_and_those_of_the_refit_stand_beside_them(
+    sweep: Path, zoo: Zoo
+) -> None:
+    cat = sweep / "cat"
+    spoil(cat, "local/model1", alpha=9.0)
+    zoo("refit", cat)
+    ((text,),) = ask(cat, "select versions from models where model_id = 'local/model1'")
+    found = json.loads(str(text))
+    assert found["numpy"] == found["refit"]["numpy"]
+
+
+def test_no_catalog_is_bad_use(tmp_path: Path, zoo: Zoo) -> None:
+    assert zoo("refit", tmp_path) == 2

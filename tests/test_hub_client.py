@@ -24,6 +24,12 @@ from zoo.hub.session import configure, process_client
 QUICK = HubOptions(stall_s=1.0, attempts=3, wait_initial_s=0.001, wait_max_s=0.01)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _session() -> Iterator[None]:
+    with fresh_session():
+        yield
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("served")
@@ -33,7 +39,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def hub(root: Path) -> Iterator[HubServer]:
-    with fresh_session(), HubServer(root) as server:
+    with HubServer(root) as server:
         yield server
 
 
@@ -83,7 +89,7 @@ def test_a_reply_that_is_too_long_is_refused(
 
 
 def test_a_hub_that_does_not_answer_is_transient() -> None:
-    with fresh_session(), pytest.raises(TransientError, match="ConnectError"):
+    with pytest.raises(TransientError, match="ConnectError"):
         resolve_model(HubClient("http://127.0.0.1:9", options=QUICK), "acme/one")
 
 
@@ -95,7 +101,7 @@ def test_offline_mode_is_respected(hub: HubServer, monkeypatch: pytest.MonkeyPat
 
 
 def test_an_endpoint_that_is_no_address_is_a_source_error() -> None:
-    with fresh_session(), pytest.raises(SourceError, match="impossible"):
+    with pytest.raises(SourceError, match="impossible"):
         resolve_model(HubClient("gopher://x", options=QUICK), "acme/one")
 
 
@@ -115,7 +121,7 @@ def test_transient_errors_are_tried_again_and_others_are_not() -> None:
 
 def test_a_wait_beyond_patience_fails_instead_of_sleeping(root: Path) -> None:
     options = HubOptions(attempts=1, max_pause_s=1.0)
-    with fresh_session(), HubServer(root, rate_limits={"api": RateLimit(1)}) as hub:
+    with HubServer(root, rate_limits={"api": RateLimit(1)}) as hub:
         client = HubClient(hub.url, options=options)
         resolve_model(client, "acme/one")
         start = time.monotonic()
@@ -177,7 +183,7 @@ def test_signed_links_and_tokens_stay_out_of_the_logs(
     caplog.set_level(logging.INFO)
     configure(options=QUICK)
     faults = [Fault("expired", times=1), Fault("500", match="/lfs/*", times=1)]
-    with fresh_session(), HubServer(root, redirect=True, faults=faults) as hub:
+    with HubServer(root, redirect=True, faults=faults) as hub:
         client = process_client(hub.url)
         sha = resolve_model(client, "acme/one").sha
         store = HubStore(HubLocation("acme/one", sha, hub.url), client)

@@ -20,6 +20,12 @@ QUICK = HubOptions(stall_s=1.0, attempts=3, wait_initial_s=0.001, wait_max_s=0.0
 SHA = "0" * 39 + "1"
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _session() -> Iterator[None]:
+    with fresh_session():
+        yield
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("served")
@@ -42,7 +48,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def hub(root: Path) -> Iterator[HubServer]:
-    with fresh_session(), HubServer(root, page_size=2, tokens={"hf_t": ("acme/*",)}) as server:
+    with HubServer(root, page_size=2, tokens={"hf_t": ("acme/*",)}) as server:
         yield server
 
 

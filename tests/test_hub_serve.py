@@ -31,6 +31,12 @@ from zoo.hub.serve.faults import Faults
 from zoo.hub.serve.replies import BadRange, parse_range
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _session() -> Iterator[None]:
+    with fresh_session():
+        yield
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     disable_progress_bars()
@@ -48,10 +54,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=[False, True], ids=["one-origin", "redirected"])
 def hub(root: Path, request: pytest.FixtureRequest) -> Iterator[HubServer]:
     tokens = {"hf_in": ("acme/*",), "hf_out": ()}
-    with (
-        fresh_session(),
-        HubServer(root, page_size=2, redirect=request.param, tokens=tokens) as server,
-    ):
+    with HubServer(root, page_size=2, redirect=request.param, tokens=tokens) as server:
         yield server
 
 
@@ -166,7 +169,7 @@ def test_transformers_loads_a_model_from_it(
     )
     saved = transformers.LlamaForCausalLM(config)
     saved.save_pretrained(tmp_path / "served" / "acme" / "llama")
-    with fresh_session(), HubServer(tmp_path / "served", redirect=True) as hub:
+    with HubServer(tmp_path / "served", redirect=True) as hub:
         # transformers knows no endpoint= argument; it asks huggingface_hub's constant
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
         monkeypatch.setattr(
@@ -252,14 +255,14 @@ def test_links_inside_the_folder_are_served(tmp_path: Path) -> None:
     put_model(tmp_path / "acme" / "two", seed=1)
     (folder / ".hub" / "branches").mkdir(parents=True)
     (folder / ".hub" / "branches" / "step2").symlink_to(tmp_path / "acme" / "two")
-    with fresh_session(), HubServer(tmp_path) as hub:
+    with HubServer(tmp_path) as hub:
         refs = api(hub).list_repo_refs("acme/one").branches
         assert refs[1].target_commit == api(hub).model_info("acme/two").sha
 
 
 def test_a_changed_byte_moves_the_commit_and_retires_the_old_one(tmp_path: Path) -> None:
     folder = put_model(tmp_path / "acme" / "one")
-    with fresh_session(), HubServer(tmp_path) as hub:
+    with HubServer(tmp_path) as hub:
         before = api(hub).model_info("acme/one").sha
         assert before == api(hub).model_info("acme/one", revision=before).sha
         put_model(folder, seed=9)
@@ -272,7 +275,7 @@ def test_a_commit_depends_on_content_alone(tmp_path: Path) -> None:
     put_model(tmp_path / "a" / "x")
     put_model(tmp_path / "b" / "y")
     os.utime(tmp_path / "b" / "y" / "config.json", (1, 1))
-    with fresh_session(), HubServer(tmp_path) as hub:
+    with HubServer(tmp_path) as hub:
         assert api(hub).model_info("a/x").sha == api(hub).model_info("b/y").sha
 
 

@@ -40,7 +40,7 @@ QUICK = HubOptions(
 WEIGHTS = "*.safetensors"
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _session() -> Iterator[None]:
     with fresh_session():
         yield
@@ -193,6 +193,26 @@ def test_signed_links_are_used_again_and_renewed_when_refused(tmp_path: Path) ->
         read_bytes(file, 650_000, 1000)
         kinds = [r.kind for r in hub.requests if r.path.endswith(".safetensors")]
         assert (kinds.count("resolvers"), kinds.count("cdn")) == (2, 7)
+
+
+def test_links_signed_for_one_range_are_not_used_for_another(tmp_path: Path) -> None:
+    put_model(tmp_path / "acme" / "one", tensors=weights(0, num=6, rows=256, cols=128))
+    with HubServer(tmp_path, redirect=True, sign_ranges=True) as hub:
+        file = store_of(hub).open("model.safetensors")
+        for start in range(100_000, 600_000, 100_000):
+            read_bytes(file, start, 1000)
+        assert 403 not in {r.status for r in hub.requests}
+        read_bytes(file, 0, file.size)
+
+
+def test_links_that_never_serve_twice_are_given_up(tmp_path: Path) -> None:
+    put_model(tmp_path / "acme" / "one", tensors=weights(0, num=6, rows=256, cols=128))
+    with HubServer(tmp_path, redirect=True, link_ttl_s=1e9) as hub:
+        file = store_of(hub).open("model.safetensors")
+        hub.faults.add(Fault("expired", match="/lfs/*", after=1, every=2))
+        for start in range(100_000, 600_000, 100_000):
+            read_bytes(file, start, 1000)
+        assert [r.status for r in hub.requests if r.kind == "cdn"].count(403) <= 3
 
 
 def test_a_link_that_is_always_refused_is_transient(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 """One file on the Hub, read by byte ranges that resume where a connection broke.
 
-The first request goes to the Hub, which may answer with a signed link to a store of its own;
-the link is used again until it is refused. What comes back is held against what the revision's
-listing promised: commit, etag, size. Bytes that pass in order from the first to the last are
-hashed, and the hash is checked before the last of them is delivered. Nothing touches a disk.
+The first request goes to the Hub, which may answer with a signed link to a store of its own; the
+link is used again until it is refused, unless it was signed for one range only. What comes back is
+held against what the revision's listing promised: commit, etag, size. Bytes that pass in order
+from the first to the last are hashed, and the hash is checked before the last of them is
+delivered. Nothing touches a disk.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ PROGRESS_BYTES = 2**16
 """A broken request that got this far starts a new count of attempts."""
 _MAX_HOPS = 5
 _MAX_IGNORED = 3
+_MAX_UNUSED_LINKS = 2
+_RANGE_SIGNED = "signed-range="  # X-Xet-Signed-Range: the link serves the range it names, no other
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
 _LINK_REFUSED = frozenset({400, 401, 403, 404, 410})
 
@@ -75,6 +78,8 @@ class RemoteFile:
         self._counters = counters
         self._lock = lock
         self._link: str | None = None
+        self._unused_links = 0
+        """Links in a row that were refused before they served a second range."""
         self._head: bytes | None = None
         self._hash = hashlib.sha256()
         self._hashed = 0
@@ -185,10 +190,12 @@ class RemoteFile:
         if self._link is not None:
             with self._request(self._link, start, end) as response:
                 if response.status_code not in _LINK_REFUSED:
+                    self._unused_links = 0
                     self._check_range(response, start, end)
                     yield response
                     return
             self._link = None  # it has expired: ask the Hub for a new one
+            self._unused_links += 1
         url = self._url
         for _ in range(_MAX_HOPS):
             with self._request(url, start, end) as response:
@@ -196,11 +203,16 @@ class RemoteFile:
                     self._check_identity(response)
                 if not 300 <= response.status_code < 400:
                     self._check_range(response, start, end)
-                    self._link = None if self._client.is_own(url) else url
+                    self._link = url if self._is_reusable(url) else None
                     yield response
                     return
                 url = urljoin(url, response.headers.get("location", ""))
         raise SourceError(f"{self._what}: more than {_MAX_HOPS} redirects")
+
+    def _is_reusable(self, url: str) -> bool:
+        """Whether a link may serve other ranges too, by what it says and by experience."""
+        is_pinned = _RANGE_SIGNED in url.lower() or self._unused_links >= _MAX_UNUSED_LINKS
+        return not is_pinned and not self._client.is_own(url)
 
     @contextmanager
     def _request(self, url: str, start: int, end: int) -> Iterator[httpx2.Response]:

@@ -58,24 +58,32 @@ class Cdn:
     base_url: str
     secret: bytes
     ttl_s: float
+    signs_ranges: bool
+    """Whether a link serves only the range it was asked for with."""
     clock: Callable[[], float] = time.time
 
-    def link(self, repo_id: str, sha: str, name: str) -> str:
+    def link(self, request: Request, repo_id: str, sha: str, name: str) -> str:
         """A signed link to one file."""
-        expires = f"{self.clock() + self.ttl_s:.3f}"
+        query = {"Expires": f"{self.clock() + self.ttl_s:.3f}"}
+        if self.signs_ranges and "range" in request.headers:
+            query["X-Xet-Signed-Range"] = request.headers["range"]
         path = "/".join(("", "lfs", repo_id, sha, name))
-        query = urlencode({"Expires": expires, "Signature": self._sign(path, expires)})
-        return f"{self.base_url}{quote(path)}?{query}"
+        query["Signature"] = self._sign(path, query)
+        return f"{self.base_url}{quote(path)}?{urlencode(query)}"
 
     def admits(self, request: Request) -> bool:
-        """Whether the link was signed here and has not expired."""
-        expires = request.first("Expires") or "0"
-        given = request.first("Signature") or ""
-        good = hmac.compare_digest(given.encode(), self._sign(request.path, expires).encode())
-        return good and self.clock() < float(expires)
+        """Whether the link was signed here, for this range, and has not expired."""
+        query = {k: v[0] for k, v in request.query.items()}
+        given = query.pop("Signature", "")
+        if not hmac.compare_digest(given.encode(), self._sign(request.path, query).encode()):
+            return False
+        signed = query.get("X-Xet-Signed-Range")
+        in_time = self.clock() < float(query["Expires"])
+        return in_time and signed in {None, request.headers.get("range")}
 
-    def _sign(self, path: str, expires: str) -> str:
-        return hmac.new(self.secret, f"{path}?{expires}".encode(), sha256).hexdigest()
+    def _sign(self, path: str, query: Mapping[str, str]) -> str:
+        text = f"{path}?{urlencode(sorted(query.items()))}"
+        return hmac.new(self.secret, text.encode(), sha256).hexdigest()
 
 
 class Routes:
@@ -227,7 +235,7 @@ class Routes:
         headers = {**commit, "ETag": f'"{_etag(tree, name, faults)}"', "Accept-Ranges": "bytes"}
         if self._cdn is not None and (tree.is_lfs(name) or "redirect" in faults):
             linked = {"X-Linked-Size": str(tree.files[name].size), "X-Linked-ETag": headers["ETag"]}
-            location = {"Location": self._cdn.link(repo_id, tree.sha(), name)}
+            location = {"Location": self._cdn.link(request, repo_id, tree.sha(), name)}
             return Reply(302, {**headers, **linked, **location})
         return self._file(request, tree, name, headers, faults)
 

@@ -75,12 +75,14 @@ class HubServer:
         tokens: Mapping[str, tuple[str, ...]] | None = None,
         redirect: bool = False,
         link_ttl_s: float = 3600.0,
+        sign_ranges: bool = False,
         rate_limits: Mapping[str, RateLimit] | None = None,
         page_size: int = 1000,
         fresh_s: float = 0.0,
     ) -> None:
         """`tokens`: token -> globs of gated or private repositories it opens. `redirect`: large
-        files come from a second origin through links that live `link_ttl_s`. `fresh_s`: how long
+        files come from a second origin through links that live `link_ttl_s`; `sign_ranges`: each link
+        serves only the range it was asked for with. `fresh_s`: how long
         a listing may be reused before the folder is looked at again."""
         self.faults = Faults(faults)
         self.requests: deque[Served] = deque(maxlen=RECORD_LENGTH)
@@ -96,7 +98,7 @@ class HubServer:
             except OSError:
                 self._main.server_close()
                 raise
-            cdn = Cdn(self._cdn.url, secrets.token_bytes(32), link_ttl_s)
+            cdn = Cdn(self._cdn.url, secrets.token_bytes(32), link_ttl_s, sign_ranges)
         self.routes = Routes(
             shelf, Access(dict(tokens or {})), cdn, page_size=page_size, fresh_s=fresh_s
         )

@@ -31,7 +31,7 @@ from zoo.spectral.diagnostics import EntryStatistics, entry_statistics
 from zoo.spectral.edge import Trap
 from zoo.spectral.null import Entries, Shuffled, measure_full, measure_top, shuffle_slice
 from zoo.spectral.shuffle import Permutation
-from zoo.spectral.spectrum import Spectrum, eigenvalues, entry_exponent
+from zoo.spectral.spectrum import Spectrum, divided, eigenvalues, entry_exponent
 from zoo.spectral.trap_modes import (
     Sector,
     localisation,
@@ -254,9 +254,9 @@ def _trap_shapes(
     """Localisation columns of the traps of slice `index`; its top sector is kept in `sectors`."""
     assert shuffled.test is not None
     traps = [t for t in shuffled.test.traps if t.slice_index == index][:MAX_MODES]
-    matrix, permutation = layer.matrices[index], shuffled.permutations[index]
-    if layer.entries.exponent:  # singular vectors do not change with scale; float32 range does
-        matrix = torch.ldexp(matrix, torch.tensor(-layer.entries.exponent))
+    permutation = shuffled.permutations[index]
+    # singular vectors do not change with scale; float32 has a range
+    matrix = divided(layer.matrices[index], layer.entries.exponent)
     rng = generator(*layer.seed_key, "modes", replicate, index, layer.options.seed)
     if index not in sectors:
         sectors[index] = top_sector(matrix, rng=rng)

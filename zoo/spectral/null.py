@@ -16,7 +16,7 @@ from zoo.spectral.bulk_entries import BulkEntries, bulk_entries
 from zoo.spectral.edge import EdgeTest, trap_test
 from zoo.spectral.krylov import Top, top_of
 from zoo.spectral.shuffle import LEAF, Permutation
-from zoo.spectral.spectrum import eigenvalues
+from zoo.spectral.spectrum import divided, eigenvalues
 
 Vector = NDArray[np.float64]
 
@@ -161,11 +161,8 @@ def top_slice(
     device: torch.device,
 ) -> Top:
     """The top of one shuffled slice, by Krylov from a block drawn from the permutation's seed."""
-    operand = shuffled.to(device)
-    if entries.exponent:
-        operand = torch.ldexp(operand, torch.tensor(-entries.exponent))
     return top_of(
-        operand,
+        divided(shuffled.to(device), entries.exponent),
         rng=np.random.Generator(np.random.SFC64([permutation.seed, 1 << 41])),
         wanted=wanted,
         vectors=vectors,
@@ -194,7 +191,6 @@ def _trace(matrix: torch.Tensor, exponent: int) -> float:
     """Σw² in float64, in units of 4^exponent, by blocks."""
     total = 0.0
     for part in torch.split(matrix.reshape(-1), 1 << 20):
-        block = part.to(torch.float64)
-        scaled = torch.ldexp(block, torch.tensor(-exponent)) if exponent else block
+        scaled = divided(part.to(torch.float64), exponent)
         total += float(torch.dot(scaled, scaled))
     return total

@@ -55,7 +55,7 @@ class Spectrum:
     def rounded(evals: Vector, exponent: int = 0) -> Spectrum:
         """The spectrum of λ = evals·2^exponent, sorted and rounded to what is stored."""
         ordered = np.sort(evals)
-        np.maximum(ordered, 0.0, out=ordered)  # rounding makes zeros slightly negative
+        np.maximum(ordered, 0.0, out=ordered)
         largest = float(ordered[-1]) if ordered.size else 0.0
         shift = math.frexp(largest)[1] if largest > 0.0 else 0
         if largest == 0.0 or abs(shift + exponent) <= _SAFE_EXPONENT:
@@ -90,10 +90,21 @@ def eigenvalues(
 
 
 def entry_exponent(max_abs: float) -> int:
-    """The power of two that brings entries to about 1 when float64 sums of squares need it, else 0."""
-    if max_abs == 0.0 or 1e-130 < max_abs < 1e130:
+    """The power of two that brings entries to about 1; 0 while they lie within 2^±40.
+
+    Float64 sums of squares would need it much later, but Krylov products are float32.
+    """
+    if max_abs == 0.0 or 2.0**-40 < max_abs < 2.0**40:
         return 0
     return math.frexp(max_abs)[1]
+
+
+def divided(matrix: torch.Tensor, exponent: int) -> torch.Tensor:
+    """The matrix over 2^exponent, exact; in two steps, because 2^exponent may not be a float32."""
+    if exponent == 0:
+        return matrix
+    half = exponent // 2
+    return (matrix * 2.0**-half) * 2.0 ** (half - exponent)
 
 
 def gram(matrix: torch.Tensor, *, exponent: int = 0) -> Vector:
@@ -130,7 +141,7 @@ def gram_eigenvalues(lower: Vector) -> Vector:
         raise ArithmeticError(
             f"dsyevd did not converge (info {info}) on an order-{len(lower)} matrix"
         )
-    return np.asarray(values)
+    return np.asarray(np.maximum(values, 0.0))  # rounding makes zeros slightly negative
 
 
 def _eigenvalues_small(matrices: torch.Tensor, *, exponent: int) -> Vector:
@@ -141,7 +152,7 @@ def _eigenvalues_small(matrices: torch.Tensor, *, exponent: int) -> Vector:
     turned = stack.transpose(0, 2, 1)
     tall = stack.shape[1] >= stack.shape[2]
     values: Vector = np.linalg.eigvalsh(turned @ stack if tall else stack @ turned)
-    return values
+    return np.maximum(values, 0.0, out=values)
 
 
 def _blocks(tall: torch.Tensor, exponent: int) -> Iterator[Vector]:
@@ -164,12 +175,10 @@ def _svd_eigenvalues(matrix: torch.Tensor, *, exponent: int) -> Vector:
 
 def _eigenvalues_cuda(matrices: torch.Tensor, *, exponent: int, device: torch.device) -> Vector:
     """The whole stack in one batched product and one batched solve. Unmeasured; see benchmarks."""
-    stack = matrices.to(device=device, dtype=GRAM_DTYPE)
-    if exponent:
-        stack = torch.ldexp(stack, torch.tensor(-exponent, device=device))
+    stack = divided(matrices.to(device=device, dtype=GRAM_DTYPE), exponent)
     rows, cols = stack.shape[1:]
     grams = stack.mT @ stack if rows >= cols else stack @ stack.mT
     if not bool(torch.isfinite(grams.diagonal(dim1=1, dim2=2)).all()):
         raise ValueError(_NOT_FINITE)
-    values: Vector = torch.linalg.eigvalsh(grams).cpu().numpy()
+    values: Vector = torch.linalg.eigvalsh(grams).clamp_min(0.0).cpu().numpy()
     return values

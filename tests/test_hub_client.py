@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import stamina.instrumentation
 from huggingface_hub import HfApi, close_session, constants, set_client_factory
 from huggingface_hub.utils._http import default_client_factory
 
 from tests.hub_folders import fresh_session, put_model
 from zoo.errors import ChangedError, NotFoundError, SourceError, TransientError
 from zoo.hub import client as client_module
+from zoo.hub import session
 from zoo.hub.client import HubClient, HubOptions, default_endpoint, env_token
 from zoo.hub.gate import HubGate
 from zoo.hub.listing import resolve_model
@@ -45,11 +47,14 @@ def hub(root: Path) -> Iterator[HubServer]:
 
 @pytest.fixture
 def _configured() -> Iterator[None]:
-    """Puts the process-wide settings back."""
+    """Puts the process-wide settings back, and starts from none."""
+    session._PROCESS.tells_retries = False
     levels = {name: logging.getLogger(name).level for name in ("httpx", "httpx2")}
     yield
     configure()
     set_client_factory(default_client_factory)
+    stamina.instrumentation.set_on_retry_hooks(None)
+    session._PROCESS.tells_retries = False
     close_session()
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
@@ -188,6 +193,7 @@ def test_signed_links_and_tokens_stay_out_of_the_logs(
         sha = resolve_model(client, "acme/one").sha
         store = HubStore(HubLocation("acme/one", sha, hub.url), client)
         read_bytes(store.open("model.safetensors"), 0, 100)
+    assert "try 2 in" in caplog.text
     assert "Signature" not in caplog.text
     assert "hf_secret" not in caplog.text
 

@@ -12,6 +12,8 @@ import time
 from functools import partial
 
 import httpx2
+import stamina
+import stamina.instrumentation
 from huggingface_hub import close_session, set_client_factory
 from huggingface_hub.utils._http import hf_request_event_hook  # as its documentation advises
 
@@ -27,8 +29,11 @@ class _Process:
         self.gate: Gate | None = None
         self.gates: dict[str, HubGate] = {}
 
+        self.tells_retries = False
+
 
 _PROCESS = _Process()
+_LOG = logging.getLogger("zoo.hub")
 
 
 def configure(*, gate: Gate | None = None, options: HubOptions | None = None) -> None:
@@ -42,15 +47,28 @@ def configure(*, gate: Gate | None = None, options: HubOptions | None = None) ->
     _PROCESS.gates.clear()
     for name in ("httpx", "httpx2"):  # they log every address, signed ones too, at INFO
         logging.getLogger(name).setLevel(logging.WARNING)
+    _tell_retries()
     close_session()
     set_client_factory(partial(_make_session, _PROCESS.options))
 
 
 def process_client(endpoint: str | None = None) -> HubClient:
     """A client of this process's gate and options."""
+    _tell_retries()
     address = (endpoint or default_endpoint()).rstrip("/")
     gate = _PROCESS.gate or _PROCESS.gates.setdefault(address, HubGate())
     return HubClient(address, options=_PROCESS.options, gate=gate)
+
+
+def _tell_retries() -> None:
+    """Retries are told in words at INFO; stamina's own hook warns without saying of what."""
+    if not _PROCESS.tells_retries:
+        stamina.instrumentation.set_on_retry_hooks([_told])
+        _PROCESS.tells_retries = True
+
+
+def _told(details: stamina.instrumentation.RetryDetails) -> None:
+    _LOG.info("try %d in %.1f s: %s", details.retry_num + 1, details.wait_for, details.caused_by)
 
 
 def _make_session(options: HubOptions) -> httpx2.Client:

@@ -5,6 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+_TRAJECTORY = """
+    select step, train_accuracy, test_accuracy, mean_alpha, mean_abs_erg_log_ratio, total_traps,
+        max_trap_excess, total_traps_ww, phase
+    from trajectories where model_id = 'local/grokking-mlp' order by step
+"""
+
 
 def demo(
     out: Path = Path("demo"), /, *, runner: Literal["local", "ray"] = "ray", quiet: bool = False
@@ -21,7 +27,8 @@ def demo(
         Say nothing but errors and the leaderboards.
     """
     from catalog import store
-    from catalog.boards import leaderboard
+    from catalog.query import ask
+    from jobs.boards import Board, print_board
     from jobs.demo.build import build
     from jobs.launch import sweep_spec
     from jobs.output import print_arrow
@@ -35,7 +42,7 @@ def demo(
     catalog = spec.sweep.out or str(out / "catalog")
     result = sweep_spec(spec, text, out=catalog, overwrite="never", limit=None, quiet=quiet)
     shown = out / "catalog"
-    titles = {
+    titles: dict[Board, str] = {
         "traps": "Correlation Traps: most first (a trap is a sign of over-fitting)",
         "alignment": "Alignment of alpha and the ERG condition: best first (0 is perfect)",
         "alpha": "Mean |alpha - 2|: best first (2 is ideal)",
@@ -43,7 +50,11 @@ def demo(
     with store.connect(catalog) as con:
         for board, title in titles.items():
             print(f"\n{title}   [zoo rank {board} {shown}]")
-            print_arrow(leaderboard(con, board, top=10, where=None, family=None), format="table")
+            print_board(con, board, top=10, where=None, family=None, format="table")
+        print(
+            "\nThe run that groks, step by step: memorised, generalising, then declining under traps"
+        )
+        print_arrow(ask(con, _TRAJECTORY), format="table")
     progress.say(
         f"""
 The catalog is in {shown}. Next:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
+from jobs.boards import Board
 from jobs.output import Format
 
 
 def rank(
-    board: Literal["traps", "alignment", "alpha"],
+    board: Board,
     catalog: str,
     *,
     top: int = 20,
@@ -32,12 +31,11 @@ def rank(
     family
         Only models of this family.
     format
-        How to print.
+        How to print; csv and json have every column.
     """
     from catalog import store
-    from catalog.boards import leaderboard
-    from jobs.output import print_arrow
+    from jobs.boards import print_board
 
     with store.connect(catalog) as con:
-        print_arrow(leaderboard(con, board, top=top, where=where, family=family), format=format)
+        print_board(con, board, top=top, where=where, family=family, format=format)
     return 0

@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from math import prod
-from typing import TYPE_CHECKING
 
 from zoo.errors import DecodeError
 from zoo.formats.account import account
@@ -25,9 +24,6 @@ from zoo.layers.spec import LayerSpec
 from zoo.layers.take import take
 from zoo.options import AnalysisOptions, LayerSelection
 from zoo.spectral.spectrum import Spectrum
-
-if TYPE_CHECKING:
-    import torch
 
 _WHOLE_BYTES = 256 << 20
 """A stack of experts is decoded whole up to this size in float32, and expert by expert above it."""
@@ -103,43 +99,98 @@ def measure(
     that the groups of a model that is split over workers report them once. A weight that cannot be decoded
     fails its layers and the model goes on; a file that cannot be read raises.
     """
-    chosen = [w for w in model.weights if weights is None or w.name in weights]
-    model.checkpoint.expect(source for weight in chosen for source in weight.sources)
-    names = {w.name for w in chosen}
-    for _, group in groupby(model.specs, key=lambda s: s.weight.name if s.weight else s.tensor):
+    pieces = {
+        piece.weight.name: piece
+        for piece in _pieces_of(model)
+        if weights is None or piece.weight.name in weights
+    }
+    model.checkpoint.expect(
+        source for piece in pieces.values() if piece.is_streamed for source in piece.weight.sources
+    )
+    for name, group in groupby(model.specs, key=lambda s: s.weight.name if s.weight else s.tensor):
         specs = tuple(group)
         if first:
             yield from (_unmeasured(spec) for spec in specs if not spec.is_measurable)
-        wanted = [s for s in specs if s.is_measurable]
-        if wanted and wanted[0].weight is not None and wanted[0].weight.name in names:
-            yield from _measure_weight(model, wanted[0].weight, wanted, options)
+        if name in pieces and any(spec.is_measurable for spec in specs):
+            yield from _measure_weight(model, pieces[name], options)
+
+
+Rows = tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """One weight, cut into what is loaded at a time: all of it, or an expert of a big stack."""
+
+    weight: Weight
+    layers: tuple[tuple[Rows, tuple[LayerSpec, ...]], ...]
+    """Range of axis 0 that is loaded (None: everything) and the layers measured from it."""
+
+    @classmethod
+    def of(cls, weight: Weight, specs: list[LayerSpec]) -> _Pieces:
+        """A matrix that has to be decoded cannot be read by rows, a stack of experts can."""
+        by_rows = 4 * prod(weight.shape) > _WHOLE_BYTES and all(
+            s.leading is not None and (weight.decoder == "none" or s.cut.expert is not None)
+            for s in specs
+        )
+        cut = groupby(specs, key=lambda s: s.leading if by_rows else None)
+        return cls(weight, tuple((rows, tuple(sharing)) for rows, sharing in cut))
+
+    @property
+    def is_streamed(self) -> bool:
+        """True when all bytes of its sources are read once and in order, so that they can be announced.
+
+        An expert's values and scales lie apart: a stream would have to go back and forth, and bytes of
+        experts that are left out would be fetched for nothing. These are read range by range instead.
+        """
+        ranges = [rows for rows, _ in self.layers]
+        if ranges == [None]:
+            return True
+        ends = [0, *(rows[1] for rows in ranges if rows is not None)]
+        starts = [*(rows[0] for rows in ranges if rows is not None), self.weight.shape[0]]
+        return len(self.weight.sources) == 1 and starts == ends
+
+    def nbytes(self, rows: Rows) -> int:
+        """Bytes read for the piece `rows`."""
+        if rows is None:
+            return self.weight.nbytes
+        return self.weight.nbytes * (rows[1] - rows[0]) // self.weight.shape[0]
+
+
+def _pieces_of(model: Model) -> Iterator[_Pieces]:
+    specs: dict[str, list[LayerSpec]] = {}
+    for spec in model.specs:
+        if spec.is_measurable and spec.weight is not None:
+            specs.setdefault(spec.weight.name, []).append(spec)
+    for found in specs.values():
+        assert found[0].weight is not None
+        yield _Pieces.of(found[0].weight, found)
 
 
 def _measure_weight(
-    model: Model, weight: Weight, specs: list[LayerSpec], options: AnalysisOptions
+    model: Model, pieces: _Pieces, options: AnalysisOptions
 ) -> Iterator[LayerReport]:
-    """Load a weight once for all its layers; a big stack of experts layer by layer instead."""
-    piecewise = 4 * prod(weight.shape) > _WHOLE_BYTES and all(s.leading is not None for s in specs)
-    loaded: torch.Tensor | None = None
-    for spec in specs:
+    """Load each piece of a weight once for all its layers."""
+    weight = pieces.weight
+    for rows, specs in pieces.layers:
         started = time.perf_counter()
-        rows = spec.leading if piecewise else None
         try:
-            if piecewise or loaded is None:
-                loaded = None  # before the next one is allocated
-                loaded = weight.load(model.checkpoint, rows)
+            loaded = weight.load(model.checkpoint, rows)
         except DecodeError as error:
-            yield _report(spec, failed_layer(_shape(spec), f"undecodable: {error}"), 0.0, 0)
+            for spec in specs:
+                yield _report(spec, failed_layer(_shape(spec), f"undecodable: {error}"), 0.0, 0)
             continue
-        read_s = time.perf_counter() - started
-        expert = "" if spec.expert is None else str(spec.expert)
-        measures = measure_layer(
-            spec.matrices(loaded, offset=rows[0] if rows else 0),
-            options=options,
-            seed_key=(model.revision, spec.tensor, spec.part or "", expert),
-            storage_bits=weight.storage_bits,
-        )
-        yield _report(spec, measures, read_s, weight.nbytes // len(specs))
+        read_s = (time.perf_counter() - started) / len(specs)
+        for spec in specs:
+            expert = "" if spec.expert is None else str(spec.expert)
+            measures = measure_layer(
+                spec.matrices(loaded, offset=rows[0] if rows else 0),
+                options=options,
+                seed_key=(model.revision, spec.tensor, spec.part or "", expert),
+                storage_bits=weight.storage_bits,
+            )
+            yield _report(spec, measures, read_s, pieces.nbytes(rows) // len(specs))
+        del loaded  # before the next one is allocated
 
 
 def _unmeasured(spec: LayerSpec) -> LayerReport:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import struct
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -174,6 +175,18 @@ def test_a_damaged_archive_is_refused_by_name(
     with pytest.raises(error, match=message) as caught:
         opened(tmp_path)
     assert "model.pt" in str(caught.value)
+
+
+def test_an_entry_that_claims_more_than_the_file_holds_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.save({"a": torch.zeros(1000)}, path)
+    rezipped(path, {"data/0": b"1234"})
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"/data/0", data.index(b"PK\x01\x02")) - len("model") - 46
+    data[entry + 20 : entry + 28] = struct.pack("<II", 4000, 4000)  # packed and plain size
+    path.write_bytes(data)
+    with pytest.raises(TruncatedError, match=r"wanted .* for 'a'"):
+        opened(path)
 
 
 def test_a_view_beyond_its_storage_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from zoo.io.checkpoint import Checkpoint
 from zoo.io.header import TensorMeta
 from zoo.io.local import LocalLocation, LocalStore
 from zoo.io.opening import open_checkpoint
-from zoo.io.spans import in_file_order, plan_spans
+from zoo.io.spans import plan_spans, to_stream
 
 KB = 1024
 
@@ -140,8 +140,32 @@ def test_tensors_that_share_bytes_share_a_span() -> None:
     assert (span.start, span.end) == (0, 100)
 
 
-def test_order_in_the_file_is_told_from_the_order_of_use() -> None:
-    metas = (meta("w0", 50, 60), meta("s0", 0, 5), meta("w1", 60, 70), meta("s1", 5, 10))
-    ahead, others = in_file_order(metas)
-    assert [m.name for m in ahead] == ["w0", "w1"]
-    assert [m.name for m in others] == ["s0", "s1"]
+def test_a_stream_holds_the_large_tensors_in_file_order() -> None:
+    metas = (meta("a.w", 50, 60), meta("a.s", 0, 1), meta("b.w", 61, 70), meta("b.s", 60, 61))
+    ahead, others = to_stream(metas)
+    assert [m.name for m in ahead] == ["a.w", "b.w"]
+    assert [m.name for m in others] == ["a.s", "b.s"]
+
+
+def test_a_stream_does_not_go_back() -> None:
+    metas = (meta("a", 0, 10), meta("c", 20, 30), meta("b", 10, 20), meta("d", 0, 10, "g"))
+    ahead, others = to_stream(metas)
+    assert [m.name for m in ahead] == ["a", "c", "d"]
+    assert [m.name for m in others] == ["b"]
+
+
+def test_experts_read_one_by_one_cost_one_request_for_their_scales(tmp_path: Path) -> None:
+    blocks = torch.zeros(8, 64, 2, 16, dtype=torch.uint8)
+    save_file(
+        {"e_blocks": blocks, "e_scales": torch.zeros(8, 64, 2, dtype=torch.uint8)},
+        tmp_path / "model.safetensors",
+    )
+    store = AheadStore(tmp_path, 4 * KB)
+    with open_checkpoint(store) as checkpoint:
+        (weight,) = account(checkpoint).weights
+        checkpoint.expect(weight.sources)
+        before = store.counters.requests
+        for expert in range(8):
+            weight.load(checkpoint, (expert, expert + 1))
+    assert [name for name, _, _ in store.announced] == ["model.safetensors"]
+    assert store.counters.requests - before == 8 + 1

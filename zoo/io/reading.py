@@ -16,7 +16,7 @@ import torch
 from zoo.io.dtypes import DTYPE_BITS
 from zoo.io.files import ByteFile
 from zoo.io.header import TensorMeta
-from zoo.io.spans import Span, in_file_order, plan_spans
+from zoo.io.spans import Span, plan_spans, to_stream
 from zoo.io.store import Store
 from zoo.io.tensors import as_tensor, buffer_of, empty_bytes
 
@@ -58,7 +58,7 @@ class RangeReader:
         if meta.stride is not None:
             return self._read_strided(meta, meta.stride, rows)
         start, end, shape = _byte_range(meta, rows)
-        held = self._held_for(meta.name)
+        held = self._held_for(meta.name, in_parts=rows is not None)
         if held is None:
             data = self._fetch(meta.file, start, end, what=f"tensor {meta.name!r}")
             return as_tensor(data, meta, shape)
@@ -73,12 +73,11 @@ class RangeReader:
         """See `Reader.expect`."""
         self._forget()
         if isinstance(self._store, ReadsAhead):
-            ahead, metas = in_file_order(metas)
+            ahead, metas = to_stream(metas)
             self._store.announce([(t.file, t.start, t.end) for t in ahead])
         if self._store.span_bytes:
             for span in plan_spans(metas, span_bytes=self._store.span_bytes):
-                if len(span.names) > 1:
-                    self._planned.update((name, span) for name in span.names)
+                self._planned.update((name, span) for name in span.names)
 
     def close(self) -> None:
         """See `Reader.close`."""
@@ -92,10 +91,16 @@ class RangeReader:
         self._planned.clear()
         self._fetched.clear()
 
-    def _held_for(self, name: str) -> _Held | None:
-        """The fetched span that holds the tensor; None when it has to be read alone."""
+    def _held_for(self, name: str, *, in_parts: bool) -> _Held | None:
+        """The fetched span that holds the tensor; None when it has to be read alone.
+
+        A span of one tensor is only worth holding when it is read in parts.
+        """
         span = self._planned.get(name)
         if span is None:
+            return None
+        is_small = span.end - span.start <= self._store.span_bytes
+        if len(span.names) == 1 and not (in_parts and is_small):
             return None
         held = self._held.pop(span, None)
         if held is None and span not in self._fetched:

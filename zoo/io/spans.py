@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 
 from zoo.io.header import TensorMeta
 
 MAX_GAP_SHARE = 0.005
 """A gap is read along only while all gaps stay below this share of the bytes wanted."""
+
+COMPANION_SHARE = 0.25
+"""Tensors of one module that are smaller than this share of its largest are its companions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +47,27 @@ def plan_spans(metas: Iterable[TensorMeta], *, span_bytes: int) -> tuple[Span, .
     return tuple(spans)
 
 
-def in_file_order(
+def to_stream(
     metas: Iterable[TensorMeta],
 ) -> tuple[tuple[TensorMeta, ...], tuple[TensorMeta, ...]]:
-    """(those that lie behind all before them, the others); both in the order given.
+    """(what to fetch as one stream ahead of its use, the others); both in the order given.
 
-    Files count in the order in which they are first wanted.
+    A stream is read forward only, so it holds the tensors that each lie behind all before them
+    (files counting in the order in which they are first wanted), and not the small companions of
+    a large tensor: they are wanted together with every part of it.
     """
     rank: dict[str, int] = {}
     ahead: list[TensorMeta] = []
     others: list[TensorMeta] = []
     reached = (0, 0)
-    for meta in metas:
-        place = (rank.setdefault(meta.file, len(rank)), meta.start)
-        if place >= reached:
-            reached = (place[0], meta.end)
-            ahead.append(meta)
-        else:
-            others.append(meta)
+    for _, family in groupby(metas, key=lambda t: t.name.rpartition(".")[0]):
+        members = tuple(family)
+        largest = max(t.nbytes for t in members)
+        for meta in members:
+            place = (rank.setdefault(meta.file, len(rank)), meta.start)
+            if place >= reached and meta.nbytes >= COMPANION_SHARE * largest:
+                reached = (place[0], meta.end)
+                ahead.append(meta)
+            else:
+                others.append(meta)
     return tuple(ahead), tuple(others)

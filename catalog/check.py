@@ -193,7 +193,7 @@ def _check_rows(root: str) -> list[Finding]:
         for table in UNIT_TABLES:
             query = f"""
                 select generation, sweep_id, model_id, revision, count(*) as n
-                from raw_{table} anti join shown_models
+                from internal.raw_{table} anti join internal.shown_models
                     using (sweep_id, model_id, revision, analysis_key, generation)
                 group by all"""
             for row in ask(con, query).to_pylist():

@@ -133,7 +133,7 @@ def _merge(
     """
     con.execute(
         f"create temp table chosen_units as select {', '.join(COMMIT)}, generation "
-        f"from shown_models where generation in (from unnest(?))",
+        f"from internal.shown_models where generation in (from unnest(?))",
         [sorted(plan.sources)],
     )
     merged: list[Path] = []
@@ -144,12 +144,12 @@ def _merge(
             chosen = f"select {', '.join(COMMIT)}, generation from chosen_units"
             on = ", ".join((*COMMIT, "generation"))
         else:
-            chosen = f"select {keys}, max(generation) as generation from raw_{name} group by all"
+            chosen = f"select {keys}, max(generation) as generation from internal.raw_{name} group by all"
             on = f"{keys}, generation"
         con.execute(f"create or replace temp table chosen as {chosen}")
         order = ", ".join(f'"{column}"' for column in table.sort_key)
         rows = con.sql(
-            f"select * exclude (generation) from raw_{name} semi join chosen using ({on}) "
+            f"select * exclude (generation) from internal.raw_{name} semi join chosen using ({on}) "
             f"where generation in (from unnest(?)) order by {order}",
             params=[sorted(plan.sources)],
         )
@@ -187,7 +187,9 @@ def _drop(
     time.sleep(grace_s)
     _delete(folder, plan, [p for p in (*merged, *cold) if p[0] == "models"])
     time.sleep(grace_s)
-    needed = set(_hot_names(con, TABLES["layers"], "shown_models"))  # the same in all unit tables
+    needed = set(
+        _hot_names(con, TABLES["layers"], "internal.shown_models")
+    )  # the same in all unit tables
     oldest = time.time() - orphan_age_s
     orphans = [
         path for path, stamp in plan.files.items()

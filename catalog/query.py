@@ -10,6 +10,8 @@ import pyarrow as pa
 
 from catalog.errors import QueryError, StorageError
 
+_ROUNDS = 5
+
 
 def ask(
     con: duckdb.DuckDBPyConnection,
@@ -24,7 +26,7 @@ def ask(
     commits or compacts meanwhile. QueryError, naming `blame`, when DuckDB does not understand it.
     """
     params = dict(values) if isinstance(values, Mapping) else list(values)
-    for last in (False, False, True):
+    for last in (*[False] * (_ROUNDS - 1), True):
         try:
             with _one_moment(con):
                 found = con.sql(query, params=params or None)
@@ -45,8 +47,8 @@ def _one_moment(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Let shown_models stand still (sql/20_visible.sql)."""
     con.execute("begin")
     try:
-        con.execute("delete from snapshot_models")
-        con.execute("insert into snapshot_models from live_models")
+        con.execute("delete from internal.snapshot_models")
+        con.execute("insert into internal.snapshot_models from internal.live_models")
         con.execute("commit")
     except duckdb.Error:
         con.execute("rollback")

@@ -62,7 +62,7 @@ def test_data_without_the_marker_is_not_shown(root: str) -> None:
     prepare(root)
     write_part(root, "layers", [{**keys(), **layer_row()}], name="x", metadata={})
     with connect(root) as con:
-        assert con.execute("select count(*) from raw_layers").fetchone() == (1,)
+        assert con.execute("select count(*) from internal.raw_layers").fetchone() == (1,)
         assert con.execute("select count(*) from layers").fetchone() == (0,)
     assert done_units(root) == frozenset()
 

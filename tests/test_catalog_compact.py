@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -17,7 +18,7 @@ from catalog import compact as compact_module
 from catalog.check import check
 from catalog.commits import done_units, prepare, record_failure
 from catalog.compact import compact
-from catalog.errors import LockedError, TornError
+from catalog.errors import CatalogError, LockedError, TornError
 from catalog.folder import Folder
 from catalog.lock import compact_lock
 from catalog.parts import write_part
@@ -217,11 +218,14 @@ def test_readers_and_writers_beside_a_compaction_see_every_row_once(root: str) -
             commit(root, f"org/{number % 8}", layers=[{}, {}], sweep_id=f"s{number}")
 
     def read() -> None:
+        query = "select model_id, count(*) as n from layers group by 1"
         while not stop.is_set():
-            with connect(root) as con:
-                found = ask(
-                    con, "select model_id, count(*) as n from layers group by 1"
-                ).to_pylist()
+            try:
+                with connect(root) as con:
+                    found = ask(con, query).to_pylist()
+            except (CatalogError, duckdb.Error) as error:
+                problems.append(repr(error))
+                continue
             if len(found) != 8 or any(row["n"] != 2 for row in found):
                 problems.append(found)
 

@@ -248,3 +248,8 @@ def test_a_reader_asks_again_when_a_file_was_compacted_away(root: str) -> None:
         ask(con, "from models")
         Path(path).rename(Path(path).with_name("renamed.parquet"))
         assert ask(con, "from models").num_rows == 1
+
+
+def test_show_tables_lists_only_what_is_meant_for_users(empty: duckdb.DuckDBPyConnection) -> None:
+    listed = {name for (name,) in empty.execute("show tables").fetchall()}
+    assert listed == {*TABLES, *CONTRACT, "models_latest", "onset_layers", "listed"}

@@ -1,9 +1,9 @@
 -- The newest analysis of every (model, revision), and the newest revision of every model.
 -- The newest revision is the one with the greatest training step, else the last one modified,
 -- else the last one analysed.
-create or replace view shown_latest as
+create or replace view internal.shown_latest as
 with newest as (
-    from shown_models
+    from internal.shown_models
     qualify row_number() over (
         partition by model_id, revision order by committed_at desc, analysis_key desc) = 1
 )
@@ -17,9 +17,9 @@ select
 from newest;
 
 create or replace view models_latest as
-select * exclude (generation) from shown_latest;
+select * exclude (generation) from internal.shown_latest;
 
 create or replace view layers_latest as
 select * exclude (generation)
-from raw_layers semi join shown_latest
+from internal.raw_layers semi join internal.shown_latest
     using (sweep_id, model_id, revision, analysis_key, generation);

@@ -7,14 +7,14 @@
 --
 -- The CTEs are materialised so that every file is opened once.
 create or replace view model_scores as
-with latest as materialized (from shown_latest),
+with latest as materialized (from internal.shown_latest),
 measured as materialized (
     select
         model_id, revision, tensor, part, expert,
         num_traps, num_traps_ww, trap_excess_max, trap_p_value,
         alpha, alpha_hat, ks_distance, erg_log_ratio, erg_delta,
         log_norm, log_spectral_norm, stable_rank, frobenius_norm_sq
-    from raw_layers semi join latest
+    from internal.raw_layers semi join latest
         using (sweep_id, model_id, revision, analysis_key, generation)
     where status = 'ok'
         and tied_to is null

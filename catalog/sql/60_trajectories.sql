@@ -2,13 +2,13 @@
 --
 -- Accuracies come from the model card: metrics with "acc" in their name, on data whose name (or
 -- the metric's) says train, or test/valid/eval; percentages are divided by 100.
-create or replace view accuracies as
+create or replace view internal.accuracies as
 with tagged as (
     select
         model_id, revision,
         case when value > 1 then value / 100 else value end as accuracy,
         concat_ws(' ', dataset, metric) as name
-    from raw_evaluations semi join shown_latest
+    from internal.raw_evaluations semi join internal.shown_latest
         using (sweep_id, model_id, revision, analysis_key, generation)
     where metric ilike '%acc%' and value is not null
 )
@@ -29,7 +29,7 @@ group by model_id, revision;
 create or replace view trajectories as
 with steps as materialized (
     select s.* exclude (is_final, num_revisions), a.train_accuracy, a.test_accuracy
-    from model_scores as s left join accuracies as a using (model_id, revision)
+    from model_scores as s left join internal.accuracies as a using (model_id, revision)
     where s.step is not null
     qualify row_number() over (
         partition by model_id, step order by committed_at desc, revision) = 1
@@ -64,7 +64,7 @@ from steps left join peaks using (model_id)
 order by model_id, step;
 
 -- Traps over the steps of every layer (tensor is not NULL) and of every model (tensor is NULL).
-create or replace view trap_series as
+create or replace view internal.trap_series as
 select model_id, tensor, part, expert, layer_index, step,
     num_traps as traps, trap_excess_max as excess, alpha,
     (num_traps > 0)::bigint as layers_trapped
@@ -81,7 +81,7 @@ where total_traps is not null;
 -- The onset is the first step with a trap after which at most one step is without, the last step
 -- being with one; NULL when there is none. Growth is the value at the last step minus that at the
 -- onset; the slope is per tenfold of steps, from the onset on. alpha's departure is alpha - 2.
-create or replace view onset_series as
+create or replace view internal.onset_series as
 with ahead as (
     select *,
         count(*) filter (where not traps > 0) over (
@@ -90,7 +90,7 @@ with ahead as (
         last_value(traps) over (
             partition by model_id, tensor, part, expert order by step
             rows between unbounded preceding and unbounded following) as last_traps
-    from trap_series
+    from internal.trap_series
 ),
 marked as (
     select *,
@@ -121,13 +121,13 @@ group by model_id, tensor, part, expert;
 -- One row per trajectory. A deep model has false alarms (1 in 100 matrices): look at its layers.
 create or replace view onset as
 select * exclude (tensor, part, expert, layer_index)
-from onset_series
+from internal.onset_series
 where tensor is null
 order by model_id;
 
 -- One row per layer of a trajectory.
 create or replace view onset_layers as
 select * exclude (onset_layers_trapped)
-from onset_series
+from internal.onset_series
 where tensor is not null
 order by model_id, layer_index, tensor, part, expert;

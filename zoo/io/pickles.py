@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -99,9 +100,9 @@ def _ask_child(
 ) -> Mapping[str, object]:
     """The child's answer for the pickle that starts there."""
     command = [sys.executable, "-I", "-S", str(_CHILD), kind]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={}
-    ) as child:
+    loader = {k: v for k, v in os.environ.items() if k == "LD_LIBRARY_PATH"}  # and no secrets
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=loader) as child:
         assert child.stdin is not None
         try:
             for at in range(start, start + length, _BLOCK_BYTES):

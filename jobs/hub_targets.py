@@ -16,7 +16,7 @@ from zoo.errors import SourceError
 from zoo.hub.client import HubClient
 from zoo.hub.listing import HubModel, ModelQuery, list_revisions, query_models, resolve_model
 from zoo.hub.location import HubLocation
-from zoo.hub.session import process_client
+from zoo.hub.session import configure, process_client
 
 STEP_PATTERN = r"(?:step|checkpoint|ckpt|iter)[-_ ]?(\d+)"
 """Where the step is in a branch or tag, unless the spec says otherwise."""
@@ -26,6 +26,7 @@ _BYTES_PER_PARAM = 4
 
 def hub_targets(source: Source) -> Iterator[Target]:
     """All targets of a `hub` or `query` source."""
+    configure()  # time-outs for the client's own session; signed links stay out of the logs
     client = process_client(source.endpoint)
     if source.query is not None:
         for model in query_models(client, _query(source.query)):

@@ -45,6 +45,8 @@ def no_weight(meta: TensorMeta) -> Entry | None:
 def leftover(meta: TensorMeta) -> Entry:
     """The fate of a tensor that no decoder claimed."""
     is_float = meta.dtype in NATIVE_FLOATS
+    if meta.dtype == "BOOL":
+        return Entry(meta.name, "skipped", "mask: true or false, not a weight")
     if not meta.shape or meta.numel == 1:
         return Entry(meta.name, "skipped", "scalar: no spectrum")
     if len(meta.shape) == 1 and is_float:

@@ -37,8 +37,8 @@ from jobs.spec import Spec
 from jobs.work import prepare
 from zoo.spectral.spectrum import Spectrum
 
-POOL_ABOVE = 2000
-"""Layers up to which starting worker processes costs more than it saves."""
+POOL_ABOVE = 4000
+"""Layers up to which starting worker processes (they import torch) costs more than it saves."""
 _BATCH_LAYERS = 4096
 _BATCH_UNITS = 512
 _SLICE = 64
@@ -142,12 +142,12 @@ def refit_catalog(
 
 def _pool(workers: int, num_layers: int) -> ProcessPoolExecutor | None:
     """Worker processes, or None where this process alone is as fast."""
-    if workers > 1 and num_layers > POOL_ABOVE:
-        return ProcessPoolExecutor(
-            workers, mp_context=get_context("spawn"), initializer=_start_worker
-        )
     prepare(1, None)
-    return None
+    if workers == 1 or num_layers <= POOL_ABOVE:
+        return None
+    context = get_context("forkserver")  # imports once, then forks: a worker starts in no time
+    context.set_forkserver_preload(["jobs.refit"])
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
 
 
 def _start_worker() -> None:

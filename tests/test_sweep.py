@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -213,6 +215,18 @@ def test_a_catalog_that_cannot_be_written_is_an_error_that_says_so(
     (tmp_path / "file").write_text("in the way")
     assert zoo("sweep", spec, "--out", tmp_path / "file" / "cat", "-j", 1) in (1, 2)
     assert "file" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_named_and_the_same_command_resumes(
+    spec: Path, zoo: Zoo, tmp_path: Path
+) -> None:
+    cat = tmp_path / "cat"
+    limit = f"ulimit -f 12; exec {sys.executable} -m jobs sweep {spec} --out {cat} -j 1"
+    done = subprocess.run(["bash", "-c", limit], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "space" in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert zoo("sweep", spec, "--out", cat, "-j", 1) == 0
+    assert ask(cat, "select count(*) from layers") == [(9,)]
 
 
 def test_hostile_model_names_stay_inside_the_catalog(zoo: Zoo, tmp_path: Path) -> None:

@@ -12,9 +12,8 @@ from zoo.spectral.trap_modes import (
     Localisation,
     Mode,
     carry_back,
+    leading_modes,
     localisation,
-    modes_by_krylov,
-    modes_from_spectrum,
     outer_top_mass,
     top_sector,
 )
@@ -36,23 +35,17 @@ def with_mean() -> torch.Tensor:
 def shape_of(w: torch.Tensor) -> Localisation:
     """The localisation of the largest trap of `w`."""
     rng = np.random.default_rng(0)
-    mode = modes_by_krylov(shuffle_slice(w, PERMUTATION), 1, rng=rng)[0]
+    mode = leading_modes(shuffle_slice(w, PERMUTATION), 1, rng=rng)[0]
     return localisation(mode, PERMUTATION, top_sector(w, rng=rng), rng=rng)
 
 
-@pytest.mark.parametrize("method", ["inverse iteration", "krylov"])
-def test_modes_are_the_leading_singular_triples(method: str) -> None:
+def test_modes_are_the_leading_singular_triples() -> None:
     moved = shuffle_slice(with_large_entry() + 0.7, PERMUTATION)
     u, s, vt = np.linalg.svd(moved.numpy().astype(float), full_matrices=False)
-    modes = (
-        modes_from_spectrum(moved, s[:2] ** 2)
-        if method == "inverse iteration"
-        else modes_by_krylov(moved, 2, rng=np.random.default_rng(0))
-    )
-    for i, mode in enumerate(modes):
+    for i, mode in enumerate(leading_modes(moved, 2, rng=np.random.default_rng(0))):
         assert mode.sigma == pytest.approx(s[i], rel=1e-5)
-        assert abs(mode.left @ u[:, i]) == pytest.approx(1.0, abs=1e-5)
-        assert abs(mode.right @ vt[i]) == pytest.approx(1.0, abs=1e-5)
+        assert abs(mode.left @ u[:, i]) == pytest.approx(1.0, abs=1e-4)
+        assert abs(mode.right @ vt[i]) == pytest.approx(1.0, abs=1e-4)
 
 
 def test_the_mode_is_carried_back_entry_by_entry() -> None:

@@ -32,13 +32,7 @@ from zoo.spectral.edge import Trap
 from zoo.spectral.null import Entries, Shuffled, measure_full, measure_top, shuffle_slice
 from zoo.spectral.shuffle import Permutation
 from zoo.spectral.spectrum import Spectrum, divided, eigenvalues, entry_exponent
-from zoo.spectral.trap_modes import (
-    Sector,
-    localisation,
-    modes_by_krylov,
-    modes_from_spectrum,
-    top_sector,
-)
+from zoo.spectral.trap_modes import Sector, leading_modes, localisation, top_sector
 
 FULL_SHUFFLE_UP_TO = 2048
 """Smaller side up to which `shuffle = "auto"` computes the whole shuffled spectrum."""
@@ -261,10 +255,7 @@ def _trap_shapes(
     if index not in sectors:
         sectors[index] = top_sector(matrix, rng=rng)
     moved = shuffle_slice(matrix, permutation)
-    if shuffled.evals is None:
-        modes = modes_by_krylov(moved, len(traps), rng=rng)
-    else:
-        modes = modes_from_spectrum(moved, np.array([t.eigenvalue for t in traps]))
+    modes = leading_modes(moved, len(traps), rng=rng)
     return {
         trap: fields_of(localisation(mode, permutation, sectors[index], rng=rng))
         for trap, mode in zip(traps, modes, strict=True)

@@ -1,7 +1,7 @@
 """The top of a spectrum without the rest: largest eigenvalues of WᵀW and their singular vectors.
 
 Block Krylov iteration with full re-orthogonalisation and Rayleigh-Ritz on the smaller side, in
-float32. A block of sixteen vectors costs a pass over W little more than four do, and finds equal
+float32. A block of vectors costs a pass over W little more than one vector does, and finds equal
 eigenvalues. Knows nothing of traps or shuffles.
 """
 
@@ -19,7 +19,8 @@ from zoo.device import KRYLOV_DTYPE
 Vector = NDArray[np.float64]
 Block = NDArray[np.float32]
 
-_BLOCK = 16
+_BLOCK, _WIDE_BLOCK, _WIDE_FROM = 8, 16, 1024
+"""Vectors a pass; more from order 1,024 on, where a pass over W is what costs."""
 _MAX_BASIS = 1024
 _ROW_BYTES = 64 << 20
 """Float32 copy of a block of rows of a matrix stored in another type."""
@@ -112,7 +113,7 @@ def top_of(
     basis = np.empty((order, limit), dtype=np.float32, order="F")
     image = np.empty_like(basis)
     projected = np.zeros((limit, limit))
-    width = min(_BLOCK, order)
+    width = min(_BLOCK if order < _WIDE_FROM else _WIDE_BLOCK, order)
     fresh = _orthonormal(rng.standard_normal((order, width), dtype=np.float32), np.ones(width))
     size, steady, count = 0, 0, 1
     evals, before = np.zeros(0), np.zeros(0)

@@ -52,6 +52,24 @@ def arrow_schema(name: str) -> pa.Schema:
     )
 
 
+def dictionary() -> pa.Table:
+    """One row for every column of every table: table_name, column_name, type, unit, meaning."""
+    return pa.Table.from_pylist(
+        [
+            {
+                "table_name": table.name,
+                "column_name": column.name,
+                "type": str(column.type),
+                "unit": column.unit,
+                "nullable": column.nullable,
+                "meaning": column.meaning,
+            }
+            for table in TABLES.values()
+            for column in table.columns
+        ]
+    )
+
+
 __all__ = [
     "CAUSES",
     "SCHEMA_VERSION",
@@ -60,4 +78,5 @@ __all__ = [
     "Column",
     "Table",
     "arrow_schema",
+    "dictionary",
 ]

@@ -17,11 +17,13 @@ from catalog.duck import open_duck
 from catalog.errors import StorageError
 from catalog.folder import Folder
 from catalog.parts import SEED
+from catalog.schema import dictionary
 
 
 def connect(root: str | os.PathLike[str]) -> duckdb.DuckDBPyConnection:
     """A connection to the catalog `root` with all views; empty tables give empty views.
 
+    `dictionary` says what every column of the tables means.
     Readers need no lock: any number may be open while sweeps write. NotACatalogError when there is
     no catalog. Fetch timestamps through Arrow: DuckDB's own fetch wants the package pytz for them.
     """
@@ -32,6 +34,7 @@ def connect(root: str | os.PathLike[str]) -> duckdb.DuckDBPyConnection:
         con.execute("set variable zoo_files = ?", ["/".join(SEED)])
         con.execute(script())
         con.execute("reset variable zoo_files")
+        con.register("dictionary", dictionary())
     except duckdb.Error as error:
         con.close()
         raise StorageError(

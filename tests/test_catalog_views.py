@@ -58,6 +58,17 @@ def test_a_folder_without_a_catalog_says_how_to_make_one(tmp_path: Path) -> None
         connect(tmp_path)
 
 
+def test_the_dictionary_explains_every_column(empty: duckdb.DuckDBPyConnection) -> None:
+    query = "select count(*) from dictionary where meaning <> '' and unit <> ''"
+    assert ask(empty, query).column(0).to_pylist() == [sum(len(t.columns) for t in TABLES.values())]
+
+
+def test_scores_are_plain_integers_and_floats(empty: duckdb.DuckDBPyConnection) -> None:
+    for view in (*CONTRACT, "onset_layers"):
+        types = {str(field.type) for field in ask(empty, f"from {view}").schema}
+        assert not any(kind.startswith("decimal") for kind in types), view
+
+
 def test_no_extension_is_ever_downloaded(empty: duckdb.DuckDBPyConnection) -> None:
     for name in ("autoinstall_known_extensions", "autoload_known_extensions"):
         assert empty.execute("select current_setting(?)", [name]).fetchall() == [(False,)]
@@ -252,4 +263,4 @@ def test_a_reader_asks_again_when_a_file_was_compacted_away(root: str) -> None:
 
 def test_show_tables_lists_only_what_is_meant_for_users(empty: duckdb.DuckDBPyConnection) -> None:
     listed = {name for (name,) in empty.execute("show tables").fetchall()}
-    assert listed == {*TABLES, *CONTRACT, "models_latest", "onset_layers", "listed"}
+    assert listed == {*TABLES, *CONTRACT, "models_latest", "onset_layers", "listed", "dictionary"}

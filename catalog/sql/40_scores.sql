@@ -42,7 +42,7 @@ scores as (
         count(*) filter (where num_traps > 0) as num_layers_trapped,
         max(trap_excess_max) as max_trap_excess,
         min(trap_p_value) as min_trap_p_value,
-        sum(num_traps_ww) as total_traps_ww,
+        sum(num_traps_ww)::bigint as total_traps_ww,
         -- power-law tails
         count(alpha) as num_layers_fitted,
         avg(alpha) as mean_alpha,

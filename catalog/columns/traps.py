@@ -14,21 +14,24 @@ TRAPS = Table(
         *KEYS,
         *LAYER_KEYS,
         Column("replicate", INT, "index", "Number of the shuffle, from 0.", nullable=False),
-        Column("trap_index", INT, "index", "Rank of the trap in it, largest first, from 0.",
+        Column("trap_index", INT, "index", "Rank of the trap in it, largest first, from 1.",
                nullable=False),
         Column("lambda", REAL, "λ", "The eigenvalue of the shuffled matrix."),
         Column("excess_rel", REAL, "1", "lambda/edge − 1."),
         Column("p_value", REAL, "1", "Its Tracy-Widom p-value, in [0, 1]."),
-        Column("ipr_left", REAL, "1", "Inverse participation ratio Σu⁴ of the left vector."),
-        Column("ipr_right", REAL, "1", "Inverse participation ratio Σv⁴ of the right vector."),
-        Column("localisation_q", REAL, "1", "Localisation of the un-permuted mode."),
-        Column("participation_ratio", REAL, "1", "Entries that carry the un-permuted mode."),
-        Column("top5_mass", REAL, "1", "Share of the mode's mass in its 5 largest entries."),
-        Column("top10_mass", REAL, "1", "Share of the mode's mass in its 10 largest entries."),
-        Column("rank1_mass", REAL, "1", "Share of the un-permuted mode in its own top rank-1."),
+        Column("ipr_left", REAL, "1", "Inverse participation ratio Σu⁴; u, v: leading singular "
+               "vectors of the mode carried back to the original places."),
+        Column("ipr_right", REAL, "1", "Inverse participation ratio Σv⁴."),
+        Column("localisation_q", REAL, "1", "√(q_left·q_right), q the IPR centred at the "
+               "Porter-Thomas value 3/(length + 2), in [0, 1]: 1 for a single entry."),
+        Column("participation_ratio", REAL, "1", "√ of the product of ‖u‖₂/‖u‖₄ and ‖v‖₂/‖v‖₄; "
+               "1 for a single entry."),
+        Column("top5_mass", REAL, "1", "Share of Σ|T| in the largest 5 % of the mode's entries."),
+        Column("top10_mass", REAL, "1", "Share of Σ|T| in the largest 10 % of them."),
+        Column("rank1_mass", REAL, "1", "s₁²/Σs² of the mode carried back."),
         Column("top_overlap", REAL, "1", "Overlap with W's own top singular sector, in [0, 1]."),
-        Column("mean_overlap", REAL, "1", "Overlap with the constant matrix, in [0, 1]: near 1 "
-               "when the trap is nothing but a non-zero mean."),
+        Column("mean_overlap", REAL, "1", "(Σu/√rows · Σv/√cols)² of the shuffled mode: near 1 "
+               "when the trap is nothing but a non-zero mean, near 0 when large entries make it."),
         Column("jsd", REAL, "nat", "Mean Jensen-Shannon divergence of the outputs when the mode "
                "is replaced; NULL when not probed."),
         Column("jsd_stderr", REAL, "nat", "Standard error of jsd over the probes."),

@@ -1,0 +1,164 @@
+"""Writes docs/tables.md from catalog/schema.py and the views of catalog/sql.
+
+python docs/make_tables.py            rewrite docs/tables.md
+python docs/make_tables.py --check    fail if it is out of date
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from catalog import commits, store
+from catalog.columns.keys import KEYS
+from catalog.schema import SCHEMA_VERSION, TABLES, UNIT_TABLES
+from catalog.table import Column, Table
+
+PAGE = Path(__file__).resolve().parent / "tables.md"
+SQL = Path(store.__file__).resolve().parent / "sql"
+
+INTRO = f"""# Tables and views
+
+Written by `python docs/make_tables.py` from `catalog/schema.py` and `catalog/sql/`; a test holds it up to date.
+Schema version {SCHEMA_VERSION}.
+
+A catalog is a folder (or bucket) of Parquet files, one folder a table. Any Parquet reader can open them; the views
+exist in `zoo sql` and in any DuckDB that has read `catalog/sql/*.sql`. Read through the views: they show each unit
+whole or not at all, while sweeps write and after files are merged.
+
+```console
+$ zoo sql results "show tables"
+$ zoo sql results "describe layers_latest"
+$ zoo sql results "select model_id, tensor, alpha from layers_latest where alpha < 2 order by alpha limit 20"
+```
+
+A number that could not be computed is NULL, and `status` or `reason` says why; there is no -1 and no NaN. λ are the
+eigenvalues of WᵀW (squared singular values, no 1/N), n ≥ m are the sides of W, mean-1 units are λ·count/Σλ.
+"""
+
+KEYS_NOTE = """## Keys
+
+Every table but `sweeps` starts with these columns. (model_id, revision, analysis_key) is the *unit*: what is
+measured, committed and skipped the next time.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [INTRO, KEYS_NOTE, _columns(KEYS)]
+    parts += [_table(table) for table in TABLES.values()]
+    parts += ["## Views", *_views()]
+    return "\n".join(part.rstrip("\n") + "\n" for part in parts)
+
+
+def _table(table: Table) -> str:
+    shared = {column.name for column in KEYS}
+    own = tuple(column for column in table.columns if column.name not in shared)
+    keyed = len(own) < len(table.columns)
+    note = "The keys, and:" if keyed else "All columns:"
+    when = "Shown once the unit's `models` row is there. " if table.name in UNIT_TABLES else ""
+    return f"## `{table.name}`\n\n{table.meaning} {when}{note}\n\n{_columns(own)}"
+
+
+def _columns(columns: tuple[Column, ...]) -> str:
+    lines = ["| column | type | unit | meaning |", "| --- | --- | --- | --- |"]
+    for column in columns:
+        unit = "" if column.unit in ("text", "flag") else column.unit
+        meaning = column.meaning if column.nullable else f"{column.meaning} Never NULL."
+        lines.append(f"| `{column.name}` | {_type(column.type)} | {unit} | {_cell(meaning)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _type(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind):
+        return f"list of {kind.value_type}"
+    return {"timestamp[us, tz=UTC]": "timestamp"}.get(str(kind), str(kind))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _views() -> Iterator[str]:
+    """Public views by file of catalog/sql: the file's comment, then each view with its own."""
+    columns = _view_columns()
+    for path in sorted(SQL.glob("*.sql")):
+        text = path.read_text(encoding="utf-8")
+        names = [n for n in re.findall(r"create or replace view (\S+) as", text) if "." not in n]
+        names = [name for name in names if name not in TABLES]
+        if not names:
+            continue
+        head = _comment(text)
+        first = True
+        for name in names:
+            yield f"### `{name}`"
+            said = _comment_above(text, name)
+            if first and said != head:
+                yield head
+            if said:
+                yield said
+            yield _said_columns(columns[name])
+            first = False
+
+
+def _said_columns(columns: list[str]) -> str:
+    """The columns of a view; those of a whole table by the table's name."""
+    for table in TABLES.values():
+        whole = [column.name for column in table.columns]
+        if columns[: len(whole)] == whole:
+            rest = [f"`{column}`" for column in columns[len(whole) :]]
+            return f"The columns of `{table.name}`{', and ' if rest else ''}{', '.join(rest)}."
+    return "Columns: " + ", ".join(f"`{column}`" for column in columns) + "."
+
+
+def _view_columns() -> dict[str, list[str]]:
+    """Columns of every view, asked of an empty catalog."""
+    with tempfile.TemporaryDirectory() as root:
+        commits.prepare(root)
+        with store.connect(root) as con:
+            rows = con.execute(
+                "select table_name, column_name from duckdb_columns() "
+                "where schema_name = 'main' order by table_name, column_index"
+            ).fetchall()
+    found: dict[str, list[str]] = {}
+    for view, column in rows:
+        found.setdefault(view, []).append(column)
+    return found
+
+
+def _comment(text: str) -> str:
+    """The comment that a file starts with."""
+    return _paragraphs(re.match(r"(?:--.*\n)*", text)[0])  # type: ignore[index]
+
+
+def _comment_above(text: str, view: str) -> str:
+    """The comment directly above a view."""
+    found = re.search(rf"((?:^--.*\n)+)create or replace view {view} as", text, re.MULTILINE)
+    return _paragraphs(found[1]) if found else ""
+
+
+def _paragraphs(comment: str) -> str:
+    lines = [line.removeprefix("--").strip() for line in comment.splitlines()]
+    paragraphs = "\n".join(lines).split("\n\n")
+    return "\n\n".join(p.strip() for p in paragraphs if not p.startswith("The CTEs"))
+
+
+def main() -> int:
+    """Rewrite, or check."""
+    new = page()
+    if "--check" in sys.argv:
+        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != new:
+            print("docs/tables.md is out of date; run python docs/make_tables.py", file=sys.stderr)
+            return 1
+        return 0
+    PAGE.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

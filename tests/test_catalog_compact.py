@@ -170,7 +170,7 @@ def test_killed_between_any_two_file_operations_no_row_is_lost_or_doubled(
 
     for method in ("put_written", "delete"):
         counted(method)
-    for allowed in (1, 3, 5, 7, 8, 10, 13):
+    for allowed in (1, 3, 4, 5, 7, 8, 9, 11, 14):
         operations["left"] = 10**9
         fill(root, models=2, first=allowed % 3)
         before = contents(root)
@@ -197,7 +197,7 @@ def test_kill_minus_nine_of_the_process_loses_nothing(root: str) -> None:
     fill(root)
     before = contents(root)
     draw = random.Random(3)
-    for _ in range(3):
+    for _ in range(2):
         fill(root)  # hot again, the same rows
         child = subprocess.Popen([sys.executable, "-c", _COMPACT_FOREVER, root], cwd=ROOT)
         time.sleep(1.0 + draw.random())
@@ -232,8 +232,8 @@ def test_readers_and_writers_beside_a_compaction_see_every_row_once(root: str) -
     threads = [threading.Thread(target=target) for target in (write, read)]
     for thread in threads:
         thread.start()
-    for _ in range(3):
-        compact(root, grace_s=0.5)
+    for _ in range(2):
+        compact(root, grace_s=1.0)
     stop.set()
     for thread in threads:
         thread.join()

@@ -35,6 +35,9 @@ _COARSE = np.linspace(0.0, 1.0, 25)[1:]
 """Relative ranks at which every candidate is bounded."""
 _FINE = np.linspace(0.0, 1.0, 257)[1:]
 """Relative ranks at which the survivors are bounded again, in long spectra."""
+_TIE = 2.0**-20
+"""Values closer than this (in ln) are one value: eigenvalues are stored as float32, and those of a
+multiple singular value differ by rounding alone, which must not make candidates of them."""
 _SLACK = 1e-12
 """Bounds within rounding of the best distance are still measured."""
 _BLOCK = 1 << 14
@@ -102,8 +105,8 @@ def tail_distance(tail: Vector, alpha: float) -> float:
 def best_start(data: Vector) -> Start | None:
     """The candidate xmin with the smallest KS distance; ties go to the smallest xmin.
 
-    `data`: ascending, positive. Candidates are the distinct values but the largest; None if there
-    are none.
+    `data`: ascending, positive. Candidates are the distinct values (`_TIE`) but the largest; None
+    if there are none.
     """
     size = data.size
     gaps = np.log1p(np.diff(data) / data[:-1])  # ln(x_j/x_{j−1}), to full relative accuracy
@@ -111,7 +114,8 @@ def best_start(data: Vector) -> Start | None:
     # Σ_{j≥i} ln(x_j/x_i) = Σ_{j>i} (n−j)·gap_j: a sum of non-negative terms, nothing cancels
     log_sums = np.cumsum((weights * gaps)[::-1])[::-1]
     logs = np.concatenate(([0.0], np.cumsum(gaps)))
-    first_of_value = np.concatenate(([True], data[1:-1] > data[:-2])) & (data[:-1] < data[-1])
+    first_of_value = np.concatenate(([True], gaps[:-1] > _TIE))
+    first_of_value &= logs[:-1] < logs[-1] - _TIE
     candidates = np.flatnonzero(first_of_value & (log_sums > 0.0))
     if candidates.size == 0:
         return None

@@ -86,11 +86,13 @@ def measure_layer(
     options: AnalysisOptions,
     seed_key: tuple[str, ...],
     storage_bits: int,
+    solved: Vector | None = None,
 ) -> LayerMeasures:
     """Measure `matrices` [k, rows, cols], k pooled slices, of any real dtype.
 
     `seed_key`: revision, tensor, part, expert; replicate, slice and the user's seed are appended
     here. `storage_bits`: bits of a stored number, which set the numerical-rank tolerance.
+    `solved`: the eigenvalues [k, m], where a batch has found them before (`zoo.batch`).
     Non-finite entries and empty matrices are outcomes (`failed`, `skipped`), not errors.
     """
     shape = (matrices.shape[0], matrices.shape[1], matrices.shape[2])
@@ -98,11 +100,16 @@ def measure_layer(
         return skipped_layer(shape, "empty")
     matrices = _as_float(matrices.detach())
     started = time.perf_counter()
-    statistics = entry_statistics(matrices)
-    if statistics.non_finite:
+    (statistics, evals), device = with_cpu_fallback(
+        lambda where: _own(matrices, storage_bits, solved, where), choose_device(options.device)
+    )
+    if evals is None:
         count = statistics.non_finite
         return failed_layer(shape, f"non_finite: {count} of {matrices.numel()} entries")
-    layer, spectrum = _own_spectrum(matrices, statistics, options, seed_key, storage_bits)
+    max_abs = statistics.weight_max_abs or 0.0
+    entries = Entries(max_abs, statistics.weight_kurtosis, entry_exponent(max_abs))
+    layer = _Layer(matrices, options, seed_key, entries, device)
+    spectrum = Spectrum.rounded(evals.reshape(-1), 2 * entries.exponent)
     columns: Columns = {**_empty_columns(), **_shape_columns(shape), "status": "ok"}
     columns |= {k: v for k, v in fields_of(statistics).items() if k != "non_finite"}
     columns |= spectral_columns(
@@ -138,23 +145,20 @@ def _as_float(matrices: torch.Tensor) -> torch.Tensor:
     return matrices.to(torch.float32 if fits else torch.float64)
 
 
-def _own_spectrum(
-    matrices: torch.Tensor,
-    statistics: EntryStatistics,
-    options: AnalysisOptions,
-    seed_key: tuple[str, ...],
-    storage_bits: int,
-) -> tuple[_Layer, Spectrum]:
-    max_abs = statistics.weight_max_abs or 0.0
-    entries = Entries(max_abs, statistics.weight_kurtosis, entry_exponent(max_abs))
-    evals, device = with_cpu_fallback(
-        lambda where: eigenvalues(
-            matrices, storage_bits=storage_bits, exponent=entries.exponent, device=where
-        ),
-        choose_device(options.device),
+def _own(
+    matrices: torch.Tensor, storage_bits: int, solved: Vector | None, device: torch.device
+) -> tuple[EntryStatistics, Vector | None]:
+    """Statistics of the entries, and the eigenvalues if they are finite."""
+    resident = matrices.to(device)
+    statistics = entry_statistics(resident)
+    if statistics.non_finite:
+        return statistics, None
+    exponent = entry_exponent(statistics.weight_max_abs or 0.0)
+    if solved is not None and exponent == 0:
+        return statistics, solved
+    return statistics, eigenvalues(
+        resident, storage_bits=storage_bits, exponent=exponent, device=device
     )
-    layer = _Layer(matrices, options, seed_key, entries, device)
-    return layer, Spectrum.rounded(evals.reshape(-1), 2 * entries.exponent)
 
 
 def _shuffled(layer: _Layer, spectrum: Spectrum) -> tuple[Columns, Rows, Spectrum | None]:

@@ -1,0 +1,87 @@
+"""Devices: the choice, the fall back to the CPU, and the accelerator's code run on the CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from zoo import batch
+from zoo.batch import measure_layers
+from zoo.device import choose_device, with_cpu_fallback
+from zoo.errors import UseError
+from zoo.layer import measure_layer
+from zoo.options import AnalysisOptions
+from zoo.spectral.krylov import Operator
+from zoo.spectral.spectrum import _eigenvalues_cuda, eigenvalues
+
+CPU = torch.device("cpu")
+OPTIONS = AnalysisOptions(device="cpu")
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_cpu_is_always_there() -> None:
+    assert choose_device("cpu") == CPU
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_cuda_auto_is_the_cpu_and_cuda_an_error() -> None:
+    assert choose_device("auto") == CPU
+    with pytest.raises(UseError, match="sees no CUDA device"):
+        choose_device("cuda:0")
+
+
+def test_an_unknown_device_is_an_error() -> None:
+    with pytest.raises(UseError, match="expected 'auto', 'cpu', 'cuda'"):
+        choose_device("gpu")
+
+
+def test_memory_running_out_on_the_accelerator_moves_the_work_to_the_cpu() -> None:
+    def work(device: torch.device) -> str:
+        if device.type == "cuda":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return device.type
+
+    assert with_cpu_fallback(work, torch.device("cuda", 0)) == ("cpu", CPU)
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 20), (3, 20, 40)], ids=str)
+def test_the_batched_solve_agrees_with_the_cpu(shape: tuple[int, int, int]) -> None:
+    stack = noise(*shape)
+    ours = eigenvalues(stack, storage_bits=32, device=CPU)
+    assert _eigenvalues_cuda(stack, exponent=0, device=CPU) == pytest.approx(ours, rel=1e-9)
+    scaled = _eigenvalues_cuda(stack * 2.0**100, exponent=100, device=CPU)
+    assert scaled == pytest.approx(ours, rel=1e-9)
+
+
+def test_the_accelerators_products_are_those_of_the_cpu() -> None:
+    w, x = noise(60, 30), np.ones((30, 2), dtype=np.float32)
+    operator = Operator(w)
+    gram = operator._cuda(x, lambda rows, b: rows.T @ (rows @ b), joined=False)
+    assert gram == pytest.approx(operator.gram_times(x), rel=1e-4)
+    assert operator._cuda(x, lambda rows, b: rows @ b, joined=True) == pytest.approx(
+        operator.times(x), rel=1e-4
+    )
+
+
+def test_equal_matrices_measured_together_are_those_measured_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stack = noise(3, 70, 50)
+    keys = [("r", "experts", "", str(i)) for i in range(3)]
+    monkeypatch.setattr(
+        batch, "_solved", lambda s, bits, d: eigenvalues(s, storage_bits=bits, device=CPU)
+    )
+    together = measure_layers(stack, options=OPTIONS, seed_keys=keys, storage_bits=32)
+    for matrix, key, found in zip(stack, keys, together, strict=True):
+        alone = measure_layer(matrix[None], options=OPTIONS, seed_key=key, storage_bits=32)
+        assert found.columns["trap_counts"] == alone.columns["trap_counts"]
+        assert found.columns["alpha"] == pytest.approx(alone.columns["alpha"], rel=1e-6)
+
+
+def test_every_matrix_needs_its_seed_key() -> None:
+    with pytest.raises(ValueError, match="2 seed keys for 3 matrices"):
+        measure_layers(noise(3, 5, 5), options=OPTIONS, seed_keys=[("a",)] * 2, storage_bits=32)

@@ -1,0 +1,188 @@
+"""README and docs: what they show parses and runs, what they list is there, what is generated is current."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from jobs import cli
+from jobs.spec import parse_spec
+from tests.conftest import Zoo
+from tests.models import weights, write_model
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PACKAGES = ("zoo", "catalog", "jobs")
+TINY = """
+[sweep]
+name = "nightly"
+[[source]]
+path = "zoo/local/*"
+[[source]]
+path = "zoo/Qwen/*"
+name = "Qwen"
+"""
+"""What `nightly.toml` of the examples is here."""
+
+
+def fenced(page: Path, language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    """Every `$ zoo ...` line of every page, without its comment."""
+    found: list[str] = []
+    for page in PAGES:
+        for block in fenced(page, "console"):
+            lines = [line[2:] for line in block.splitlines() if line.startswith("$ zoo ")]
+            found += [shlex.join(shlex.split(line, comments=True)) for line in lines]
+    return list(dict.fromkeys(found))
+
+
+def is_runnable(command: str) -> bool:
+    """Needs no network, no server and no minutes."""
+    words = shlex.split(command)
+    return words[1] not in ("hub", "demo") and "@" not in command
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the examples of the pages work: models, spec, catalog."""
+    from jobs.__main__ import run
+
+    root = tmp_path_factory.mktemp("example")
+    names = ("local/base", "local/finetuned", "local/mymodel", "Qwen/Qwen3-0.6B")
+    for number, name in enumerate(names):
+        write_model(root / "zoo" / name, weights(number, (40, 30), (60, 24)))
+    write_model(root / "path" / "to" / "model", weights(9, (40, 30)))
+    (root / "nightly.toml").write_text(TINY)
+    out = str(root / "results")
+    assert run(["sweep", str(root / "nightly.toml"), "--out", out, "-j", "1", "--quiet"]) == 0
+    return root
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_shown_parses(command: str) -> None:
+    function, bound, _ = cli.app.parse_args(
+        shlex.split(command)[1:], exit_on_error=False, print_error=False
+    )
+    assert callable(function) and bound is not None
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if is_runnable(c)])
+def test_the_commands_shown_run(
+    command: str, example: Path, zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "--plot" in command:
+        pytest.importorskip("matplotlib")
+    monkeypatch.chdir(example)
+    assert zoo(*shlex.split(command)[1:]) == 0
+
+
+def test_the_pages_show_commands_at_all() -> None:
+    assert len(commands()) > 15
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_sweep_specs_shown_are_valid(page: Path) -> None:
+    for block in fenced(page, "toml"):
+        if "[[source]]" in block:
+            parse_spec(block, folder=ROOT, name=page.name)
+
+
+def test_every_command_says_what_it_does_and_is_on_a_page() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for name in cli._COMMANDS:
+        module = importlib.import_module(f"jobs.commands.{name}")
+        said = getattr(module, name).__doc__
+        assert said and len(said.split()) > 4, name
+        assert re.search(rf"\bzoo {name}\b", text), f"no page shows `zoo {name}`"
+    assert "zoo hub serve" in text
+
+
+def test_the_tree_of_the_readme_lists_every_file_once() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    if "<!-- tree -->" not in text:
+        pytest.skip("README.md has no tree")
+    block = text.split("<!-- tree -->")[1].split("<!-- /tree -->")[0]
+    listed = [path for path in paths_of_tree(block) if path.startswith(PACKAGES)]
+    wanted = [path for path in tracked_files() if not path.endswith("__init__.py")]
+    assert sorted(listed) == sorted(wanted), "run python docs/make_tree.py"
+
+
+def paths_of_tree(block: str) -> list[str]:
+    """Paths of the files of an indented tree, one a line: name, blanks, what it is."""
+    parents: list[str] = []
+    found: list[str] = []
+    for line in block.splitlines():
+        match = re.match(r"( *)([\w.]+/?)( +\S.*)?$", line)
+        if match is None or line.startswith("```"):
+            continue
+        depth, name = len(match[1]) // 2, match[2]
+        del parents[depth:]
+        if name.endswith("/"):
+            parents.append(name)
+        else:
+            assert match[3], f"{name}: the tree does not say what it is"
+            found.append("".join(parents) + name)
+    return found
+
+
+def tracked_files() -> list[str]:
+    """Python and SQL files of the packages that git knows; outside a clone those that are there."""
+    told = subprocess.run(
+        ["git", "ls-files", "--", *PACKAGES], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if told.returncode == 0 and told.stdout:
+        names = told.stdout.splitlines()
+    else:
+        names = [str(p.relative_to(ROOT)) for top in PACKAGES for p in (ROOT / top).rglob("*")]
+    return [name for name in names if name.endswith((".py", ".sql")) and (ROOT / name).exists()]
+
+
+def test_the_page_of_tables_is_current() -> None:
+    made = make_tables().page()
+    kept = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    assert kept == made, "run python docs/make_tables.py"
+
+
+def make_tables() -> ModuleType:
+    """docs/make_tables.py, which is a script and no module of a package."""
+    path = ROOT / "docs" / "make_tables.py"
+    spec = importlib.util.spec_from_file_location("make_tables", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_modules_named_on_the_pages_are_there() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for name in re.findall(r"`((?:zoo|catalog|jobs|tests|benchmarks|docs)/[\w/]+\.\w+)`", text):
+            assert (ROOT / name).exists(), f"{page.name}: {name}"
+
+
+def test_public_names_can_be_imported() -> None:
+    zoo = importlib.import_module("zoo")
+    if not hasattr(zoo, "__all__"):
+        pytest.skip("zoo has no __all__")
+    for name in zoo.__all__:
+        assert getattr(zoo, name) is not None

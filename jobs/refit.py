@@ -34,8 +34,8 @@ from jobs.refit_rows import (
     relative_change,
 )
 from jobs.spec import Spec
-from jobs.work import prepare
 from zoo.spectral.spectrum import Spectrum
+from zoo.threads import set_threads
 
 POOL_ABOVE = 4000
 """Layers up to which starting worker processes (they import torch) costs more than it saves."""
@@ -142,7 +142,7 @@ def refit_catalog(
 
 def _pool(workers: int, num_layers: int) -> ProcessPoolExecutor | None:
     """Worker processes, or None where this process alone is as fast."""
-    prepare(1, None)
+    set_threads(1)
     if workers == 1 or num_layers <= POOL_ABOVE:
         return None
     context = get_context("forkserver")  # imports once, then forks: a worker starts in no time
@@ -154,7 +154,7 @@ def _start_worker() -> None:
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver answers Ctrl-C
-    prepare(1, None)
+    set_threads(1)
 
 
 def _batches(units: Sequence[RefitUnit]) -> Iterator[list[RefitUnit]]:

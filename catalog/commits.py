@@ -10,7 +10,7 @@ the old parts stay invisible until `compact` drops them.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -20,8 +20,8 @@ from catalog.duck import open_duck
 from catalog.errors import NotACatalogError, SchemaError, TornError
 from catalog.folder import Folder
 from catalog.lock import writing
-from catalog.parts import HOT, SEED, encode, part_stem, write_part
-from catalog.schema import SCHEMA_VERSION, TABLES, arrow_schema
+from catalog.parts import HOT, SEED, digest, encode, part_stem, write_part
+from catalog.schema import SCHEMA_VERSION, TABLES, UNIT_TABLES, arrow_schema
 
 MARKER = "zoo-catalog.json"
 """File at the root that makes a folder a catalog."""
@@ -159,13 +159,51 @@ def done_units(root: str) -> frozenset[UnitKey]:
     return frozenset(UnitKey(*map(str, key)) for key in found)
 
 
+def drop_unfinished(root: str, units: Iterable[UnitKey]) -> int:
+    """Delete the data parts of `units` that no finished unit owns; returns how many files went.
+
+    A killed sweep leaves them. No view shows them, but whoever reads the folders directly would
+    see their rows twice once the units are done again. On this machine only: elsewhere another
+    writer might be about to finish one of them, and `zoo compact` clears them away in time.
+    """
+    folder = Folder.parse(root)
+    if not folder.is_local or not folder.exists(MARKER):
+        return 0
+    with writing(folder, alone=True):
+        finished = {_unit_stem(key) for key in done_units(root)}
+        wanted = {_unit_stem(key) for key in units} - finished
+        doomed = [
+            (table, HOT, name)
+            for table in UNIT_TABLES
+            for name in folder.names(table, HOT)
+            if name.rpartition("-")[0] in wanted
+        ]
+        for path in doomed:
+            folder.delete(*path)
+    return len(doomed)
+
+
+def _unit_stem(key: UnitKey) -> str:
+    unit = [key.model_id, key.revision, key.analysis_key]
+    return part_stem(model_id=key.model_id, revision=key.revision, key=unit)
+
+
 def part_name(table: str, keys: Mapping[str, str]) -> str:
-    """File name (without ending) of the part of `table` that holds `keys`, its part key."""
-    return part_stem(
+    """File name (without ending) of the part of `table` that holds `keys`, its part key.
+
+    Parts of a commit are named after the unit, then after the sweep, so that all parts of a unit
+    can be told by their names.
+    """
+    columns = TABLES[table].part_key
+    unit = [column for column in columns if column != "sweep_id"]
+    stem = part_stem(
         model_id=keys.get("model_id", keys.get("sweep_id", "")),
         revision=keys.get("revision", "sweep"),
-        key=[keys[column] for column in TABLES[table].part_key],
+        key=[keys[column] for column in unit or columns],
     )
+    if not unit or len(unit) == len(columns):
+        return stem
+    return f"{stem}-{digest([keys['sweep_id']])[:16]}"
 
 
 def _key(row: Row, column: str) -> str:

@@ -40,7 +40,7 @@ def part_stem(*, model_id: str, revision: str, key: Sequence[str]) -> str:
     Readable first, unique by the hash at its end: two keys never share a name, whatever
     characters or length the model id has, and no name leaves its folder.
     """
-    return f"{_slug(model_id, 80)}--{_slug(revision, 12)}--{_digest(key)}"
+    return f"{_slug(model_id, 80)}--{_slug(revision, 12)}--{digest(key)}"
 
 
 def _slug(text: str, length: int) -> str:
@@ -48,12 +48,13 @@ def _slug(text: str, length: int) -> str:
     return plain.strip("-.")[:length] or "x"
 
 
-def _digest(key: Sequence[str]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
+def digest(key: Sequence[str]) -> str:
+    """32 hex digits over the pieces of a key, each prefixed by its length."""
+    hashed = hashlib.blake2b(digest_size=16)
     for piece in key:
         raw = piece.encode("utf-8", "surrogatepass")
-        digest.update(len(raw).to_bytes(8, "little") + raw)
-    return digest.hexdigest()
+        hashed.update(len(raw).to_bytes(8, "little") + raw)
+    return hashed.hexdigest()
 
 
 def write_part(

@@ -84,8 +84,9 @@ class Ledger:
         return todo, skipped, failed_before
 
     def begin(self, units: Sequence[Unit]) -> None:
-        """Record that the sweep started and what it listed."""
+        """Record that the sweep started and what it listed; clear what a killed one left of them."""
         now = datetime.now(UTC)
+        commits.drop_unfinished(self.root, (UnitKey(*unit.key) for unit in units))
         self._write_sweep(status="running")
         rows = [
             {

@@ -15,6 +15,7 @@ from catalog.commits import (
     UnitKey,
     commit_unit,
     done_units,
+    drop_unfinished,
     prepare,
     record_failure,
     record_sweep,
@@ -238,3 +239,14 @@ def test_what_a_killed_writer_left_aside_is_cleaned_up_later(root: str) -> None:
         os.utime(path, (time.time() - 120,) * 2)
     assert Folder.parse(root).clean() == 1
     assert not left.exists() and fresh.exists() and mine.exists()
+
+
+def test_what_a_killed_sweep_left_of_an_unfinished_unit_can_be_dropped(root: str) -> None:
+    units = [UnitKey(model, "f" * 40, "k1") for model in ("org/a", "org/b")]
+    for unit in units:
+        commit(root, unit.model_id)
+    (marker,) = (p for p in Path(root, "models", "hot").iterdir() if p.name.startswith("org--a"))
+    marker.unlink()  # as if the sweep had been killed before it
+    assert drop_unfinished(root, units) == 1
+    left = [p.name for p in Path(root, "layers", "hot").iterdir()]
+    assert len(left) == 1 and left[0].startswith("org--b")

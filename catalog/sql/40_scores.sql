@@ -1,9 +1,8 @@
 -- One row per (model, revision): every mean with the number of layers behind it.
 --
--- Scored are the measured linear maps. Left out of every mean, and counted in num_layers_unscored:
--- embeddings, position tables and learned tokens (their rows are no ensemble of a linear map),
--- tied layers (they are counted at the tensor they are tied to), and a fused matrix whose parts
--- are there too.
+-- Scored is every measured layer, embeddings too. Left out of every mean, and counted in
+-- num_layers_unscored: tied layers (they are counted at the tensor they are tied to), and a fused
+-- matrix whose parts are there too.
 --
 -- The CTEs are materialised so that every file is opened once.
 create or replace view model_scores as
@@ -18,8 +17,6 @@ measured as materialized (
         using (sweep_id, model_id, revision, analysis_key, generation)
     where status = 'ok'
         and tied_to is null
-        and coalesce(role, '') not in
-            ('embedding', 'position_embedding', 'type_embedding', 'relative_position', 'parameter')
 ),
 parts as (
     select distinct model_id, revision, tensor, coalesce(expert, -1) as expert

@@ -53,17 +53,17 @@ def sql(
 
 
 def _ask(con: duckdb.DuckDBPyConnection, query: str, format: Format) -> int:
-    import duckdb
-
+    from catalog.errors import QueryError
+    from catalog.query import ask
     from jobs.output import print_arrow
 
     try:
-        result = con.sql(query)
-        if result is not None:  # statements such as SET give no rows
-            print_arrow(result.to_arrow_table(), format=format)
-    except duckdb.Error as error:
+        result = ask(con, query)
+    except QueryError as error:
         print(f"zoo: {error}", file=sys.stderr)
         return 2
+    if result.num_columns:  # statements such as SET give no rows
+        print_arrow(result, format=format)
     return 0
 
 

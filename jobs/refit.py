@@ -7,7 +7,7 @@ processes with one mathematics thread each), and a unit whose numbers moved is c
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ import pyarrow as pa
 from catalog import store
 from catalog.folder import Folder
 from catalog.lock import compact_lock
-from jobs.refit_pen import Pen, files_of, hot_files
+from jobs.refit_pen import Pen, UnitFiles
 from jobs.refit_plan import LeftOut, RefitUnit, refit_units
 from jobs.refit_rows import (
     EDGE,
@@ -43,6 +43,8 @@ _BATCH_LAYERS = 4096
 _BATCH_UNITS = 512
 _SLICE = 64
 """Layers a worker gets at a time."""
+_PENDING = 64
+"""Slices handed to workers and not yet back."""
 _STORED = tuple(dict.fromkeys((*INPUTS, *OWN, *RAND, *EDGE)))
 _SPECTRA = ("eigenvalues", "scale_exponent", "rand_eigenvalues", "rand_scale_exponent")
 
@@ -98,8 +100,10 @@ class _Found:
     """What came out of one slice of layers."""
 
     num_layers: int = 0
+    units: Counter[int] = field(default_factory=Counter)
+    """Layers, by number of the unit within its batch."""
     changes: dict[tuple[int, int], LayerChange] = field(default_factory=dict)
-    """By number of the unit within its batch, and layer_index; changed layers only."""
+    """By number of the unit and layer_index; changed layers only."""
     compared: Counter[str] = field(default_factory=Counter)
     moved: Counter[str] = field(default_factory=Counter)
     largest: dict[str, float] = field(default_factory=dict)
@@ -118,21 +122,24 @@ def refit_catalog(
         con = stack.enter_context(store.connect(root))
         folder = Folder.parse(root)
         units, tally.left = refit_units(con, folder, spec, spec_text)
-        there = hot_files(folder)
+        files = UnitFiles(con, folder)
         pool = _pool(workers, sum(unit.num_layers for unit in units))
         if pool is not None:
             stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-        pen = None if dry_run else Pen(root, con, there)
+        pen = None if dry_run else Pen(root, con, files)
         status = "interrupted"
         try:
             for batch in _batches(units):
-                changes = _recompute(con, folder, there, batch, pool, tally)
-                for number, unit in enumerate(batch):
-                    if unit.is_new or changes[number]:
+                found = _recompute(con, files, batch, pool, tally)
+                for unit, (num_layers, changes) in zip(batch, found, strict=True):
+                    if num_layers != unit.num_layers:
+                        tally.left.append(_incomplete(unit, num_layers))
+                        continue
+                    tally.num_units += 1
+                    if unit.is_new or changes:
                         tally.num_written += 1
                         if pen is not None:
-                            pen.commit(unit, changes[number])
-                tally.num_units += len(batch)
+                            pen.commit(unit, changes)
             status = "done"
         finally:
             if pen is not None:
@@ -174,43 +181,47 @@ def _batches(units: Sequence[RefitUnit]) -> Iterator[list[RefitUnit]]:
         yield batch
 
 
+def _incomplete(unit: RefitUnit, num_layers: int) -> LeftOut:
+    model = unit.keys["model_id"]
+    why = f"spectra are missing ({model}: {num_layers} of {unit.num_layers}); sweep it again"
+    return LeftOut(model, why)
+
+
 def _recompute(
     con: duckdb.DuckDBPyConnection,
-    folder: Folder,
-    there: Mapping[str, set[str]],
+    files: UnitFiles,
     batch: list[RefitUnit],
     pool: ProcessPoolExecutor | None,
     tally: Tally,
-) -> dict[int, dict[int, LayerChange]]:
-    """The changed layers of every unit of `batch`, by its number in the batch and layer_index."""
+) -> list[tuple[int, dict[int, LayerChange]]]:
+    """For every unit of `batch`: layers recomputed, and the changed ones by layer_index."""
+    counts: Counter[int] = Counter()
     changes: dict[int, dict[int, LayerChange]] = defaultdict(dict)
     orders = [unit.change for unit in batch]
 
     def take(found: _Found) -> None:
         tally.add(found)
+        counts.update(found.units)
         for (number, layer_index), change in found.changes.items():
             changes[number][layer_index] = change
 
     pending: set[Future[_Found]] = set()
-    for rows in _read(con, folder, there, batch):
+    for rows in _read(con, files, batch):
         if pool is None:
             take(_refit_slice(rows, orders))
             continue
         pending.add(pool.submit(_refit_bytes, rows.schema, rows.serialize(), orders))
-        if len(pending) > 64:
+        if len(pending) > _PENDING:
             ended, pending = wait(pending, return_when=FIRST_COMPLETED)
             for future in ended:
                 take(future.result())
     for future in pending:
         take(future.result())
-    return changes
+    return [(counts[number], changes[number]) for number in range(len(batch))]
 
 
 def _read(
-    con: duckdb.DuckDBPyConnection,
-    folder: Folder,
-    there: Mapping[str, set[str]],
-    batch: list[RefitUnit],
+    con: duckdb.DuckDBPyConnection, files: UnitFiles, batch: list[RefitUnit]
 ) -> Iterator[pa.RecordBatch]:
     """The layers of `batch` that have a spectrum, with it, in slices."""
     names = [name for name in batch[0].keys]
@@ -229,9 +240,8 @@ def _read(
         f"join refit_batch b using ({keys}) "
         f"join read_parquet($layers, union_by_name = true, hive_partitioning = false) l "
         f"using ({keys}, layer_index) where l.status = 'ok'",
-        params={table: files_of(folder, table, batch, there[table])
-                for table in ("spectra", "layers")},
-    )  # fmt: skip
+        params={table: files.of(table, batch) for table in ("spectra", "layers")},
+    )
     for rows in found.to_arrow_reader(_SLICE):
         for start in range(0, rows.num_rows, _SLICE):
             yield rows.slice(start, _SLICE)
@@ -253,6 +263,7 @@ def _refit_slice(rows: pa.RecordBatch, orders: list[Change]) -> _Found:
             _spectrum(rand[i], row["rand_scale_exponent"]) if rand[i].is_valid else None,
             orders[row["unit_no"]],
         )
+        found.units[row["unit_no"]] += 1
         found.compared.update(change.columns.keys())
         moved = differences(row, change.columns)
         if not moved and not change.is_retested:

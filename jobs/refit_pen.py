@@ -27,35 +27,48 @@ NAME = "refit"
 Rows = list[dict[str, Any]]
 
 
-def files_of(folder: Folder, table: str, units: Sequence[RefitUnit], there: set[str]) -> list[str]:
-    """Files of `table` that hold `units` of one generation, after the one that pins the schema.
+class UnitFiles:
+    """Where the rows of every unit lie. Looks once a table; compaction must not run meanwhile."""
 
-    `there`: names of the hot files of the table; a unit without rows has none.
-    """
-    tier = units[0].generation
-    if tier == HOT:
-        stems = (commits.part_name(table, unit.keys) for unit in units)
-        names = tuple(f"{stem}.parquet" for stem in stems if f"{stem}.parquet" in there)
-    else:
-        names = folder.names(table, tier)
-    return [folder.at(table, *SEED), *(folder.at(table, tier, name) for name in names)]
+    def __init__(self, con: duckdb.DuckDBPyConnection, folder: Folder) -> None:
+        self._con = con
+        self._folder = folder
+        self._hot: dict[str, dict[tuple[str, ...], list[str]]] = {}
 
+    def of(self, table: str, units: Sequence[RefitUnit]) -> list[str]:
+        """Files of `table` with rows of `units`, which lie in one generation, after the empty one
+        that pins the columns."""
+        tier = units[0].generation
+        pin = self._folder.at(table, *SEED)
+        if tier != HOT:
+            names = self._folder.names(table, tier)
+            return [pin, *(self._folder.at(table, tier, name) for name in names)]
+        hot = self._hot.setdefault(table, {}) or self._look(table)
+        return [pin, *(f for unit in units for f in hot.get(tuple(unit.keys.values()), ()))]
 
-def hot_files(folder: Folder) -> Mapping[str, set[str]]:
-    """Names of the files of every table of a unit that no compaction has merged yet."""
-    return {table: set(folder.names(table, HOT)) for table in (*UNIT_TABLES, "models")}
+    def _look(self, table: str) -> dict[tuple[str, ...], list[str]]:
+        """The hot files by the keys of the rows inside, whatever the files are called."""
+        found: dict[tuple[str, ...], list[str]] = {}
+        if self._folder.names(table, HOT):
+            rows = ask(
+                self._con,
+                f"select distinct {', '.join(COMMIT)}, filename from read_parquet(?, "
+                f"filename = true, union_by_name = true, hive_partitioning = false)",
+                [self._folder.glob(table, HOT, "*.parquet")],
+            ).to_pylist()
+            for row in rows:
+                found.setdefault(tuple(row[name] for name in COMMIT), []).append(row["filename"])
+        self._hot[table] = found
+        return found
 
 
 class Pen:
     """Commits refitted units; one row in `sweeps` for every spec they follow."""
 
-    def __init__(
-        self, root: str, con: duckdb.DuckDBPyConnection, there: Mapping[str, set[str]]
-    ) -> None:
+    def __init__(self, root: str, con: duckdb.DuckDBPyConnection, files: UnitFiles) -> None:
         self._root = root
         self._con = con
-        self._folder = Folder.parse(root)
-        self._there = there
+        self._files = files
         self._started = datetime.now(UTC)
         self._sweeps: dict[str | None, str] = {}
         self._counts: dict[str | None, int] = {}
@@ -116,7 +129,7 @@ class Pen:
 
     def _rows(self, table: str, unit: RefitUnit) -> Rows:
         """All rows of a unit; lists of numbers stay arrays."""
-        files = files_of(self._folder, table, [unit], self._there[table])
+        files = self._files.of(table, [unit])
         where = " and ".join(f"{name} = ?" for name in COMMIT)
         found = ask(
             self._con,

@@ -310,5 +310,17 @@ def test_the_measured_versions_stay_and_those_of_the_refit_stand_beside_them(
     assert found["numpy"] == found["refit"]["numpy"]
 
 
+def test_a_unit_without_its_spectra_is_left_alone_and_named(
+    sweep: Path, zoo: Zoo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cat = sweep / "cat"
+    spoil(cat, "local/model1", alpha=9.0)
+    for part in (cat / "spectra").rglob("*model1*.parquet"):
+        part.unlink()
+    assert zoo("refit", cat) == 1
+    assert "local/model1: 0 of 3" in capsys.readouterr().err
+    assert ask(cat, "select count(*) from layers where alpha = 9.0") == [(1,)]
+
+
 def test_no_catalog_is_bad_use(tmp_path: Path, zoo: Zoo) -> None:
     assert zoo("refit", tmp_path) == 2

@@ -2,7 +2,8 @@
 huggingface_hub or transformers itself.
 
 A worker calls `configure` once when it starts; without it each endpoint gets a gate of its own
-in this process and the default options.
+in this process and the default options. The environment is asked for options here and nowhere
+else, once: what is handed to workers is the outcome.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import stamina.instrumentation
 from huggingface_hub import close_session, set_client_factory
 from huggingface_hub.utils._http import hf_request_event_hook  # as its documentation advises
 
-from zoo.hub.client import HubClient, HubOptions, default_endpoint
+from zoo.hub.client import HubClient, HubOptions, default_endpoint, env_options
 from zoo.hub.gate import Gate, HubGate, RequestKind
 
 
@@ -25,7 +26,7 @@ class _Process:
     """What this process uses. One instance, changed by `configure` alone."""
 
     def __init__(self) -> None:
-        self.options = HubOptions()
+        self.options: HubOptions | None = None
         self.gate: Gate | None = None
         self.gates: dict[str, HubGate] = {}
 
@@ -37,12 +38,13 @@ _LOG = logging.getLogger("zoo.hub")
 
 
 def configure(*, gate: Gate | None = None, options: HubOptions | None = None) -> None:
-    """Use this gate (None: one per endpoint, in this process) and these options from now on.
+    """Use this gate (None: one per endpoint, in this process) and these options (None: the
+    environment's) from now on.
 
     Also gives huggingface_hub's shared session timeouts, and paces what other libraries send
     through it. Signed links are kept out of the logs.
     """
-    _PROCESS.options = options or HubOptions()
+    _PROCESS.options = options or env_options()
     _PROCESS.gate = gate
     _PROCESS.gates.clear()
     for name in ("httpx", "httpx2"):  # they log every address, signed ones too, at INFO
@@ -57,7 +59,13 @@ def process_client(endpoint: str | None = None) -> HubClient:
     _tell_retries()
     address = (endpoint or default_endpoint()).rstrip("/")
     gate = _PROCESS.gate or _PROCESS.gates.setdefault(address, HubGate())
-    return HubClient(address, options=_PROCESS.options, gate=gate)
+    return HubClient(address, options=_options(), gate=gate)
+
+
+def _options() -> HubOptions:
+    if _PROCESS.options is None:
+        _PROCESS.options = env_options()
+    return _PROCESS.options
 
 
 def _tell_retries() -> None:
@@ -98,7 +106,7 @@ def _gate_of(request: httpx2.Request) -> Gate:
 def _pace(request: httpx2.Request) -> None:
     kind = _kind(request)
     if kind is not None and (wait := _gate_of(request).acquire(kind)) > 0.0:
-        time.sleep(min(wait, _PROCESS.options.max_pause_s))
+        time.sleep(min(wait, _options().max_pause_s))
 
 
 def _observe(response: httpx2.Response) -> None:

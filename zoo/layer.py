@@ -29,6 +29,8 @@ from zoo.spectral.columns import (
 )
 from zoo.spectral.diagnostics import EntryStatistics, entry_statistics
 from zoo.spectral.edge import Trap
+from zoo.spectral.extras import EXTRA_COLUMNS, tail_extras
+from zoo.spectral.farms import farms
 from zoo.spectral.null import Entries, Shuffled, measure_full, measure_top, shuffle_slice
 from zoo.spectral.shuffle import Permutation
 from zoo.spectral.spectrum import Spectrum, divided, eigenvalues, entry_exponent
@@ -119,6 +121,7 @@ def measure_layer(
         storage_bits=storage_bits,
         clip_fingers=options.clip_fingers,
     )
+    columns |= _optional_fits(layer, spectrum, storage_bits)
     columns |= {"device": layer.device.type, "spectrum_s": time.perf_counter() - started}
     if options.shuffle == "none":
         return LayerMeasures(columns, (), spectrum, None)
@@ -159,6 +162,25 @@ def _own(
     return statistics, eigenvalues(
         resident, storage_bits=storage_bits, exponent=exponent, device=device
     )
+
+
+def _optional_fits(layer: _Layer, spectrum: Spectrum, storage_bits: int) -> Columns:
+    """What the options ask for beyond the power law; nothing by default."""
+    options, columns = layer.options, dict[str, object]()
+    if options.farms:
+        found = farms(layer.matrices, storage_bits=storage_bits)
+        columns |= {"farms_alpha": found.farms_alpha, "farms_alpha_hill": found.farms_alpha_hill}
+    if options.tail_models or options.bootstrap or options.clip_fingers:
+        columns |= tail_extras(
+            spectrum,
+            m=layer.m,
+            storage_bits=storage_bits,
+            clip_fingers=options.clip_fingers,
+            tail_models=options.tail_models,
+            num_draws=options.bootstrap,
+            rng=generator(*layer.seed_key, "bootstrap", options.seed),
+        )
+    return columns
 
 
 def _shuffled(layer: _Layer, spectrum: Spectrum) -> tuple[Columns, Rows, Spectrum | None]:
@@ -289,7 +311,7 @@ def _shape_columns(shape: tuple[int, int, int]) -> Columns:
 
 
 def _empty_columns() -> Columns:
-    return dict.fromkeys(_COLUMNS)
+    return dict.fromkeys((*_COLUMNS, *EXTRA_COLUMNS))
 
 
 _COLUMNS = tuple(

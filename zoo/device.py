@@ -1,9 +1,9 @@
 """Where the heavy linear algebra runs, and in which precision. Decided here and nowhere else.
 
-Every Gram matrix and every eigenvalue is float64: on the processors measured, OpenBLAS needs no
-longer for it than for float32 up to m = 1,024, and the small eigenvalues that the tail fit may
-reach stay exact to nine digits. Krylov products (`krylov.py`) are float32, 1e-6 relative, far below
-a Tracy-Widom unit.
+A layer's own Gram matrix and every eigenvalue solve are float64: on the processors measured,
+OpenBLAS solves as fast in float64 as in float32 up to m = 1,024, and the small eigenvalues that the
+tail fit may reach stay exact to nine digits. Products with blocks of vectors (`krylov.py`) and
+behind shuffled Gram matrices are float32, 1e-6 relative, far below a Tracy-Widom unit.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from zoo.errors import UseError
 
 GRAM_DTYPE = torch.float64
 """Precision of Gram matrices and eigenvalues."""
+SHUFFLE_DTYPE = torch.float32
+"""Precision of the products behind a shuffled Gram matrix, which is then solved in float64: a
+shuffled spectrum is a bulk without small eigenvalues of interest, and errors are 1e-7·λ_max."""
 KRYLOV_DTYPE = torch.float32
 """Precision of products with tall blocks of vectors."""
 

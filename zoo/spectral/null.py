@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from zoo.device import SHUFFLE_DTYPE
 from zoo.spectral.bulk_entries import BulkEntries, bulk_entries
 from zoo.spectral.edge import EdgeTest, trap_test
 from zoo.spectral.krylov import Top, top_of
@@ -92,7 +93,15 @@ def measure_full(
         chosen = range(start, min(start + batch, k))
         slices = [shuffle_slice(matrices[i], permutations[i]) for i in chosen]
         stack = slices[0][None] if len(slices) == 1 else torch.stack(slices)
-        found.append(eigenvalues(stack, storage_bits=32, exponent=entries.exponent, device=device))
+        found.append(
+            eigenvalues(
+                stack,
+                storage_bits=32,
+                exponent=entries.exponent,
+                product=SHUFFLE_DTYPE,
+                device=device,
+            )
+        )
         if bulks is None:
             measured += [_bulk(shuffled, entries, is_alone=k == 1) for shuffled in stack]
     evals = np.concatenate(found)

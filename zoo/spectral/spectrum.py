@@ -23,9 +23,14 @@ from zoo.device import GRAM_DTYPE
 Vector = NDArray[np.float64]
 
 _BLOCK_BYTES = 32 << 20
-"""Float64 copy of a block of rows; the only copy of the matrix that is made."""
+"""Copy of a block of rows in the precision of the product; the only copy of the matrix made."""
 _SAFE_EXPONENT = 60
 """λ_max within 2^±60 is stored as it is; float32 reaches 2^±126."""
+_DWARFS = 1000.0
+"""λ_max over the mean beyond which float32 products would blur the bulk."""
+_PANEL = 32
+"""Columns that LAPACK reduces at a time; its wrapper's default workspace allows one (twice as slow).
+"""
 _SMALL = 64
 """Stacks of matrices with a smaller side up to this are solved in one call."""
 _NOT_FINITE = "the matrix holds NaN or Inf; wanted finite entries, reject the layer first"
@@ -66,14 +71,20 @@ class Spectrum:
 
 
 def eigenvalues(
-    matrices: torch.Tensor, *, storage_bits: int, exponent: int = 0, device: torch.device
+    matrices: torch.Tensor,
+    *,
+    storage_bits: int,
+    exponent: int = 0,
+    product: torch.dtype = GRAM_DTYPE,
+    device: torch.device,
 ) -> Vector:
     """All eigenvalues of each `matrices[i]` [k, rows, cols], in units of 4^exponent.
 
     Shape (k, m), each row ascending, not rounded. `exponent` divides the entries by 2^exponent
     first (`entry_exponent`). Eigenvalues of float64 data are as exact as float64 allows (an SVD is
-    made when the spectrum spans more than nine decades); others are exact to 1e-15·λ_max. Raises
-    ValueError for non-finite entries.
+    made when the spectrum spans more than nine decades); others are exact to 1e-15·λ_max, or
+    1e-7·λ_max when `product` is float32, unless one eigenvalue dwarfs the others (then float64 is
+    taken). Raises ValueError for non-finite entries.
     """
     k, rows, cols = matrices.shape
     m = min(rows, cols)
@@ -83,7 +94,9 @@ def eigenvalues(
         return _eigenvalues_small(matrices, exponent=exponent)
     found = np.empty((k, m))
     for index in range(k):
-        found[index] = gram_eigenvalues(gram(matrices[index], exponent=exponent))
+        found[index] = gram_eigenvalues(gram(matrices[index], exponent=exponent, product=product))
+        if product != GRAM_DTYPE and found[index, -1] > _DWARFS * found[index].mean():
+            found[index] = gram_eigenvalues(gram(matrices[index], exponent=exponent))
         if storage_bits == 64 and m > 1 and found[index, 0] < _RESOLVED * found[index, -1]:
             found[index] = _svd_eigenvalues(matrices[index], exponent=exponent)
     return found
@@ -107,24 +120,25 @@ def divided(matrix: torch.Tensor, exponent: int) -> torch.Tensor:
     return (matrix * 2.0**-half) * 2.0 ** (half - exponent)
 
 
-def gram(matrix: torch.Tensor, *, exponent: int = 0) -> Vector:
+def gram(matrix: torch.Tensor, *, exponent: int = 0, product: torch.dtype = GRAM_DTYPE) -> Vector:
     """Lower triangle of the m×m Gram matrix of `matrix` [rows, cols], Fortran order; float64.
 
-    The upper triangle is left undefined. Entries are divided by 2^exponent.
+    The upper triangle is left undefined. Entries are divided by 2^exponent. `product`: precision
+    of the products within a block of rows; blocks are added up in float64.
     """
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     m = tall.shape[1]
     total: Vector | None = None
-    for block in _blocks(tall, exponent):
-        if block.flags.c_contiguous:
-            operand, transposed = block.T, 0
-        else:
-            operand, transposed = block, 1
-        if total is None:
-            total = blas.dsyrk(1.0, operand, trans=transposed, lower=1)
+    for block in _blocks(tall, exponent, product):
+        operand, turned = (block.T, 0) if block.flags.c_contiguous else (block, 1)
+        if product != GRAM_DTYPE:
+            part = blas.ssyrk(1.0, operand, trans=turned, lower=1)
+            total = part.astype(np.float64) if total is None else np.add(total, part, out=total)
+        elif total is None:
+            total = blas.dsyrk(1.0, operand, trans=turned, lower=1)
         else:
             total = blas.dsyrk(
-                1.0, operand, trans=transposed, lower=1, beta=1.0, c=total, overwrite_c=1
+                1.0, operand, trans=turned, lower=1, beta=1.0, c=total, overwrite_c=1
             )
     return np.zeros((m, m), order="F") if total is None else total
 
@@ -136,11 +150,12 @@ def gram_eigenvalues(lower: Vector) -> Vector:
     """
     if not math.isfinite(float(np.trace(lower))):
         raise ValueError(_NOT_FINITE)
-    values, _, info = lapack.dsyevd(lower, compute_v=0, lower=1, overwrite_a=1)
+    order = len(lower)
+    values, _, info = lapack.dsyevd(
+        lower, compute_v=0, lower=1, overwrite_a=1, lwork=(2 + _PANEL) * order + 1
+    )
     if info != 0:
-        raise ArithmeticError(
-            f"dsyevd did not converge (info {info}) on an order-{len(lower)} matrix"
-        )
+        raise ArithmeticError(f"dsyevd did not converge (info {info}) on an order-{order} matrix")
     return np.asarray(np.maximum(values, 0.0))  # rounding makes zeros slightly negative
 
 
@@ -155,16 +170,17 @@ def _eigenvalues_small(matrices: torch.Tensor, *, exponent: int) -> Vector:
     return np.maximum(values, 0.0, out=values)
 
 
-def _blocks(tall: torch.Tensor, exponent: int) -> Iterator[Vector]:
-    """Float64 blocks of rows of a tall matrix, C- or Fortran-contiguous, divided by 2^exponent."""
+def _blocks(
+    tall: torch.Tensor, exponent: int, dtype: torch.dtype
+) -> Iterator[NDArray[np.floating]]:
+    """Blocks of rows of a tall matrix, C- or Fortran-contiguous, divided by 2^exponent."""
     rows, cols = tall.shape
     height = max(1, _BLOCK_BYTES // (8 * max(cols, 1)), cols // 4)
     for start in range(0, rows, height):
-        block = tall[start : start + height].detach().cpu().to(GRAM_DTYPE)
+        block = divided(tall[start : start + height].detach().cpu(), exponent).to(dtype)
         if not (block.is_contiguous() or block.T.is_contiguous()):
             block = block.contiguous()
-        array: Vector = block.numpy()
-        yield array if exponent == 0 else np.ldexp(array, -exponent)
+        yield block.numpy()
 
 
 def _svd_eigenvalues(matrix: torch.Tensor, *, exponent: int) -> Vector:

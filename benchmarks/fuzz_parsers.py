@@ -3,28 +3,37 @@
     pip install atheris
     python benchmarks/fuzz_parsers.py card -max_total_time=600
 
-Targets: card, header, index, config, hub (one model of the API's JSON), range (a Range header).
-A parser may refuse its input with an error of `zoo.errors`; anything else ends the run with the
-input saved. Runs so far are recorded in FUZZ.md beside this file.
+Targets: card, header, index, config, gguf, zip (the directory of a `.bin`), pickle, hub (one model
+of the API's JSON), range (a Range header). A parser may refuse its input with an error of
+`zoo.errors`, those of files with a CheckpointError only; anything else ends the run with the input
+saved. `pickle` runs the child's unpickler in this process, of whose limits only the one of memory
+holds here; give it `-rss_limit_mb=8192`. Runs so far are recorded in FUZZ.md beside this file.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import resource
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import atheris  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
-with atheris.instrument_imports(include=["zoo", "yaml"]):
+with atheris.instrument_imports(include=["zoo", "yaml", "json"]):
     from zoo.card import parse_card
-    from zoo.errors import ZooError
+    from zoo.errors import CheckpointError, ZooError
     from zoo.hub.listing import parse_model
     from zoo.hub.serve.replies import parse_range
-    from zoo.io.configs import parse_config
+    from zoo.io import pickle_child
+    from zoo.io.configs import main_config, parse_config
+    from zoo.io.files import Counters, MemoryFile
+    from zoo.io.gguf import read_gguf_header
     from zoo.io.header import parse_header
     from zoo.io.index import parse_index
+    from zoo.io.pickles import _zip_entries
 
 SHA = "0" * 40
 
@@ -50,8 +59,39 @@ def index(data: bytes) -> None:
 
 
 def config(data: bytes) -> None:
-    """JSON or an error of ours."""
-    parse_config(data, file="config.json")
+    """JSON or an error of ours; the main part of an object is found."""
+    found = parse_config(data, file="config.json")
+    if isinstance(found, dict):
+        main_config({"config.json": found}, "")
+
+
+def gguf(data: bytes) -> None:
+    """A GGUF file of version 3 from its first count on."""
+    read_gguf_header(MemoryFile("x.gguf", b"GGUF\x03\x00\x00\x00" + data, Counters()))
+
+
+def zip_entries(data: bytes) -> None:
+    """The directory of a zip that holds a pickle and its tensors."""
+    _zip_entries(MemoryFile("x.bin", b"PK\x03\x04" + data, Counters()))
+
+
+RUNNING = (
+    *("os.system", "os.exec", "os.spawn", "os.fork", "subprocess.Popen", "socket.connect"),
+    *("open", "exec", "compile", "import", "ctypes.dlopen"),
+)
+"""Audit events that a pickle must not cause."""
+ran: list[str] = []
+
+
+def pickle(data: bytes) -> None:
+    """The unpickler may fail in any way but one: running something."""
+    ran.clear()
+    try:
+        found = pickle_child.Reader(pickle_child.Counting(io.BytesIO(data))).load()
+        pickle_child.tensors_in(found)
+    except Exception:  # a child that dies is an answer: its parent says so
+        pass
+    assert not ran, f"the pickle ran something: {ran}"
 
 
 def hub(data: bytes) -> None:
@@ -143,9 +183,17 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "header": header,
     "index": index,
     "config": config,
+    "gguf": gguf,
+    "zip": zip_entries,
+    "pickle": pickle,
     "hub": hub,
     "range": range_header,
 }
+
+
+def _address_space() -> int:
+    """Bytes this process has mapped; its instrumented modules take most of them."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
 def main() -> None:
@@ -153,15 +201,22 @@ def main() -> None:
         raise SystemExit(f"usage: {sys.argv[0]} {'|'.join(TARGETS)} [libFuzzer options]")
     name = sys.argv[1]
     target, words = TARGETS[name], WORDS.get(name)
+    refusal = ZooError if name in {"card", "hub", "range"} else CheckpointError
+    if name == "pickle":
+        sys.addaudithook(lambda event, _: ran.append(event) if event in RUNNING else None)
+        limit = _address_space() + pickle_child.MAX_MEMORY_BYTES
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
     def once(data: bytes) -> None:
         mode = data[:1]
         if words is not None and mode >= b"\x20":
             is_shaped = name == "header" and mode >= b"\x90"
             data = shaped_header(data[1:]) if is_shaped else generated(words, data[1:])
+        elif name == "header":
+            data = b"{" + data
         try:
             target(data)
-        except ZooError:
+        except refusal:
             return
 
     atheris.Setup([sys.argv[0], *sys.argv[2:]], once)

@@ -31,7 +31,7 @@ from zoo.spectral.diagnostics import EntryStatistics, entry_statistics
 from zoo.spectral.edge import Trap
 from zoo.spectral.extras import EXTRA_COLUMNS, tail_extras
 from zoo.spectral.farms import farms
-from zoo.spectral.null import Entries, Shuffled, measure_full, measure_top, shuffle_slice
+from zoo.spectral.null import Entries, Shuffled, measure_full, measure_top
 from zoo.spectral.shuffle import Permutation
 from zoo.spectral.spectrum import Spectrum, divided, eigenvalues, entry_exponent
 from zoo.spectral.trap_modes import Sector, leading_modes, localisation, top_sector
@@ -274,13 +274,12 @@ def _trap_shapes(
     """Localisation columns of the traps of slice `index`; its top sector is kept in `sectors`."""
     assert shuffled.test is not None
     traps = [t for t in shuffled.test.traps if t.slice_index == index][:MAX_MODES]
-    permutation = shuffled.permutations[index]
-    # singular vectors do not change with scale; float32 has a range
-    matrix = divided(layer.matrices[index], layer.entries.exponent)
+    permutation, exponent = shuffled.permutations[index], layer.entries.exponent
     rng = generator(*layer.seed_key, "modes", replicate, index, layer.options.seed)
     if index not in sectors:
-        sectors[index] = top_sector(matrix, rng=rng)
-    moved = shuffle_slice(matrix, permutation)
+        sectors[index] = top_sector(divided(layer.matrices[index], exponent), rng=rng)
+    # singular vectors do not change with scale; float32 has a range
+    moved = divided(shuffled.slice_of(layer.matrices, index), exponent)
     modes = leading_modes(moved, len(traps), rng=rng)
     return {
         trap: fields_of(localisation(mode, permutation, sectors[index], rng=rng))

@@ -24,7 +24,7 @@ _BLOCK, _WIDE_BLOCK, _WIDE_FROM = 8, 16, 1024
 _MAX_BASIS = 1024
 _ROW_BYTES = 64 << 20
 """Float32 copy of a block of rows of a matrix stored in another type."""
-_STEADY = 2
+_STEADY = 1
 """Passes in a row that may change a converged eigenvalue by no more than the tolerance."""
 _DEPENDENT = 1e-5
 """A new direction this short, relative to the vector it came from, is rounding."""
@@ -105,7 +105,7 @@ def top_of(
     """The largest eigenvalues of WᵀW for `matrix` [rows, cols].
 
     `wanted(evals)`: from the present descending estimates (lower bounds), how many must converge:
-    change by less than `tolerance`·λ_max in two passes running. `rng` draws the first block.
+    change by less than `tolerance`·λ_max in a pass. `rng` draws the first block.
     """
     operator = Operator(matrix)
     order = operator.order

@@ -54,6 +54,14 @@ class Shuffled:
     """One a slice; the same for every replicate but for the sample that fixes the cut."""
     test: EdgeTest | None
     """None when a slice has no bulk (no variance beside its traps)."""
+    kept: torch.Tensor | None = None
+    """The shuffled slices [k, rows, cols], where they are small enough to be held."""
+
+    def slice_of(self, matrices: torch.Tensor, index: int) -> torch.Tensor:
+        """Slice `index` of `matrices` as it was shuffled."""
+        if self.kept is not None:
+            return self.kept[index]
+        return shuffle_slice(matrices[index], self.permutations[index])
 
 
 def shuffle_slice(matrix: torch.Tensor, permutation: Permutation) -> torch.Tensor:
@@ -107,7 +115,8 @@ def measure_full(
     evals = np.concatenate(found)
     bulks = bulks or tuple(measured)
     test = _test(list(evals), evals.sum(axis=1).tolist(), matrices, bulks, level)
-    return Shuffled(permutations, evals, float(evals[:, -1].max()), bulks, test)
+    kept = stack if stack.shape[0] == k and batch > 1 else None
+    return Shuffled(permutations, evals, float(evals[:, -1].max()), bulks, test, kept)
 
 
 def measure_top(

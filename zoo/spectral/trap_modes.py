@@ -129,7 +129,7 @@ def top_sector(matrix: torch.Tensor, *, rng: np.random.Generator) -> Sector:
     """The top sector of `matrix` [rows, cols]: min(10, m/10) leading singular vectors, at least 1."""
     count = max(1, min(SECTOR, min(matrix.shape) // 10))
     top = top_of(
-        matrix, rng=rng, wanted=lambda _: count, vectors=True, tolerance=1e-4, max_passes=30
+        matrix, rng=rng, wanted=lambda _: count, vectors=True, tolerance=1e-3, max_passes=30
     )
     return Sector(top.left, top.right)
 

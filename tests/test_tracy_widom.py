@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def test_the_far_tail_follows_its_asymptotic(s: float) -> None:
 def test_survival_falls_from_one_to_the_smallest_float() -> None:
     values = [tw1_sf(float(s)) for s in np.linspace(-12, 120, 300)]
     assert values[0] == 1.0 and 0.0 < values[-1] < 1e-300
-    assert all(a >= b * (1 - 1e-8) for a, b in zip(values, values[1:], strict=False))
+    assert all(a >= b * (1 - 1e-8) for a, b in pairwise(values))
 
 
 @pytest.mark.parametrize("sf", [0.5, 0.01, 1e-4, 1e-30])

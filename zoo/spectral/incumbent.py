@@ -159,7 +159,7 @@ def _fit_sigma(scaled: Vector, ratio: float, objective: _Objective) -> float:
     """`scipy.optimize.brute` over its grid, then `fmin`."""
     largest = math.sqrt(float(scaled[-1]) / (1.0 + 1.0 / math.sqrt(ratio)) ** 2)
     start, stop, step = 0.05 * largest, 2.0 * largest, 0.01 * largest
-    grid = start + step * np.arange(math.ceil((stop - start) / step))
+    grid: Vector = start + step * np.arange(math.ceil((stop - start) / step), dtype=np.float64)
     return _nelder_mead(objective.at, float(grid[np.argmin(objective.over(grid))]))
 
 

@@ -146,10 +146,11 @@ def top_of(
 
 def singular_pair(operator: Operator, inner: Vector) -> tuple[Vector, Vector]:
     """(left, right) unit singular vectors from those of the smaller side, columns of `inner`."""
-    inner = inner / np.linalg.norm(inner, axis=0)
-    outer = operator.times(inner.astype(np.float32)).astype(np.float64)
-    outer /= np.maximum(np.linalg.norm(outer, axis=0), np.finfo(np.float64).tiny)
-    return (outer, inner) if operator.is_tall else (inner, outer)
+    unit: Vector = inner / np.linalg.norm(inner, axis=0).astype(np.float64)
+    outer: Vector = operator.times(unit.astype(np.float32)).astype(np.float64)
+    lengths = np.linalg.norm(outer, axis=0).astype(np.float64)
+    outer /= np.maximum(lengths, np.finfo(np.float64).tiny)
+    return (outer, unit) if operator.is_tall else (unit, outer)
 
 
 def _eigvals(projected: Vector) -> Vector:

@@ -61,7 +61,8 @@ def mp_cdf(x: Vector, *, sigma: float, gamma: float) -> Vector:
     second = np.arcsin(np.clip(np.where(t > 0.0, ratio, -1.0), -1.0, 1.0))
     half_circle = np.sqrt(np.maximum((b - t) * (t - a), 0.0))
     total = half_circle + (1.0 + gamma) * first - (1.0 - gamma) * second
-    return np.clip(0.5 + total / (2.0 * math.pi * gamma), 0.0, 1.0)
+    shares: Vector = np.clip(0.5 + total / (2.0 * math.pi * gamma), 0.0, 1.0)
+    return shares
 
 
 @lru_cache(maxsize=1024)

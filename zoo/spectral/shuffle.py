@@ -44,7 +44,7 @@ class Permutation:
         for start, order, counts in self._chunks():
             dealt = values[start : start + order.size][order]
             position = 0
-            for bucket in np.flatnonzero(counts):
+            for bucket in map(int, np.flatnonzero(counts)):
                 count = counts[bucket]
                 out[fill[bucket] : fill[bucket] + count] = dealt[position : position + count]
                 fill[bucket] += count
@@ -69,7 +69,7 @@ class Permutation:
         for start, order, counts in self._chunks():
             dealt = np.empty(order.size, dtype=values.dtype)
             position = 0
-            for bucket in np.flatnonzero(counts):
+            for bucket in map(int, np.flatnonzero(counts)):
                 count = counts[bucket]
                 dealt[position : position + count] = values[fill[bucket] : fill[bucket] + count]
                 fill[bucket] += count

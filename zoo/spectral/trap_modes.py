@@ -82,7 +82,7 @@ def leading_modes(shuffled: torch.Tensor, count: int, *, rng: np.random.Generato
 def carry_back(mode: Mode, permutation: Permutation, shape: tuple[int, int]) -> NDArray[np.float32]:
     """The mode σ u vᵀ with its entries where they were before the shuffle; float32 [rows, cols]."""
     outer = np.outer((mode.sigma * mode.left).astype(np.float32), mode.right.astype(np.float32))
-    return permutation.invert(outer.reshape(-1)).reshape(shape)
+    return permutation.invert(outer.reshape(-1)).astype(np.float32, copy=False).reshape(shape)
 
 
 def localisation(

@@ -149,7 +149,7 @@ def singular_pair(operator: Operator, inner: Vector) -> tuple[Vector, Vector]:
     unit: Vector = inner / np.linalg.norm(inner, axis=0).astype(np.float64)
     outer: Vector = operator.times(unit.astype(np.float32)).astype(np.float64)
     lengths = np.linalg.norm(outer, axis=0).astype(np.float64)
-    outer /= np.maximum(lengths, np.finfo(np.float64).tiny)
+    outer = outer / np.maximum(lengths, float(np.finfo(np.float64).tiny))
     return (outer, unit) if operator.is_tall else (unit, outer)
 
 

@@ -1,6 +1,6 @@
 """Speed and memory of the whole analysis against WeightWatcher 0.7.7 and against the floor.
 
-    python -m benchmarks.speed [--parts floor,model,alpha,wide,memory] [--repeats 3]
+    python -m benchmarks.speed [--parts floor,model,alpha,square,wide,tall] [--repeats 3]
 
 One mathematics thread each, every measurement in a process of its own, ours and theirs in turn.
 Seconds are CPU seconds of the process (`time.process_time`): on an idle machine the wall time, and
@@ -116,12 +116,30 @@ def child(task: str) -> dict[str, float]:
         floor(small)
         pairs = [(seconds(lambda: floor(layers)), seconds(lambda: ours(layers))) for _ in range(5)]
         return {"floor": min(p[0] for p in pairs), "ours": min(p[1] for p in pairs)}
+    if kind == "tall":
+        return peak_of(*map(int, what.split("x")))
     jobs[kind](small)  # imports, caches
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     taken = seconds(lambda: jobs[kind](layers))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     weights = sum(t.numel() * 4 for t in layers.values())
     return {"seconds": taken, "extra_mb": (peak - before) / 1024, "weights_mb": weights / 2**20}
+
+
+def peak_of(rows: int, cols: int) -> dict[str, float]:
+    """Peak memory of the whole analysis of one tall bf16 matrix with a trap, beside the bound."""
+    import torch
+
+    weight = torch.empty((rows, cols), dtype=torch.bfloat16)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    generator = torch.Generator().manual_seed(0)
+    for part in torch.split(weight, 2048):
+        part.copy_(torch.randn(part.shape, generator=generator))
+    weight[5, 5] = 3.0 * rows**0.5
+    taken = seconds(lambda: ours({"tall.weight": weight}))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    single = rows * cols * 4 / 2**20
+    return {"seconds": taken, "peak_mb": (peak - before) / 1024, "bound_mb": 3 * single + 1024}
 
 
 def measure(task: str, repeats: int = 1) -> dict[str, float]:
@@ -189,6 +207,14 @@ def main() -> None:
         for side in _SQUARES:
             what = f"{side}x{side}"
             print(against(what, f"{what}, everything", suffix="", repeats=repeats), flush=True)
+    if "tall" in parts:
+        for what in ("151936x1024", "30522x4096"):
+            row = measure(f"tall:{what}")
+            print(
+                f"tall {what} bf16: {row['seconds']:.0f} s, peak {row['peak_mb']:.0f} MB over the "
+                f"interpreter, bound (3 x float32 size + 1 GiB) {row['bound_mb']:.0f} MB",
+                flush=True,
+            )
     if "wide" in parts:
         print(against("4096x4096", "4096x4096, top of the shuffle", suffix="", repeats=1))
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import binom
 
+from zoo.spectral import null, shuffle
 from zoo.spectral.bulk_entries import bulk_entries
 from zoo.spectral.edge import EdgeTest
 from zoo.spectral.null import Entries, measure_full, measure_top, shuffle_slice
@@ -141,6 +142,20 @@ def test_laplace_entries_are_all_bulk() -> None:
     bulk = bulk_entries(x, max_abs=float(x.abs().max()), kurtosis=None)
     assert bulk.kurtosis == pytest.approx(3.0, abs=0.3)
     assert bulk.extreme_share < 0.001
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_large_matrices_are_shuffled_and_searched_as_they_are_stored(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(shuffle, "LEAF", 1000)
+    monkeypatch.setattr(null, "LEAF", 1000)
+    w = torch.randn((1, 300, 120), generator=torch.Generator().manual_seed(0)).to(dtype)
+    w[0, 1, 1] = 70.0
+    assert shuffle_slice(w[0], Permutation(0, 36_000)).dtype == dtype
+    half, single = trap_test_of(w, top=True), trap_test_of(w.float(), top=True)
+    assert len(half.traps) == len(single.traps) == 1
+    assert half.threshold == pytest.approx(single.threshold, rel=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])

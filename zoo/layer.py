@@ -281,6 +281,7 @@ def _trap_shapes(
     # singular vectors do not change with scale; float32 has a range
     moved = divided(shuffled.slice_of(layer.matrices, index), exponent)
     modes = leading_modes(moved, len(traps), rng=rng)
+    del moved  # a carried-back mode is as large again
     return {
         trap: fields_of(localisation(mode, permutation, sectors[index], rng=rng))
         for trap, mode in zip(traps, modes, strict=True)

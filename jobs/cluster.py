@@ -10,14 +10,23 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.outcome import Died, Outcome
 from jobs.runner import Done
-from jobs.units import Task
+from jobs.units import HubAccess, Task
 from zoo.errors import UseError
 
-_GATE_NAME = "zoo-hub-gate"
+if TYPE_CHECKING:
+    from zoo.hub.client import HubOptions
+
+_NAMESPACE = "spectral-zoo"
+_GATE_NAME = "hub-gate-1"
+"""Ends in the version of its interface: the actor outlives the sweep that made it."""
+_GATE_S = 10.0
+"""The gate answers at once, or is being started anew on another node."""
+_MAX_STILLBORN = 3
+"""Workers in a row that could not be started, a slot, before the sweep gives up."""
 _OBJECT_STORE_BYTES = 100 << 20
 """Rows are kilobytes; Ray's default would reserve a third of the machine."""
 
@@ -25,14 +34,19 @@ _OBJECT_STORE_BYTES = 100 << 20
 @dataclass(slots=True)
 class _Slot:
     actor: Any
-    node: str | None = None
+    birth: Any
+    """Its first answer is still awaited; None: it has come. The cluster may have no room for it now."""
     task: Task | None = None
     ref: Any = None
     killed: bool = False
 
 
 class RayRunner:
-    """A `Runner` of Ray actors; starts a local Ray unless `address` names a cluster."""
+    """A `Runner` of Ray actors; starts a local Ray unless `address` names a cluster.
+
+    Work goes only to actors that have answered: one that waits for room on the cluster (a node died) would
+    keep its task waiting with it.
+    """
 
     def __init__(
         self,
@@ -42,50 +56,68 @@ class RayRunner:
         cpus: int = 1,
         gpus: float = 0.0,
         memory_bytes: int | None = None,
-        with_gate: bool = False,
+        hub: HubOptions | None = None,
     ) -> None:
+        """`cpus`, `gpus`, `memory_bytes`: of one worker. `hub`: see `LocalRunner`."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         import ray
 
         self._ray: Any = ray
+        self._slots: list[_Slot] = []
+        self._num_stillborn = 0
         self._owns = not ray.is_initialized()
         if self._owns:
             self._connect(address, workers, cpus)
+        wanted = {"CPU": cpus, "GPU": gpus, "memory": memory_bytes or 0}
         resources = self._ray.cluster_resources()
-        fits = int(resources.get("CPU", 0) // cpus)
-        if gpus:
-            fits = min(fits, int(resources.get("GPU", 0) // gpus))
-        self.num_slots = min(workers or fits, fits)
-        if self.num_slots < 1:
+        fits = min(int(resources.get(name, 0) // n) for name, n in wanted.items() if n)
+        if fits < 1:
             self.close()
+            has, wants = _told(resources), _told(wanted)
             raise UseError(
-                f"the cluster has {resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs; one "
-                f"worker wants {cpus} CPUs and {gpus:g} GPUs. Lower [run] cpus / gpus, or add nodes"
+                f"the cluster has {has}; one worker wants {wants}. "
+                "Lower [run] cpus / gpus / memory, or add nodes"
             )
-        self.memory_bytes = memory_bytes or int(resources.get("memory", 0)) or 4 << 30
-        self._actor_class: Any = ray.remote(
-            num_cpus=cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0
-        )(_Actor)
+        count = min(workers or fits, fits)
+        self.memory_bytes = (
+            memory_bytes * count if memory_bytes else int(resources.get("memory", 0)) or 4 << 30
+        )
+        options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus}
+        options |= {"max_restarts": 0, "max_task_retries": 0}
+        if memory_bytes:
+            options["memory"] = memory_bytes
+        self._actor_class: Any = ray.remote(**options)(_Actor)
         self._threads = cpus
-        self._gate = _start_gate(ray) if with_gate else None
-        self._slots = [self._start() for _ in range(self.num_slots)]
+        self.hub = None if hub is None else HubAccess(_RemoteGate(_start_gate(ray)), hub)
+        self._slots = [self._start() for _ in range(count)]
+
+    @property
+    def num_slots(self) -> int:
+        """See `Runner.num_slots`: the actors that have answered."""
+        return sum(slot.birth is None for slot in self._slots)
 
     def submit(self, task: Task) -> None:
         """See `Runner.submit`."""
-        slot = next((s for s in self._slots if s.task is None), None)
+        slot = next((s for s in self._slots if s.birth is None and s.task is None), None)
         if slot is None:
             raise RuntimeError("all actors are busy; wait() first")
         slot.task = task
         slot.ref = slot.actor.run.remote(task)
 
     def wait(self, timeout_s: float) -> list[Done]:
-        """See `Runner.wait`."""
-        busy = {slot.ref: slot for slot in self._slots if slot.task is not None}
-        if not busy:
+        """See `Runner.wait`. UseError when workers cannot be started at all."""
+        awaited = {slot.birth or slot.ref: slot for slot in self._slots if slot.birth or slot.task}
+        if not awaited:
             time.sleep(timeout_s)
             return []
-        ready, _ = self._ray.wait(list(busy), num_returns=1, timeout=timeout_s)
-        return [self._collect(busy[ref]) for ref in ready]
+        ready, _ = self._ray.wait(list(awaited), num_returns=1, timeout=timeout_s)
+        ended: list[Done] = []
+        for slot in (awaited[ref] for ref in ready):
+            if slot.birth is None:
+                ended.append(self._collect(slot))
+            else:
+                self._welcome(slot)
+        return ended
 
     def kill(self, task: Task) -> None:
         """See `Runner.kill`."""
@@ -96,10 +128,10 @@ class RayRunner:
 
     def close(self) -> None:
         """See `Runner.close`. A Ray that was there before is left running."""
-        for slot in getattr(self, "_slots", []):
+        for slot in self._slots:
             self._ray.kill(slot.actor, no_restart=True)
         self._slots = []
-        if self._owns:
+        if self._owns and self._ray.is_initialized():
             self._ray.shutdown()
 
     def _connect(self, address: str | None, workers: int | None, cpus: int) -> None:
@@ -125,7 +157,28 @@ class RayRunner:
         )
 
     def _start(self) -> _Slot:
-        return _Slot(self._actor_class.remote(self._threads, self._gate))
+        actor = self._actor_class.remote(self._threads, self.hub)
+        return _Slot(actor, actor.ready.remote())
+
+    def _replace(self, slot: _Slot) -> None:
+        self._ray.kill(slot.actor, no_restart=True)
+        self._slots[self._slots.index(slot)] = self._start()
+
+    def _welcome(self, slot: _Slot) -> None:
+        """An actor has answered, or will not: no model is to blame for that."""
+        try:
+            self._ray.get(slot.birth)
+        except self._ray.exceptions.RayError as error:
+            self._num_stillborn += 1
+            if self._num_stillborn > _MAX_STILLBORN * len(self._slots):
+                raise UseError(
+                    f"workers cannot be started on the cluster: {_first_lines(error)}\n"
+                    "Wanted this program, in this version, on every node"
+                ) from error
+            self._replace(slot)
+        else:
+            slot.birth = None
+            self._num_stillborn = 0
 
     def _collect(self, slot: _Slot) -> Done:
         task = slot.task
@@ -145,12 +198,9 @@ class RayRunner:
             errors.NodeDiedError,
         ) as error:
             outcome = Died("node", _first_lines(error))
-        except (
-            errors.RayTaskError
-        ) as error:  # run() itself never raises: the actor could not be made
+        except errors.RayTaskError as error:  # run() itself never raises
             outcome = Died("crash", _first_lines(error))
-        self._ray.kill(slot.actor, no_restart=True)
-        self._slots[self._slots.index(slot)] = self._start()
+        self._replace(slot)
         return Done(task, outcome)
 
     def _obituary(self, slot: _Slot, error: Exception) -> Died:
@@ -171,16 +221,32 @@ def _first_lines(error: Exception, *, most: int = 12) -> str:
     return "\n".join(str(error).splitlines()[:most])
 
 
+def _told(resources: Mapping[str, float]) -> str:
+    """Resources for people."""
+    gib = resources.get("memory", 0) / 2**30
+    return f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs, {gib:.1f} GiB"
+
+
 def _start_gate(ray: Any) -> Any:
-    """The cluster's one gate to the Hub: a named actor, so that every sweep on the cluster shares it."""
+    """The cluster's one gate to the Hub, shared by every sweep on it: a named actor that stays.
+
+    It may lie on a node that dies; then it starts anew, and learns from the next reply what the Hub allows.
+    """
     from zoo.hub.gate import HubGate
 
-    options = {"name": _GATE_NAME, "get_if_exists": True, "num_cpus": 0, "max_restarts": 0}
+    options = {
+        "name": _GATE_NAME,
+        "namespace": _NAMESPACE,
+        "lifetime": "detached",
+        "get_if_exists": True,
+        "num_cpus": 0,
+        "max_restarts": -1,
+    }
     return ray.remote(HubGate).options(**options).remote()
 
 
 class _RemoteGate:
-    """The `Gate` of a worker: asks the actor."""
+    """A `Gate` that asks the actor; without an answer nobody waits."""
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor
@@ -189,7 +255,10 @@ class _RemoteGate:
         """See `Gate.acquire`."""
         import ray
 
-        return float(ray.get(self._actor.acquire.remote(kind)))
+        try:
+            return float(ray.get(self._actor.acquire.remote(kind), timeout=_GATE_S))
+        except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
+            return 0.0
 
     def observe(self, kind: str, status: int, headers: Mapping[str, str]) -> None:
         """See `Gate.observe`; not waited for."""
@@ -199,13 +268,17 @@ class _RemoteGate:
 class _Actor:
     """A worker process on the cluster; it keeps torch loaded between tasks."""
 
-    def __init__(self, threads: int, gate: Any) -> None:
+    def __init__(self, threads: int, hub: HubAccess | None) -> None:
         from zoo.threads import export_threads
 
         export_threads(threads)
         from jobs.work import prepare
 
-        prepare(threads, None if gate is None else _RemoteGate(gate))
+        prepare(threads, hub)
+
+    def ready(self) -> bool:
+        """True, once the constructor is through."""
+        return True
 
     def run(self, task: Task) -> Outcome:
         """One task; the outcome is a value, never an exception of ours."""

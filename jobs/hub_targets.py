@@ -24,13 +24,16 @@ _BYTES_PER_PARAM = 4
 """An upper bound for what is usual; decides only whether headers are read before work starts."""
 
 
+def ready_session() -> None:
+    """Once before the first source: time-outs for the client's own session, signed links kept out of the logs."""
+    configure(options=process_client().options)
+
+
 def hub_targets(source: Source) -> Iterator[Target]:
     """All targets of a `hub` or `query` source."""
-    configure()  # time-outs for the client's own session; signed links stay out of the logs
     client = process_client(source.endpoint)
     if source.query is not None:
-        for model in query_models(client, _query(source.query)):
-            yield _target(source, model, f"query:{model.id}")
+        yield from _listed(client, source, source.query)
     elif source.revisions is not None:
         yield from _trajectory(client, source, source.hub or "", source.revisions)
     else:
@@ -41,6 +44,16 @@ def hub_targets(source: Source) -> Iterator[Target]:
             yield _unreachable(source, repo, source.revision, error)
         else:
             yield _target(source, model, f"hub:{repo}@{source.revision}")
+
+
+def _listed(client: HubClient, source: Source, query: Query) -> Iterator[Target]:
+    try:
+        for model in query_models(client, _query(query)):
+            yield _target(source, model, f"query:{model.id}")
+    except SourceError as error:  # what was listed before is swept; the rest is a row
+        asked = query.model_dump(exclude_defaults=True)
+        name = " ".join(f"{key}={value}" for key, value in asked.items()) or "all"
+        yield _unreachable(source, f"query {name}", "list", error)
 
 
 def _trajectory(client: HubClient, source: Source, repo: str, glob: str) -> Iterator[Target]:
@@ -69,7 +82,7 @@ def _target(
         step=step,
         family=source.family,
         origin="hub",
-        nbytes=(model.num_params or 0) * _BYTES_PER_PARAM,
+        nbytes=_nbytes(model),
         num_params=model.num_params,
         metadata={
             "author": model.author or (model.id.split("/")[0] if "/" in model.id else None),
@@ -83,6 +96,13 @@ def _target(
             "last_modified": _time(model.last_modified),
         },
     )
+
+
+def _nbytes(model: HubModel) -> int:
+    """What the weights may weigh; all revisions together for files whose headers the Hub does not read."""
+    if model.num_params is not None:
+        return model.num_params * _BYTES_PER_PARAM
+    return model.num_bytes or 0
 
 
 def _unreachable(source: Source, repo: str, revision: str, error: SourceError) -> Target:

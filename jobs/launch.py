@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from catalog.lock import sweep_lock
 from jobs.ledger import Ledger, Overwrite
@@ -11,6 +12,9 @@ from jobs.progress import Progress
 from jobs.runner import Runner
 from jobs.spec import Spec
 from jobs.sweep import SweepResult, run_sweep, units_of
+
+if TYPE_CHECKING:
+    from zoo.hub.client import HubOptions
 
 
 def sweep_spec(
@@ -20,13 +24,13 @@ def sweep_spec(
     progress = Progress(quiet=quiet)
     with sweep_lock(out, spec.sweep.name):
         units = units_of(spec)
-        with_gate = any(unit.target.origin == "hub" for unit in units)
+        hub = _hub_options() if any(unit.target.origin == "hub" for unit in units) else None
         ledger = Ledger(out, name=spec.sweep.name, spec_text=text)
         result = run_sweep(
             spec,
             ledger=ledger,
             units=units,
-            start_runner=lambda: _runner(spec, with_gate=with_gate),
+            start_runner=lambda: _runner(spec, hub),
             overwrite=overwrite,
             limit=limit,
             progress=progress,
@@ -35,7 +39,14 @@ def sweep_spec(
     return result
 
 
-def _runner(spec: Spec, *, with_gate: bool) -> Runner:
+def _hub_options() -> HubOptions:
+    """Workers are as patient with a Hub as this process."""
+    from zoo.hub.session import process_client
+
+    return process_client().options
+
+
+def _runner(spec: Spec, hub: HubOptions | None) -> Runner:
     run = spec.run
     if run.runner == "ray":
         from jobs.cluster import RayRunner
@@ -46,14 +57,14 @@ def _runner(spec: Spec, *, with_gate: bool) -> Runner:
             cpus=run.cpus,
             gpus=run.gpus,
             memory_bytes=run.memory,
-            with_gate=with_gate,
+            hub=hub,
         )
     from jobs.local import LocalRunner
 
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     workers = run.workers or max(1, cores // run.cpus)
     budget = run.memory * workers if run.memory else None
-    return LocalRunner(workers=workers, threads=run.cpus, memory_bytes=budget, with_gate=with_gate)
+    return LocalRunner(workers=workers, threads=run.cpus, memory_bytes=budget, hub=hub)
 
 
 def _say_result(result: SweepResult, out: str, progress: Progress) -> None:

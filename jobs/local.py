@@ -21,11 +21,11 @@ import psutil
 
 from jobs.outcome import Died, Outcome
 from jobs.runner import Done
-from jobs.units import Task
+from jobs.units import HubAccess, Task
 
 if TYPE_CHECKING:
     from jobs.gates import SharedGate
-    from zoo.hub.gate import Gate
+    from zoo.hub.client import HubOptions
 
 _MEMORY_SHARE = 0.8
 """Of the machine's memory, for all running tasks together."""
@@ -48,15 +48,18 @@ class LocalRunner:
         workers: int,
         threads: int = 1,
         memory_bytes: int | None = None,
-        with_gate: bool = False,
+        hub: HubOptions | None = None,
     ) -> None:
+        """`hub`: how patient workers are with a Hub; None when the sweep needs none."""
         self._context = multiprocessing.get_context("spawn")
         self._threads = threads
         self._gate: SharedGate | None = None
-        if with_gate:  # the Hub client is slow to import, and folders need none
+        self.hub: HubAccess | None = None
+        if hub is not None:  # the Hub client is slow to import, and folders need none
             from jobs.gates import SharedGate
 
             self._gate = SharedGate()
+            self.hub = HubAccess(self._gate.gate, hub)
         self._workers = [self._start() for _ in range(workers)]
         self.num_slots = workers
         self.memory_bytes = memory_bytes or int(psutil.virtual_memory().total * _MEMORY_SHARE)
@@ -110,7 +113,7 @@ class LocalRunner:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
             target=_serve,
-            args=(theirs, self._threads, os.getpid(), self._gate.proxy if self._gate else None),
+            args=(theirs, self._threads, os.getpid(), self.hub),
             name="zoo-worker",
             daemon=True,
         )
@@ -145,7 +148,7 @@ def _obituary(worker: _Worker) -> Died:
     return Died("crash", f"the worker process ended with exit code {code} in the middle of a task")
 
 
-def _serve(pipe: Connection, threads: int, parent: int, gate: Gate | None) -> None:
+def _serve(pipe: Connection, threads: int, parent: int, hub: HubAccess | None) -> None:
     """Body of a worker process: tasks in, outcomes out, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle: it drains
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -155,7 +158,7 @@ def _serve(pipe: Connection, threads: int, parent: int, gate: Gate | None) -> No
     export_threads(threads)
     from jobs.work import prepare, run_task
 
-    prepare(threads, gate)
+    prepare(threads, hub)
     while True:
         try:
             task = pipe.recv()

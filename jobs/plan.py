@@ -6,19 +6,26 @@ times the largest float32 matrix plus 1 GiB.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from jobs.target import Failure, failure_of
 from jobs.units import GIB, Task, Unit
-from zoo.errors import ZooError
+from zoo.errors import TransientError, ZooError
 from zoo.formats.weight import Entry
+
+if TYPE_CHECKING:
+    from zoo.layers.spec import LayerSpec
+    from zoo.model import Pieces
 
 TASK_BYTES = 2 * GIB
 """A unit whose weights are larger is split, so that one big model does not serialise the night."""
+PLAN_ABOVE_BYTES = GIB
+"""Units larger than this, or of unknown size, have their headers read before work starts, to be split."""
 _HEADER_THREADS = 8
 _SECONDS_PER_CUBE = 6e-10
 """One float64 eigenvalue solve of side m takes about this times m³ on one thread of a 2020s server core."""
@@ -93,7 +100,7 @@ def plan_unit(unit: Unit) -> UnitPlan:
     """Open the headers of a unit. Raises CheckpointError or SourceError when they cannot be read."""
     import zoo.hub.register  # noqa: F401  Hub locations can be opened from here on
     from zoo.io.store import open_store
-    from zoo.model import open_model
+    from zoo.model import open_model, pieces_of
 
     store = open_store(unit.target.location)
     try:
@@ -101,25 +108,9 @@ def plan_unit(unit: Unit) -> UnitPlan:
         requests = store.counters.requests
     finally:
         store.close()
-    costs: dict[str, WeightCost] = {}
-    for spec in model.specs:
-        if not spec.is_measurable or spec.weight is None:
-            continue
-        rows, cols = spec.rows or 0, spec.cols or 0
-        whole = prod(spec.weight.shape)
-        numel = rows * cols * spec.num_slices if spec.leading is not None else whole
-        seconds = spec.num_slices * _seconds(max(rows, cols), min(rows, cols))
-        before = costs.get(spec.weight.name)
-        costs[spec.weight.name] = WeightCost(
-            spec.weight.name,
-            spec.weight.nbytes,
-            max(3 * 4 * numel + GIB, before.peak_bytes if before else 0),
-            seconds + (before.seconds if before else 0.0),
-            1 + (before.num_layers if before else 0),
-        )
     return UnitPlan(
         unit=unit,
-        weights=tuple(costs.values()),
+        weights=tuple(_cost(piece) for piece in pieces_of(model)),
         num_layers=len(model.specs),
         num_skipped=sum(s.skip_reason is not None for s in model.specs),
         num_failed=sum(s.fail_reason is not None for s in model.specs),
@@ -135,6 +126,22 @@ def plan_unit(unit: Unit) -> UnitPlan:
         num_params=sum(meta.numel for meta in model.tensors.values()),
         requests=requests,
     )
+
+
+def _cost(pieces: Pieces) -> WeightCost:
+    specs = [spec for _, found in pieces.layers for spec in found]
+    return WeightCost(
+        name=pieces.weight.name,
+        nbytes=pieces.nbytes,
+        peak_bytes=3 * 4 * pieces.numel + GIB,
+        seconds=sum(spec.num_slices * _seconds(*_sides(spec)) for spec in specs),
+        num_layers=len(specs),
+    )
+
+
+def _sides(spec: LayerSpec) -> tuple[int, int]:
+    rows, cols = spec.rows or 0, spec.cols or 0
+    return max(rows, cols), min(rows, cols)
 
 
 def _seconds(n: int, m: int) -> float:
@@ -170,3 +177,71 @@ def _groups(weights: tuple[WeightCost, ...]) -> Iterator[list[WeightCost]]:
         group.append(weight)
     if group:
         yield group
+
+
+class TaskFeed:
+    """Units in, their tasks out, in the order they become known.
+
+    Headers are read in the background: a Hub that stalls must not keep finished work from being committed.
+    """
+
+    def __init__(self, units: Iterable[Unit], *, device: str) -> None:
+        self._units = iter(units)
+        self._device = device
+        self._open: list[_Planning] = []
+        self._has_more = True
+
+    @property
+    def is_exhausted(self) -> bool:
+        """True when every unit has come out."""
+        return not self._has_more and not self._open
+
+    @property
+    def _num_reading(self) -> int:
+        return sum(planning.result is None for planning in self._open)
+
+    def take(self, room: int) -> Iterator[tuple[Unit, tuple[Task, ...] | ZooError]]:
+        """At most `room` units whose tasks are known by now, or why they cannot be."""
+        while self._has_more and len(self._open) < room and self._num_reading < _HEADER_THREADS:
+            unit = next(self._units, None)
+            if unit is None:
+                self._has_more = False
+            else:
+                self._open.append(_Planning.start(unit, self._device))
+        known = [planning for planning in self._open if planning.result is not None][:room]
+        for planning in known:
+            self._open.remove(planning)
+            assert planning.result is not None
+            yield planning.unit, planning.result
+
+
+@dataclass(slots=True, eq=False)
+class _Planning:
+    """A unit on its way to tasks."""
+
+    unit: Unit
+    result: tuple[Task, ...] | ZooError | None = field(default=None)
+
+    @classmethod
+    def start(cls, unit: Unit, device: str) -> _Planning:
+        nbytes = unit.target.nbytes
+        if 0 < nbytes <= PLAN_ABOVE_BYTES:
+            # float32 of bf16 is twice the file; a single tensor may be all of it
+            peak = GIB + min(6 * nbytes, 4 * GIB)
+            return cls(unit, (Task(unit, nbytes=nbytes, peak_bytes=peak, device=device),))
+        made = cls(unit)
+        # a daemon: one that waits for a Hub must not keep an interrupted sweep from ending
+        threading.Thread(target=made._plan, args=(device,), name="zoo-plan", daemon=True).start()
+        return made
+
+    def _plan(self, device: str) -> None:
+        # what is not known here the worker finds out, and its retry policy deals with it
+        found: tuple[Task, ...] | ZooError
+        found = (Task(self.unit, nbytes=self.unit.target.nbytes, device=device),)
+        try:
+            found = tasks_of(plan_unit(self.unit), device=device)
+        except ZooError as error:
+            if not isinstance(error, TransientError):
+                found = error
+        finally:
+            self.result = found

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from jobs.outcome import Outcome
-from jobs.units import Task
+from jobs.units import HubAccess, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,15 @@ class Runner(Protocol):
 
     @property
     def num_slots(self) -> int:
-        """Tasks that can run at the same time."""
+        """Tasks that can run at the same time; changes as a cluster gains and loses nodes, and may be 0."""
 
     @property
     def memory_bytes(self) -> int:
         """Memory all running tasks may take together."""
+
+    @property
+    def hub(self) -> HubAccess | None:
+        """How its workers reach the Hub; None when it was started without."""
 
     def submit(self, task: Task) -> None:
         """Start a task on an idle worker; RuntimeError when all are busy (the sweep's own mistake)."""

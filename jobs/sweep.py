@@ -9,25 +9,23 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
 
 from jobs.ledger import Ledger, Overwrite
-from jobs.plan import plan_unit, tasks_of
+from jobs.plan import TaskFeed
 from jobs.progress import Progress
 from jobs.runner import Done, Runner
 from jobs.schedule import Schedule, UnitDone, UnitFailed
 from jobs.spec import Spec
 from jobs.target import failure_of
 from jobs.targets import find_targets
-from jobs.units import GIB, Task, Unit, analysis_key
+from jobs.units import Task, Unit, analysis_key
 from zoo.errors import ZooError
 
 DRAIN_S = 60.0
 """After the first Ctrl-C, units in flight get this long to finish."""
-_PLAN_ABOVE_BYTES = GIB
-"""Units larger than this have their headers read by the driver, to be split into tasks."""
 _AHEAD = 4
 """Units queued a slot: enough to keep workers busy, few enough to start at once."""
 
@@ -105,11 +103,8 @@ def run_sweep(
             tally.take(_unreadable(unit))
         todo = [u for u in todo if u.target.failure is None]
         if todo:
-            runner = start_runner()
-            try:
+            with closing(start_runner()) as runner, _at_the_gate(runner):
                 _drive(spec, todo, runner, tally, interrupt, progress, started)
-            finally:
-                runner.close()
     interrupted = tally.num_done + tally.num_failed < len(todo) + len(unreadable)
     result = SweepResult(
         sweep_id=ledger.sweep_id,
@@ -157,6 +152,15 @@ class _Tally:
             self._progress.done(target.model_id, target.step, summary)
 
 
+def _at_the_gate(runner: Runner) -> AbstractContextManager[None]:
+    """While workers ask a shared gate, headers read by this process go through it too."""
+    if runner.hub is None:
+        return nullcontext()
+    from jobs.gates import driving  # the Hub client is slow to import
+
+    return driving(runner.hub)
+
+
 def _drive(
     spec: Spec,
     todo: Sequence[Unit],
@@ -168,9 +172,9 @@ def _drive(
 ) -> None:
     run = spec.run
     schedule = Schedule(memory_bytes=runner.memory_bytes, retries=run.retries)
-    units = iter(sorted(todo, key=lambda u: -u.target.nbytes))
+    feed = TaskFeed(sorted(todo, key=lambda u: -u.target.nbytes), device=run.device)
     deadlines: dict[int, tuple[Task, float]] = {}
-    exhausted, stop_at = False, None
+    stop_at = None
     while True:
         now = time.monotonic()
         over_budget = (run.max_seconds is not None and now - started > run.max_seconds) or (
@@ -184,14 +188,10 @@ def _drive(
         ):
             return
         if stop_at is None:
-            while not exhausted and schedule.num_waiting < _AHEAD * runner.num_slots:
-                unit = next(units, None)
-                if unit is None:
-                    exhausted = True
-                    break
-                planned = _tasks(unit, run.device)
-                if isinstance(planned, UnitFailed):
-                    tally.take(planned)
+            room = _AHEAD * max(runner.num_slots, 1) - schedule.num_waiting
+            for unit, planned in feed.take(room):
+                if isinstance(planned, ZooError):
+                    tally.take(_failed(unit, planned))
                 else:
                     schedule.add(planned)
             while (
@@ -199,7 +199,7 @@ def _drive(
             ):
                 runner.submit(task)
                 deadlines[id(task)] = (task, now + (run.timeout_s or float("inf")))
-        if exhausted and not schedule.num_open_units and not schedule.num_running:
+        if feed.is_exhausted and not schedule.num_open_units and not schedule.num_running:
             return
         for done in runner.wait(0.5 if schedule.num_running else 0.05):
             deadlines.pop(id(done.task), None)
@@ -214,21 +214,6 @@ def _absorb(done: Done, schedule: Schedule, tally: _Tally) -> None:
     event = schedule.ended(done.task, done.outcome, time.monotonic())
     if event is not None:
         tally.take(event)
-
-
-def _tasks(unit: Unit, device: str) -> tuple[Task, ...] | UnitFailed:
-    """The tasks of a unit; headers are read here only when it may have to be split."""
-    target = unit.target
-    if target.nbytes <= _PLAN_ABOVE_BYTES:
-        # float32 of bf16 is twice the file; a single tensor may be all of it
-        peak = GIB + min(6 * target.nbytes, 4 * GIB)
-        return (Task(unit, nbytes=target.nbytes, peak_bytes=peak, device=device),)
-    try:
-        return tasks_of(plan_unit(unit), device=device)
-    except ZooError as error:
-        if error.cause == "hub_transient":  # the worker's retry policy deals with it
-            return (Task(unit, nbytes=target.nbytes, device=device),)
-        return _failed(unit, error)
 
 
 def _unreadable(unit: Unit) -> UnitFailed:

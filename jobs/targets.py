@@ -36,11 +36,15 @@ def find_targets(spec: Spec) -> tuple[Target, ...]:
     Raises UseError when a path matches nothing or two sources give the same (model, revision).
     """
     found: list[Target] = []
+    if any(source.path is None for source in spec.source):
+        from jobs.hub_targets import ready_session  # the Hub client is slow to import
+
+        ready_session()
     for number, source in enumerate(spec.source):
         if source.path is not None:
             found += _path_targets(source, f"source[{number}]")
         else:
-            from jobs.hub_targets import hub_targets  # the Hub client is slow to import
+            from jobs.hub_targets import hub_targets
 
             found += hub_targets(source)
     _refuse_twins(found)

@@ -5,27 +5,27 @@ from __future__ import annotations
 import contextlib
 import time
 import traceback
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jobs.outcome import Finished, Raised
-from jobs.units import Task
+from jobs.units import HubAccess, Task
 from zoo.errors import ResourceError, ZooError
 
 if TYPE_CHECKING:
     from zoo.card import Card
-    from zoo.hub.gate import Gate
     from zoo.io.store import Store
 
 
-def prepare(threads: int, gate: Gate | None) -> None:
-    """Once a worker process, before its first task: mathematics threads, and the shared Hub gate if any."""
+def prepare(threads: int, hub: HubAccess | None) -> None:
+    """Once a worker process, before its first task: mathematics threads, and the way to the Hub if any."""
     from zoo.threads import set_threads
 
     set_threads(threads)
-    if gate is not None:
+    if hub is not None:
         from zoo.hub.session import configure
 
-        configure(gate=gate)
+        configure(gate=hub.gate, options=hub.options)
 
 
 def run_task(task: Task) -> Finished | Raised:
@@ -43,8 +43,6 @@ def run_task(task: Task) -> Finished | Raised:
 
 
 def _measure(task: Task) -> Finished:
-    from dataclasses import replace
-
     import zoo.hub.register  # noqa: F401  Hub locations can be opened from here on
     from jobs import rows
     from zoo.io.store import open_store
@@ -57,17 +55,17 @@ def _measure(task: Task) -> Finished:
     try:
         model = open_model(store, unit.selection)
         reports = list(measure(model, options, weights=task.weights, first=task.group == 0))
-        card = _card(store)
         first = task.group == 0
+        card = _card(store) if first else None
         spectra = (rows.spectrum_row(r) for r in reports)
         return Finished(
             layers=tuple(rows.layer_row(r, step=unit.target.step) for r in reports),
             traps=tuple(t for r in reports for t in rows.trap_rows(r)),
             spectra=tuple(s for s in spectra if s is not None),
             tensors=tuple(rows.tensor_rows(model)) if first else (),
-            evaluations=tuple(rows.evaluation_rows(card)) if first else (),
+            evaluations=tuple(rows.evaluation_rows(card)) if card else (),
             model={
-                **(rows.model_columns(model, card) if first else {}),
+                **(rows.model_columns(model, card) if card else {}),
                 "bytes_read": store.counters.bytes_read,
                 "requests": store.counters.requests,
                 "seconds": time.perf_counter() - started,

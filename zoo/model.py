@@ -99,10 +99,11 @@ def measure(
     that the groups of a model that is split over workers report them once. A weight that cannot be decoded
     fails its layers and the model goes on; a file that cannot be read raises.
     """
+    wanted = None if weights is None else frozenset(weights)
     pieces = {
         piece.weight.name: piece
-        for piece in _pieces_of(model)
-        if weights is None or piece.weight.name in weights
+        for piece in pieces_of(model)
+        if wanted is None or piece.weight.name in wanted
     }
     model.checkpoint.expect(
         source for piece in pieces.values() if piece.is_streamed for source in piece.weight.sources
@@ -119,15 +120,15 @@ Rows = tuple[int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
-class _Pieces:
-    """One weight, cut into what is loaded at a time: all of it, or an expert of a big stack."""
+class Pieces:
+    """One weight, cut into what is loaded at a time: all of it, or one expert of a big stack."""
 
     weight: Weight
     layers: tuple[tuple[Rows, tuple[LayerSpec, ...]], ...]
     """Range of axis 0 that is loaded (None: everything) and the layers measured from it."""
 
     @classmethod
-    def of(cls, weight: Weight, specs: list[LayerSpec]) -> _Pieces:
+    def of(cls, weight: Weight, specs: list[LayerSpec]) -> Pieces:
         """A matrix that has to be decoded cannot be read by rows, a stack of experts can."""
         by_rows = 4 * prod(weight.shape) > _WHOLE_BYTES and all(
             s.leading is not None and (weight.decoder == "none" or s.cut.expert is not None)
@@ -150,25 +151,34 @@ class _Pieces:
         starts = [*(rows[0] for rows in ranges if rows is not None), self.weight.shape[0]]
         return len(self.weight.sources) == 1 and starts == ends
 
-    def nbytes(self, rows: Rows) -> int:
-        """Bytes read for the piece `rows`."""
-        if rows is None:
-            return self.weight.nbytes
-        return self.weight.nbytes * (rows[1] - rows[0]) // self.weight.shape[0]
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are read in all."""
+        return sum(self.share(rows, self.weight.nbytes) for rows, _ in self.layers)
+
+    @property
+    def numel(self) -> int:
+        """Values in memory at a time: those of the largest piece."""
+        return max(self.share(rows, prod(self.weight.shape)) for rows, _ in self.layers)
+
+    def share(self, rows: Rows, whole: int) -> int:
+        """What the piece `rows` has of `whole`: of the weight's bytes, or of its values."""
+        return whole if rows is None else whole * (rows[1] - rows[0]) // self.weight.shape[0]
 
 
-def _pieces_of(model: Model) -> Iterator[_Pieces]:
+def pieces_of(model: Model) -> Iterator[Pieces]:
+    """Every weight that at least one measurable layer needs, in file order."""
     specs: dict[str, list[LayerSpec]] = {}
     for spec in model.specs:
         if spec.is_measurable and spec.weight is not None:
             specs.setdefault(spec.weight.name, []).append(spec)
     for found in specs.values():
         assert found[0].weight is not None
-        yield _Pieces.of(found[0].weight, found)
+        yield Pieces.of(found[0].weight, found)
 
 
 def _measure_weight(
-    model: Model, pieces: _Pieces, options: AnalysisOptions
+    model: Model, pieces: Pieces, options: AnalysisOptions
 ) -> Iterator[LayerReport]:
     """Load each piece of a weight once for all its layers."""
     weight = pieces.weight
@@ -181,6 +191,7 @@ def _measure_weight(
                 yield _report(spec, failed_layer(_shape(spec), f"undecodable: {error}"), 0.0, 0)
             continue
         read_s = (time.perf_counter() - started) / len(specs)
+        nbytes = pieces.share(rows, weight.nbytes) // len(specs)
         for spec in specs:
             expert = "" if spec.expert is None else str(spec.expert)
             measures = measure_layer(
@@ -189,7 +200,7 @@ def _measure_weight(
                 seed_key=(model.revision, spec.tensor, spec.part or "", expert),
                 storage_bits=weight.storage_bits,
             )
-            yield _report(spec, measures, read_s, pieces.nbytes(rows) // len(specs))
+            yield _report(spec, measures, read_s, nbytes)
         del loaded  # before the next one is allocated
 
 

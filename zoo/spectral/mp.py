@@ -100,7 +100,7 @@ def fit_bulk(evals: Vector, *, n: int, m: int) -> MpFit | None:
 
     def spikes_of(variance: float, aside: int) -> int:
         threshold = variance * _relative_threshold(n, m, aside / k, quantile)
-        return min(count - int(np.searchsorted(evals, threshold, side="right")), count // 2)
+        return min(count - int(evals.searchsorted(threshold, side="right")), count // 2)
 
     def variance_without(aside: int) -> float:
         freedom = k * (m - aside / k) * (1.0 - aside / k / n)

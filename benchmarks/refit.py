@@ -32,6 +32,7 @@ from zoo.threads import set_threads
 
 RATIOS = (1, 2, 4)
 DRAWS = 3
+SAME = Change(AnalysisOptions(), AnalysisOptions())
 
 
 def measured(m: int, q: int, draw: int) -> LayerMeasures:
@@ -87,7 +88,7 @@ def per_layer(layers: list[LayerMeasures]) -> dict[int, float]:
         row = {**layer.columns, "stored_dtype": "F32"}
         started = time.perf_counter()
         for _ in range(5):
-            refit_layer(row, layer.spectrum, layer.rand_spectrum, Change(False, 0.01, 0.01))
+            refit_layer(row, layer.spectrum, layer.rand_spectrum, SAME)
         found.setdefault(int(str(row["m"])), []).append((time.perf_counter() - started) / 5)
     return {m: 1e3 * float(np.mean(times)) for m, times in sorted(found.items())}
 

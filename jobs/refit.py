@@ -20,10 +20,11 @@ import pyarrow as pa
 from catalog import store
 from catalog.folder import Folder
 from catalog.lock import compact_lock
-from jobs.refit_pen import Pen, UnitFiles
+from jobs.refit_pen import Pen, UnitFiles, register
 from jobs.refit_plan import LeftOut, RefitUnit, refit_units
 from jobs.refit_rows import (
     EDGE,
+    EXTRAS,
     INPUTS,
     OWN,
     RAND,
@@ -45,7 +46,7 @@ _SLICE = 64
 """Layers a worker gets at a time."""
 _PENDING = 64
 """Slices handed to workers and not yet back."""
-_STORED = tuple(dict.fromkeys((*INPUTS, *OWN, *RAND, *EDGE)))
+_STORED = tuple(dict.fromkeys((*INPUTS, *OWN, *EXTRAS, *RAND, *EDGE)))
 _SPECTRA = ("eigenvalues", "scale_exponent", "rand_eigenvalues", "rand_scale_exponent")
 
 
@@ -81,7 +82,7 @@ class Tally:
                 "moved": self.moved[name],
                 "largest_change": self.largest.get(name),
             }
-            for name in (*OWN, *RAND, *EDGE)
+            for name in (*OWN, *EXTRAS, *RAND, *EDGE)
             if self.compared[name]
         ]
 
@@ -131,15 +132,10 @@ def refit_catalog(
         try:
             for batch in _batches(units):
                 found = _recompute(con, files, batch, pool, tally)
-                for unit, (num_layers, changes) in zip(batch, found, strict=True):
-                    if num_layers != unit.num_layers:
-                        tally.left.append(_incomplete(unit, num_layers))
-                        continue
-                    tally.num_units += 1
-                    if unit.is_new or changes:
-                        tally.num_written += 1
-                        if pen is not None:
-                            pen.commit(unit, changes)
+                written = list(_to_write(batch, found, tally))
+                tally.num_written += len(written)
+                if pen is not None:
+                    pen.commit(written)
             status = "done"
         finally:
             if pen is not None:
@@ -181,10 +177,19 @@ def _batches(units: Sequence[RefitUnit]) -> Iterator[list[RefitUnit]]:
         yield batch
 
 
-def _incomplete(unit: RefitUnit, num_layers: int) -> LeftOut:
-    model = unit.keys["model_id"]
-    why = f"spectra are missing ({model}: {num_layers} of {unit.num_layers}); sweep it again"
-    return LeftOut(model, why)
+def _to_write(
+    batch: list[RefitUnit], found: list[tuple[int, dict[int, LayerChange]]], tally: Tally
+) -> Iterator[tuple[RefitUnit, dict[int, LayerChange]]]:
+    """Units that are new or have a number that moved; incomplete ones are left out and noted."""
+    for unit, (num_layers, changes) in zip(batch, found, strict=True):
+        model = unit.keys["model_id"]
+        if num_layers != unit.num_layers:
+            why = f"{model} has {num_layers} of {unit.num_layers} spectra; sweep it again"
+            tally.left.append(LeftOut(model, why))
+            continue
+        tally.num_units += 1
+        if unit.is_new or changes:
+            yield unit, changes
 
 
 def _recompute(
@@ -224,20 +229,12 @@ def _read(
     con: duckdb.DuckDBPyConnection, files: UnitFiles, batch: list[RefitUnit]
 ) -> Iterator[pa.RecordBatch]:
     """The layers of `batch` that have a spectrum, with it, in slices."""
-    names = [name for name in batch[0].keys]
-    units = pa.table(
-        {
-            "unit_no": pa.array(range(len(batch)), pa.int64()),
-            **{name: [unit.keys[name] for unit in batch] for name in names},
-        }
-    )
-    con.register("refit_batch", units)
-    keys = ", ".join(names)
+    keys = register(con, batch)
     stored = ", ".join(f"l.{name}" for name in ("layer_index", *_STORED))
     found = con.sql(
-        f"select b.unit_no, {stored}, {', '.join(f's.{name}' for name in _SPECTRA)} "
+        f"select u.unit_no, {stored}, {', '.join(f's.{name}' for name in _SPECTRA)} "
         f"from read_parquet($spectra, union_by_name = true, hive_partitioning = false) s "
-        f"join refit_batch b using ({keys}) "
+        f"join refit_units u using ({keys}) "
         f"join read_parquet($layers, union_by_name = true, hive_partitioning = false) l "
         f"using ({keys}, layer_index) where l.status = 'ok'",
         params={table: files.of(table, batch) for table in ("spectra", "layers")},

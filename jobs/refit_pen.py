@@ -24,6 +24,11 @@ from jobs.refit_rows import LayerChange, trap_rows
 NAME = "refit"
 """Name of its sweeps in the table `sweeps`."""
 
+_CHUNK_LAYERS = 512
+"""Units are read in chunks of at least so many layers, whole: a query a unit would cost more."""
+_NO_COST = {"bytes_read": 0, "bytes_analysed": 0, "requests": 0, "seconds": 0.0}
+"""A unit made from another one fetched nothing; what that one cost stays in its own row."""
+
 Rows = list[dict[str, Any]]
 
 
@@ -62,6 +67,14 @@ class UnitFiles:
         return found
 
 
+def register(con: duckdb.DuckDBPyConnection, units: Sequence[RefitUnit]) -> str:
+    """Make `units` the table `refit_units` (unit_no and keys) of `con`; the keys, to join on."""
+    names = list(units[0].keys)
+    columns: dict[str, object] = {name: [unit.keys[name] for unit in units] for name in names}
+    con.register("refit_units", pa.table({**columns, "unit_no": list(range(len(units)))}))
+    return ", ".join(names)
+
+
 class Pen:
     """Commits refitted units; one row in `sweeps` for every spec they follow."""
 
@@ -73,12 +86,36 @@ class Pen:
         self._sweeps: dict[str | None, str] = {}
         self._counts: dict[str | None, int] = {}
 
-    def commit(self, unit: RefitUnit, changes: Mapping[int, LayerChange]) -> None:
-        """Write `unit` with the numbers of `changes`, by layer_index; the rest as it was."""
+    def commit(self, units: Sequence[tuple[RefitUnit, Mapping[int, LayerChange]]]) -> None:
+        """Write units of one generation with the numbers of their changes, by layer_index; the
+        rest as it was."""
+        chunk: list[tuple[RefitUnit, Mapping[int, LayerChange]]] = []
+        for unit, changes in units:
+            chunk.append((unit, changes))
+            if sum(u.num_layers for u, _ in chunk) >= _CHUNK_LAYERS:
+                self._commit(chunk)
+                chunk = []
+        if chunk:
+            self._commit(chunk)
+
+    def _commit(self, units: Sequence[tuple[RefitUnit, Mapping[int, LayerChange]]]) -> None:
+        stored = {
+            table: self._rows(table, [unit for unit, _ in units])
+            for table in ("models", *UNIT_TABLES)
+        }
+        for number, (unit, changes) in enumerate(units):
+            (model,) = stored["models"][number]
+            self._write(unit, changes, model, {t: stored[t][number] for t in UNIT_TABLES})
+
+    def _write(
+        self,
+        unit: RefitUnit,
+        changes: Mapping[int, LayerChange],
+        model: dict[str, Any],
+        rows: dict[str, Rows],
+    ) -> None:
         sweep_id = self._sweep_id(unit.spec)
         keys = {**unit.keys, "sweep_id": sweep_id, "analysis_key": unit.new_key}
-        (model,) = self._rows("models", unit)
-        rows = {table: self._rows(table, unit) for table in UNIT_TABLES}
         for row in rows["layers"]:
             change = changes.get(row["layer_index"])
             if change is not None:
@@ -91,6 +128,7 @@ class Pen:
             model={
                 **model,
                 **keys,
+                **(_NO_COST if unit.is_new else {}),
                 "versions": _versions(model["versions"]),
                 "committed_at": datetime.now(UTC),
             },
@@ -127,17 +165,21 @@ class Pen:
         row = {"sweep_id": self._sweeps[spec], "name": NAME, "spec": spec, "versions": versions()}
         commits.record_sweep(self._root, {**row, "started_at": self._started, **columns})
 
-    def _rows(self, table: str, unit: RefitUnit) -> Rows:
-        """All rows of a unit; lists of numbers stay arrays."""
-        files = self._files.of(table, [unit])
-        where = " and ".join(f"{name} = ?" for name in COMMIT)
+    def _rows(self, table: str, units: Sequence[RefitUnit]) -> list[Rows]:
+        """All rows of each unit, in file order; lists of numbers stay arrays."""
+        keys = register(self._con, units)
         found = ask(
             self._con,
-            f"select * from read_parquet(?, union_by_name = true, hive_partitioning = false) "
-            f"where {where}",
-            [files, *(unit.keys[name] for name in COMMIT)],
+            f"select t.*, u.unit_no from read_parquet(?, union_by_name = true, "
+            f"hive_partitioning = false, file_row_number = true) t "
+            f"join refit_units u using ({keys}) order by u.unit_no, t.file_row_number",
+            [self._files.of(table, units)],
         )
-        return [row for batch in found.to_batches() for row in _plain(batch)]
+        rows: list[Rows] = [[] for _ in units]
+        for batch in found.drop_columns(["file_row_number"]).to_batches():
+            for row in _plain(batch):
+                rows[row.pop("unit_no")].append(row)
+        return rows
 
 
 def _plain(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:

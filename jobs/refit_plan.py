@@ -143,4 +143,4 @@ def _plan(key: str, old: Settings | None, spec: Spec | None) -> tuple[str, Chang
             return f"another {', '.join(fixed)} needs the weights"
     is_exact = key == analysis_key(before, selection) and now.level == before.level
     new_key = analysis_key(now, selection) if is_exact else refit_key(now, selection)
-    return new_key, Change(now.clip_fingers, before.level, now.level)
+    return new_key, Change(before, now)

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from zoo.options import AnalysisOptions
+from zoo.seeds import generator
 from zoo.spectral.bulk_entries import BulkEntries
 from zoo.spectral.columns import rand_spectrum_columns, scaled, shuffle_columns, spectral_columns
 from zoo.spectral.edge import EdgeTest, trap_test
+from zoo.spectral.extras import EXTRA_COLUMNS, tail_extras
 from zoo.spectral.mp import slice_level
 from zoo.spectral.spectrum import Spectrum
 from zoo.spectral.tracy_widom import johnstone, tw1_quantile
@@ -34,6 +37,8 @@ OWN = tuple(
     """.split()
 )
 """Columns that follow from the layer's own spectrum and its shape."""
+EXTRAS = tuple(name for name in EXTRA_COLUMNS if not name.startswith("farms"))
+"""Columns of the optional fits that follow from the layer's own spectrum."""
 RAND = ("rand_distance", "rand_ks_distance", "rand_ks_p_value")
 """Columns that follow from the shuffled spectrum, where the whole of it is stored."""
 EDGE = (
@@ -41,20 +46,30 @@ EDGE = (
     "num_traps", "trap_counts", "trap_threshold", "trap_p_value", "trap_excess_max",
 )  # fmt: skip
 """Columns of the trap test: computed anew only at another level, else carried over."""
-INPUTS = ("n", "m", "receptive_field", "stored_dtype", "rand_mp_sigma", "rand_mp_edge_upper",
-          "trap_threshold", "trap_counts", "reason")  # fmt: skip
+INPUTS = (
+    "revision", "tensor", "part", "expert", "n", "m", "receptive_field", "stored_dtype",
+    "rand_mp_sigma", "rand_mp_edge_upper", "trap_threshold", "trap_counts", "reason",
+)  # fmt: skip
 """Columns of the stored row that go in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a refit is asked to compute."""
+    """What a refit is asked to compute; equal options: the same numbers again."""
 
-    clip_fingers: bool
-    """As in the options the numbers are to be those of."""
-    old_level: float
-    level: float
-    """Level of the trap test, before and now; equal: the test is carried over."""
+    before: AnalysisOptions
+    """Options of the stored numbers."""
+    now: AnalysisOptions
+    """Options of the numbers to compute. At the same level the trap test is carried over."""
+
+    @property
+    def has_extras(self) -> bool:
+        """True when the columns of EXTRAS are, or were, asked for."""
+        return _wants_extras(self.before) or _wants_extras(self.now)
+
+
+def _wants_extras(options: AnalysisOptions) -> bool:
+    return bool(options.clip_fingers or options.tail_models or options.bootstrap)
 
 
 @dataclass(slots=True)
@@ -62,7 +77,8 @@ class LayerChange:
     """The columns of one layer, computed anew."""
 
     columns: Columns
-    """All of OWN; RAND where the shuffled spectrum is stored; EDGE and `reason` at another level."""
+    """All of OWN; EXTRAS where asked for; RAND where the shuffled spectrum is stored; EDGE and
+    `reason` at another level."""
     is_retested: bool = False
     """True when the trap test was to be made at another level."""
     test: EdgeTest | None = None
@@ -77,24 +93,31 @@ class LayerChange:
 
 def refit_layer(row: Row, own: Spectrum, rand: Spectrum | None, change: Change) -> LayerChange:
     """Compute the columns of a measured layer from its stored spectra."""
-    n, m = _int(row, "n"), _int(row, "m")
+    n, m, options = _int(row, "n"), _int(row, "m"), change.now
+    bits = 64 if row["stored_dtype"] == "F64" else 32
     columns: Columns = dict.fromkeys(OWN)
-    columns |= spectral_columns(
-        own,
-        n=n,
-        m=m,
-        storage_bits=64 if row["stored_dtype"] == "F64" else 32,
-        clip_fingers=change.clip_fingers,
-    )
+    columns |= spectral_columns(own, n=n, m=m, storage_bits=bits, clip_fingers=options.clip_fingers)
+    if change.has_extras:
+        columns |= dict.fromkeys(EXTRAS)
+    if _wants_extras(options):
+        columns |= tail_extras(
+            own,
+            m=m,
+            storage_bits=bits,
+            clip_fingers=options.clip_fingers,
+            tail_models=options.tail_models,
+            num_draws=options.bootstrap,
+            rng=generator(*_seed_key(row), "bootstrap", options.seed),
+        )
     found = LayerChange(columns)
     sigma = _float(row, "rand_mp_sigma")
-    if change.level != change.old_level and row["trap_counts"] is not None:
+    if options.level != change.before.level and row["trap_counts"] is not None:
         found.is_retested = True
         columns |= dict.fromkeys(EDGE)
         found.test = None if rand is None else retest(row, rand, change)
         if found.test is None or rand is None:
             columns["reason"] = (
-                f"traps at level {change.level:g} need the weights: the stored numbers do not "
+                f"traps at level {options.level:g} need the weights: the stored numbers do not "
                 "decide them; sweep the model again"
             )
         else:
@@ -127,7 +150,7 @@ def retest(row: Row, rand: Spectrum, change: Change) -> EdgeTest | None:
     gamma, root = m / n, (math.sqrt(n) + math.sqrt(m)) ** 2
     variance = math.ldexp(edge, -unit) / root
     law = johnstone(max(n - before, 1), max(m - before, 1))
-    quantile = tw1_quantile(slice_level(change.old_level, 1))
+    quantile = tw1_quantile(slice_level(change.before.level, 1))
     shift = math.ldexp(threshold, -unit) / variance - law.centre - quantile * law.scale
     kurtosis = shift * math.sqrt(gamma) / (1.0 + math.sqrt(gamma)) ** 2
     trace = float(evals.sum())
@@ -135,7 +158,7 @@ def retest(row: Row, rand: Spectrum, change: Change) -> EdgeTest | None:
     is_capped = variance < rest * (1.0 - 1e-6)
     extreme = 1.0 - variance * n * m / trace if is_capped else 0.0
     bulk = BulkEntries(kurtosis, extreme)
-    test = trap_test([evals], [trace], n=n, m=m, bulks=[bulk], level=change.level)
+    test = trap_test([evals], [trace], n=n, m=m, bulks=[bulk], level=change.now.level)
     if test is None or (len(test.traps) < before and not is_capped):
         return None
     return test
@@ -170,6 +193,13 @@ def relative_change(old: object, new: object) -> float | None:
     if not isinstance(old, int | float) or not isinstance(new, int | float) or old == new:
         return None
     return abs(new - old) / max(abs(old), abs(new))
+
+
+def _seed_key(row: Row) -> tuple[str, str, str, str]:
+    """As `zoo.model` seeds a layer: revision, tensor, part, expert."""
+    names = ("revision", "tensor", "part", "expert")
+    texts = ["" if row[name] is None else str(row[name]) for name in names]
+    return texts[0], texts[1], texts[2], texts[3]
 
 
 def _int(row: Row, name: str) -> int:

@@ -14,7 +14,7 @@ from catalog import store
 from catalog.commits import commit_unit
 from catalog.compact import compact
 from catalog.schema import TABLES, UNIT_TABLES
-from jobs.refit_rows import EDGE, OWN, RAND, Change, refit_layer, trap_rows
+from jobs.refit_rows import EDGE, EXTRAS, OWN, RAND, Change, refit_layer, trap_rows
 from jobs.spec import load_spec
 from jobs.units import analysis_key
 from tests.conftest import Zoo
@@ -111,11 +111,11 @@ def test_every_column_of_a_layer_is_recomputed_or_known_to_be_carried_over() -> 
         layer_index tensor part block role expert step num_rows num_cols n m q receptive_field
         num_evals num_params stored_dtype decoder is_dequantised tied_to status reason
         weight_mean weight_std weight_kurtosis weight_max_abs l2_norm abs_weight_entropy
-        rand_lambda_max num_traps_ww read_s spectrum_s shuffle_s total_s bytes_read device
+        rand_lambda_max num_traps_ww farms_alpha farms_alpha_hill read_s spectrum_s shuffle_s total_s bytes_read device
         sweep_id model_id revision analysis_key
         """.split()
     names = [column.name for column in TABLES["layers"].columns]
-    assert sorted(names) == sorted([*carried, *OWN, *RAND, *EDGE])
+    assert sorted(names) == sorted([*carried, *OWN, *EXTRAS, *RAND, *EDGE])
 
 
 def test_spoilt_numbers_are_mended_to_the_last_bit(sweep: Path, zoo: Zoo) -> None:
@@ -233,7 +233,7 @@ def test_another_level_gives_the_traps_of_a_measurement_at_that_level(
     before = measure_layer(weights, options=AnalysisOptions(), seed_key=key, storage_bits=32)
     options = AnalysisOptions(level=level)
     truth = measure_layer(weights, options=options, seed_key=key, storage_bits=32)
-    found = refit_layer(*as_stored(before), Change(False, 0.01, level))
+    found = refit_layer(*as_stored(before), Change(AnalysisOptions(), options))
     assert found.test is not None
     assert found.columns["trap_counts"] == truth.columns["trap_counts"]
     for name in (*EDGE, *RAND):
@@ -252,7 +252,9 @@ def test_traps_of_pooled_and_of_repeated_shuffles_are_not_guessed_at_another_lev
         before = measure_layer(
             weights, options=AnalysisOptions(), seed_key=("r", "t", "", ""), storage_bits=32
         )
-        found = refit_layer(*as_stored(before), Change(False, 0.01, 0.1))
+        found = refit_layer(
+            *as_stored(before), Change(AnalysisOptions(), AnalysisOptions(level=0.1))
+        )
         assert found.is_retested and found.test is None
         assert [found.columns[name] for name in EDGE] == [None] * len(EDGE)
         assert "need the weights" in str(found.columns["reason"])
@@ -318,7 +320,7 @@ def test_a_unit_without_its_spectra_is_left_alone_and_named(
     for part in (cat / "spectra").rglob("*model1*.parquet"):
         part.unlink()
     assert zoo("refit", cat) == 1
-    assert "local/model1: 0 of 3" in capsys.readouterr().err
+    assert "local/model1 has 0 of 3 spectra" in capsys.readouterr().err
     assert ask(cat, "select count(*) from layers where alpha = 9.0") == [(1,)]
 
 

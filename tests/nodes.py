@@ -1,0 +1,94 @@
+"""A cluster of two nodes on this machine, a sweep on it, and a node killed in the middle; run as a program.
+
+    python -m tests.nodes FOLDER
+
+FOLDER holds `spec.toml` and gets `cat` and `ended.json`, how the sweep ended. In a process of its own, so that
+the Ray of other tests never sees it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+SETTINGS = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_health_check_initial_delay_ms": "0",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_failure_threshold": "3",
+}
+STORE_BYTES = 100 << 20
+
+
+def main(folder: Path) -> None:
+    """Start, sweep, kill, report."""
+    os.environ.update(SETTINGS)  # read by the daemons when they start
+    import ray
+    from ray.cluster_utils import Cluster
+
+    from jobs.cluster import RayRunner
+    from jobs.ledger import Ledger
+    from jobs.outcome import Died
+    from jobs.progress import Progress
+    from jobs.runner import Done
+    from jobs.spec import load_spec
+    from jobs.sweep import run_sweep, units_of
+
+    small = {"object_store_memory": STORE_BYTES, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
+    nodes = [cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES) for _ in range(2)]
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    spec, text = load_spec(folder / "spec.toml")
+    deaths: list[str] = []
+
+    class Watched(RayRunner):
+        def wait(self, timeout_s: float) -> list[Done]:
+            ended = super().wait(timeout_s)
+            deaths.extend(done.outcome.how for done in ended if isinstance(done.outcome, Died))
+            return ended
+
+    runner = Watched(address=None, workers=2)
+    killed: dict[str, Any] = {}
+
+    def kill_one() -> None:
+        """Kill a node while both of them are at work, and say how many models were in."""
+        while runner.num_slots < 2:
+            time.sleep(0.01)
+        before = num_done(folder / "cat")
+        while num_done(folder / "cat") < before + 2:
+            time.sleep(0.01)
+        killed["done_before"] = num_done(folder / "cat")
+        cluster.remove_node(nodes[0], allow_graceful=False)
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    result = run_sweep(
+        spec,
+        ledger=Ledger(str(folder / "cat"), name="nodes", spec_text=text),
+        units=units_of(spec),
+        start_runner=lambda: runner,
+        overwrite="never",
+        limit=None,
+        progress=Progress(quiet=True),
+    )
+    killer.join()
+    ended = {**asdict(result), **killed, "deaths": deaths, "exit_code": result.exit_code}
+    (folder / "ended.json").write_text(json.dumps(ended))
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def num_done(catalog: Path) -> int:
+    """Models committed."""
+    return len(list((catalog / "models").rglob("*local*.parquet")))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

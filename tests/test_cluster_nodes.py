@@ -1,0 +1,33 @@
+"""A cluster that loses a node in the middle of a sweep."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Zoo
+from tests.models import small_zoo
+from tests.test_sweep import ask, numbers
+
+MODELS = 16
+
+
+@pytest.mark.ray
+def test_a_node_that_dies_costs_no_model_and_changes_no_number(tmp_path: Path, zoo: Zoo) -> None:
+    spec = small_zoo(tmp_path, models=MODELS, side=300)
+    command = [sys.executable, "-m", "tests.nodes", str(tmp_path)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert ran.returncode == 0, ran.stderr[-4000:]
+    ended = json.loads((tmp_path / "ended.json").read_text())
+    assert ended["done_before"] < MODELS and ended["deaths"] == ["node"]
+    assert (ended["num_done"], ended["num_failed"], ended["exit_code"]) == (MODELS, 0, 0)
+    cat = tmp_path / "cat"
+    assert ask(cat, "select count(*) from failures") == [(0,)]
+    assert ask(cat, "select count(*) from models") == [(MODELS,)]
+    assert zoo("sweep", spec, "--out", tmp_path / "calm", "-j", 2) == 0
+    for table in ("layers", "traps", "spectra", "tensors"):
+        assert numbers(cat, table) == numbers(tmp_path / "calm", table)

@@ -6,15 +6,21 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from catalog.commits import prepare
+from catalog.errors import StorageError
 from catalog.lock import sweep_lock
 from jobs.ledger import Ledger, Overwrite
 from jobs.progress import Progress
 from jobs.runner import Runner
 from jobs.spec import Spec
 from jobs.sweep import SweepResult, run_sweep, units_of
+from zoo.errors import UseError
 
 if TYPE_CHECKING:
     from zoo.hub.client import HubOptions
+
+MANY_UNITS = 1000
+"""Beyond this many units of one sweep, compaction is worth a word."""
 
 
 def sweep_spec(
@@ -22,6 +28,7 @@ def sweep_spec(
 ) -> SweepResult:
     """Run the sweep `spec` into the catalog `out`. Raises UseError, CatalogError."""
     progress = Progress(quiet=quiet)
+    _check_writable(out)
     with sweep_lock(out, spec.sweep.name):
         units = units_of(spec)
         hub = _hub_options() if any(unit.target.origin == "hub" for unit in units) else None
@@ -37,6 +44,14 @@ def sweep_spec(
         )
     _say_result(result, out, progress)
     return result
+
+
+def _check_writable(out: str) -> None:
+    """A catalog that cannot be written is bad use, said before anything is listed or computed."""
+    try:
+        prepare(out)
+    except StorageError as error:
+        raise UseError(str(error)) from error
 
 
 def _hub_options() -> HubOptions:
@@ -75,3 +90,5 @@ def _say_result(result: SweepResult, out: str, progress: Progress) -> None:
     if result.interrupted:
         told += "; interrupted, the same command resumes"
     progress.say(told)
+    if result.num_done + result.num_skipped > MANY_UNITS:
+        progress.say(f"many small files: `zoo compact {out}` makes queries faster")

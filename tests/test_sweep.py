@@ -213,7 +213,7 @@ def test_a_catalog_that_cannot_be_written_is_an_error_that_says_so(
     spec: Path, zoo: Zoo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    assert zoo("sweep", spec, "--out", tmp_path / "file" / "cat", "-j", 1) in (1, 2)
+    assert zoo("sweep", spec, "--out", tmp_path / "file" / "cat", "-j", 1) == 2
     assert "file" in capsys.readouterr().err
 
 

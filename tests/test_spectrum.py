@@ -103,3 +103,21 @@ def test_extreme_spectra_carry_a_power_of_two(largest: float, exponent: int) -> 
     assert found.true_evals == pytest.approx(np.ldexp([0.5 * largest, largest], exponent), rel=1e-6)
     stored = found.evals.astype(np.float32)
     assert np.array_equal(np.ldexp(stored.astype(float), found.scale_exponent), found.true_evals)
+
+
+def test_both_solvers_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    w = noise(1, 150, 100)
+    ours = eigenvalues(w, storage_bits=32, device=CPU)
+    monkeypatch.setattr(spectrum, "_TORCH_ORDERS", (50, 200))
+    assert eigenvalues(w, storage_bits=32, device=CPU) == pytest.approx(ours, rel=1e-10)
+
+
+def test_float32_products_keep_the_bulk_unless_one_eigenvalue_dwarfs_it() -> None:
+    w = noise(1, 200, 120)
+    exact = eigenvalues(w, storage_bits=32, device=CPU)
+    single = eigenvalues(w, storage_bits=32, product=torch.float32, device=CPU)
+    assert single == pytest.approx(exact, rel=1e-4)
+    w += 1000.0
+    exact = eigenvalues(w, storage_bits=32, device=CPU)
+    single = eigenvalues(w, storage_bits=32, product=torch.float32, device=CPU)
+    assert np.array_equal(single, exact)

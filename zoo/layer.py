@@ -34,7 +34,13 @@ from zoo.spectral.farms import farms
 from zoo.spectral.null import Entries, Shuffled, measure_full, measure_top
 from zoo.spectral.shuffle import Permutation
 from zoo.spectral.spectrum import Spectrum, divided, eigenvalues, entry_exponent
-from zoo.spectral.trap_modes import Sector, leading_modes, localisation, top_sector
+from zoo.spectral.trap_modes import (
+    Sector,
+    leading_modes,
+    localisation,
+    modes_of,
+    top_sector,
+)
 
 FULL_SHUFFLE_UP_TO = 2048
 """Smaller side up to which `shuffle = "auto"` computes the whole shuffled spectrum."""
@@ -278,10 +284,13 @@ def _trap_shapes(
     rng = generator(*layer.seed_key, "modes", replicate, index, layer.options.seed)
     if index not in sectors:
         sectors[index] = top_sector(divided(layer.matrices[index], exponent), rng=rng)
-    # singular vectors do not change with scale; float32 has a range
-    moved = divided(shuffled.slice_of(layer.matrices, index), exponent)
-    modes = leading_modes(moved, len(traps), rng=rng)
-    del moved  # a carried-back mode is as large again
+    top = shuffled.tops[index] if shuffled.tops else None
+    if top is not None:
+        modes = modes_of(top, len(traps))
+    else:  # singular vectors do not change with scale; float32 has a range
+        moved = divided(shuffled.slice_of(layer.matrices, index), exponent)
+        modes = leading_modes(moved, len(traps), rng=rng)
+        del moved  # a carried-back mode is as large again
     return {
         trap: fields_of(localisation(mode, permutation, sectors[index], rng=rng))
         for trap, mode in zip(traps, modes, strict=True)

@@ -57,6 +57,9 @@ class Shuffled:
     kept: torch.Tensor | None = None
     """The shuffled slices [k, rows, cols], where they are small enough to be held."""
 
+    tops: tuple[Top | None, ...] = ()
+    """Singular vectors of what leaves the bulk, a slice each, where only the top was computed."""
+
     def slice_of(self, matrices: torch.Tensor, index: int) -> torch.Tensor:
         """Slice `index` of `matrices` as it was shuffled."""
         if self.kept is not None:
@@ -134,6 +137,7 @@ def measure_top(
     """
     k, rows, cols = matrices.shape
     tops: list[Vector] = []
+    found: list[Top | None] = []
     traces: list[float] = []
     measured: list[BulkEntries] = []
     for index, (matrix, permutation) in enumerate(zip(matrices, permutations, strict=True)):
@@ -152,9 +156,8 @@ def measure_top(
             )
             return 1 if test is None else len(test.traps) + 1
 
-        top = top_slice(
-            shuffled, permutation, entries, wanted=num_wanted, vectors=False, device=device
-        )
+        top = top_slice(shuffled, permutation, entries, wanted=num_wanted, device=device)
+        found.append(top if top.is_converged else None)
         if top.is_converged:
             tops.append(top.evals[: top.num_wanted][::-1])
         else:
@@ -166,7 +169,7 @@ def measure_top(
         measured.append(bulk)
     test = _test(tops, traces, matrices, measured, level)
     largest = max(float(t[-1]) for t in tops)
-    return Shuffled(permutations, None, largest, tuple(measured), test)
+    return Shuffled(permutations, None, largest, tuple(measured), test, tops=tuple(found))
 
 
 def top_slice(
@@ -175,7 +178,6 @@ def top_slice(
     entries: Entries,
     *,
     wanted: Callable[[Vector], int],
-    vectors: bool,
     device: torch.device,
 ) -> Top:
     """The top of one shuffled slice, by Krylov from a block drawn from the permutation's seed."""
@@ -183,7 +185,7 @@ def top_slice(
         divided(shuffled.to(device), entries.exponent),
         rng=np.random.Generator(np.random.SFC64([permutation.seed, 1 << 41])),
         wanted=wanted,
-        vectors=vectors,
+        vectors=True,
         tolerance=_TOLERANCE,
         max_passes=_MAX_PASSES,
     )

@@ -27,10 +27,13 @@ _BLOCK_BYTES = 8 << 20
 _SAFE_EXPONENT = 60
 """λ_max within 2^±60 is stored as it is; float32 reaches 2^±126."""
 _DWARFS = 1000.0
-"""λ_max over the mean beyond which float32 products would blur the bulk."""
+"""λ_max over the median beyond which float32 products would blur the bulk."""
 _PANEL = 32
 """Columns that LAPACK reduces at a time; its wrapper's default workspace allows one (twice as slow).
 """
+_TORCH_ORDERS = (2048, 8192)
+"""Between these torch's LAPACK (MKL) solves in two thirds of the time; it holds a copy, too much
+beyond."""
 _SMALL = 64
 """Stacks of matrices with a smaller side up to this are solved in one call."""
 _NOT_FINITE = "the matrix holds NaN or Inf; wanted finite entries, reject the layer first"
@@ -95,7 +98,7 @@ def eigenvalues(
     found = np.empty((k, m))
     for index in range(k):
         found[index] = gram_eigenvalues(gram(matrices[index], exponent=exponent, product=product))
-        if product != GRAM_DTYPE and found[index, -1] > _DWARFS * found[index].mean():
+        if product != GRAM_DTYPE and found[index, m // 2] < found[index, -1] / _DWARFS:
             found[index] = gram_eigenvalues(gram(matrices[index], exponent=exponent))
         if storage_bits == 64 and m > 1 and found[index, 0] < _RESOLVED * found[index, -1]:
             found[index] = _svd_eigenvalues(matrices[index], exponent=exponent)
@@ -151,6 +154,10 @@ def gram_eigenvalues(lower: Vector) -> Vector:
     if not math.isfinite(float(np.trace(lower))):
         raise ValueError(_NOT_FINITE)
     order = len(lower)
+    if _TORCH_ORDERS[0] < order <= _TORCH_ORDERS[1]:
+        symmetric = torch.from_numpy(lower.T)  # its upper triangle
+        found: Vector = torch.linalg.eigvalsh(symmetric, UPLO="U").clamp_min(0.0).numpy()
+        return found
     values, _, info = lapack.dsyevd(
         lower, compute_v=0, lower=1, overwrite_a=1, lwork=(2 + _PANEL) * order + 1
     )

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zoo.spectral.krylov import top_of
+from zoo.spectral.krylov import Top, top_of
 from zoo.spectral.shuffle import Permutation
 
 Vector = NDArray[np.float64]
@@ -75,6 +75,11 @@ def leading_modes(shuffled: torch.Tensor, count: int, *, rng: np.random.Generato
         tolerance=1e-7,
         max_passes=60,
     )
+    return modes_of(top, count)
+
+
+def modes_of(top: Top, count: int) -> list[Mode]:
+    """The first `count` modes of a Krylov search that returned vectors."""
     sigmas = np.sqrt(top.evals[:count])
     return [Mode(float(s), top.left[:, i], top.right[:, i]) for i, s in enumerate(sigmas)]
 

@@ -44,14 +44,16 @@ def dense_layers() -> dict[str, Any]:
     }
 
 
-def random_layer(rows: int, cols: int) -> dict[str, Any]:
-    """A layer with a heavy tail: Gaussian entries, columns scaled by a power law."""
+def random_layer(what: str) -> dict[str, Any]:
+    """`384x384`: Gaussian entries; `384x384heavy`: columns scaled by a power law, so with a trap."""
     import torch
 
+    rows, cols = map(int, what.removesuffix("heavy").split("x"))
     generator = torch.Generator().manual_seed(rows + cols)
-    noise = torch.randn((rows, cols), generator=generator)
-    scale = torch.rand(cols, generator=generator) ** -0.25
-    return {"layer.weight": 0.02 * noise * scale}
+    noise = 0.02 * torch.randn((rows, cols), generator=generator)
+    if what.endswith("heavy"):
+        noise *= torch.rand(cols, generator=generator) ** -0.25
+    return {"layer.weight": noise}
 
 
 def ours(layers: dict[str, Any], *, shuffle: str = "auto") -> None:
@@ -102,7 +104,10 @@ def child(task: str) -> dict[str, float]:
     from zoo.threads import set_threads
 
     kind, _, what = task.partition(":")
-    layers = dense_layers() if what == "model" else random_layer(*map(int, what.split("x")))
+    set_threads(1)
+    if kind == "tall":
+        return peak_of(*map(int, what.split("x")))
+    layers = dense_layers() if what == "model" else random_layer(what)
     small = {"warm.weight": torch.randn(40, 30)}
     jobs: dict[str, Callable[[dict[str, Any]], None]] = {
         "ours": ours,
@@ -110,14 +115,11 @@ def child(task: str) -> dict[str, float]:
         "theirs": theirs,
         "theirs-alpha": lambda x: theirs(x, everything=False),
     }
-    set_threads(1)
     if kind == "floor":  # in turn, in one process: the ratio is what matters
         ours(small | {"w.weight": torch.randn(128, 120)})
         floor(small)
         pairs = [(seconds(lambda: floor(layers)), seconds(lambda: ours(layers))) for _ in range(5)]
         return {"floor": min(p[0] for p in pairs), "ours": min(p[1] for p in pairs)}
-    if kind == "tall":
-        return peak_of(*map(int, what.split("x")))
     jobs[kind](small)  # imports, caches
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     taken = seconds(lambda: jobs[kind](layers))
@@ -216,7 +218,8 @@ def main() -> None:
                 flush=True,
             )
     if "wide" in parts:
-        print(against("4096x4096", "4096x4096, top of the shuffle", suffix="", repeats=1))
+        for what in ("4096x4096", "4096x4096heavy"):
+            print(against(what, f"{what}, top of the shuffle", suffix="", repeats=1), flush=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import pyarrow as pa
 from catalog import store
 from catalog.folder import Folder
 from catalog.lock import compact_lock
+from catalog.query import columns
 from jobs.refit_pen import Pen, UnitFiles, register
 from jobs.refit_plan import LeftOut, RefitUnit, refit_units
 from jobs.refit_rows import (
@@ -230,7 +231,10 @@ def _read(
 ) -> Iterator[pa.RecordBatch]:
     """The layers of `batch` that have a spectrum, with it, in slices."""
     keys = register(con, batch)
-    stored = ", ".join(f"l.{name}" for name in ("layer_index", *_STORED))
+    there = {*columns(con, "layers")}  # a catalog may be older than a column
+    stored = ", ".join(
+        f"l.{name}" if name in there else f"null as {name}" for name in ("layer_index", *_STORED)
+    )
     found = con.sql(
         f"select u.unit_no, {stored}, {', '.join(f's.{name}' for name in _SPECTRA)} "
         f"from read_parquet($spectra, union_by_name = true, hive_partitioning = false) s "

@@ -33,12 +33,13 @@ Rows = list[dict[str, Any]]
 
 
 class UnitFiles:
-    """Where the rows of every unit lie. Looks once a table; compaction must not run meanwhile."""
+    """Where the rows of every unit lie. Looks once; compaction must not run meanwhile."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection, folder: Folder) -> None:
         self._con = con
         self._folder = folder
-        self._hot: dict[str, dict[tuple[str, ...], list[str]]] = {}
+        self._names: dict[str, frozenset[str]] = {}
+        self._inside: dict[str, dict[tuple[str, ...], list[str]]] = {}
 
     def of(self, table: str, units: Sequence[RefitUnit]) -> list[str]:
         """Files of `table` with rows of `units`, which lie in one generation, after the empty one
@@ -48,13 +49,23 @@ class UnitFiles:
         if tier != HOT:
             names = self._folder.names(table, tier)
             return [pin, *(self._folder.at(table, tier, name) for name in names)]
-        hot = self._hot.setdefault(table, {}) or self._look(table)
-        return [pin, *(f for unit in units for f in hot.get(tuple(unit.keys.values()), ()))]
+        return [pin, *(file for unit in units for file in self._hot_files(table, unit.keys))]
+
+    def _hot_files(self, table: str, keys: Mapping[str, str]) -> Sequence[str]:
+        """By the name that a commit gives today, else (an older name, or no rows) by looking."""
+        if table not in self._names:
+            self._names[table] = frozenset(self._folder.names(table, HOT))
+        name = f"{commits.part_name(table, keys)}.parquet"
+        if name in self._names[table]:
+            return [self._folder.at(table, HOT, name)]
+        if table not in self._inside:
+            self._inside[table] = self._look(table)
+        return self._inside[table].get(tuple(keys.values()), ())
 
     def _look(self, table: str) -> dict[tuple[str, ...], list[str]]:
         """The hot files by the keys of the rows inside, whatever the files are called."""
         found: dict[tuple[str, ...], list[str]] = {}
-        if self._folder.names(table, HOT):
+        if self._names[table]:
             rows = ask(
                 self._con,
                 f"select distinct {', '.join(COMMIT)}, filename from read_parquet(?, "
@@ -63,7 +74,6 @@ class UnitFiles:
             ).to_pylist()
             for row in rows:
                 found.setdefault(tuple(row[name] for name in COMMIT), []).append(row["filename"])
-        self._hot[table] = found
         return found
 
 

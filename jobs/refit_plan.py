@@ -91,8 +91,10 @@ def refit_units(
 ) -> tuple[list[RefitUnit], list[LeftOut]]:
     """Every unit in file order; with a spec, the newest of each revision that differs from it."""
     found = ask(con, _UNITS, [folder.glob("models", "*", "*.parquet")]).to_pylist()
-    newest = ask(con, f"select {', '.join(COMMIT)} from models_latest").to_pylist()
-    latest = {tuple(row.values()) for row in newest}
+    latest: set[tuple[object, ...]] = set()
+    if spec is not None:
+        newest = ask(con, f"select {', '.join(COMMIT)} from models_latest").to_pylist()
+        latest = {tuple(row.values()) for row in newest}
     done = {UnitKey(row["model_id"], row["revision"], row["analysis_key"]) for row in found}
     units: list[RefitUnit] = []
     left: list[LeftOut] = []

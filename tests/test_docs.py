@@ -180,6 +180,14 @@ def test_modules_named_on_the_pages_are_there() -> None:
             assert (ROOT / name).exists(), f"{page.name}: {name}"
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_page_of_the_architecture_names_every_module(package: str) -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tops = {Path(name).parts[1] for name in tracked_files() if name.startswith(f"{package}/")}
+    for top in tops - {"__init__.py", "sql"}:
+        assert f"`{top.removesuffix('.py')}`" in text, f"{package}/{top} is not on the page"
+
+
 def test_public_names_can_be_imported() -> None:
     zoo = importlib.import_module("zoo")
     if not hasattr(zoo, "__all__"):

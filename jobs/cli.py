@@ -15,6 +15,7 @@ app = App(
     name="zoo",
     help="Learn from the weights alone which models and layers are well trained, over-fitted or under-trained.",
     version=_version,
+    suppress_keyboard_interrupt=False,  # `jobs.__main__` answers it with exit code 75
 )
 
 _COMMANDS = {

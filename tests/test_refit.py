@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
 
-from catalog import store
+from catalog import commits, store
 from catalog.commits import commit_unit
 from catalog.compact import compact
 from catalog.schema import TABLES, UNIT_TABLES
@@ -310,6 +311,31 @@ def test_the_measured_versions_stay_and_those_of_the_refit_stand_beside_them(
     ((text,),) = ask(cat, "select versions from models where model_id = 'local/model1'")
     found = json.loads(str(text))
     assert found["numpy"] == found["refit"]["numpy"]
+
+
+def test_an_interrupted_refit_keeps_whole_units_and_the_same_command_goes_on(
+    sweep: Path, zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cat = sweep / "cat"
+    before = rows(cat, "layers")
+    for model in ("local/model0", "local/model1"):
+        spoil(cat, model, alpha=9.0)
+    commit = commits.commit_unit
+
+    def commit_once(root: str, **parts: Any) -> str:
+        """Ctrl-C comes before the second unit."""
+        if ask(cat, "select count(*) from models where sweep_id in "
+                    "(select sweep_id from sweeps where name = 'refit')") == [(1,)]:  # fmt: skip
+            raise KeyboardInterrupt
+        return commit(root, **parts)
+
+    monkeypatch.setattr(commits, "commit_unit", commit_once)
+    assert zoo("refit", cat) == 75
+    monkeypatch.undo()
+    assert ask(cat, "select count(*) from layers where alpha = 9.0") == [(1,)]
+    assert ask(cat, "select status from sweeps where name = 'refit'") == [("interrupted",)]
+    assert zoo("refit", cat) == 0
+    assert rows(cat, "layers") == before
 
 
 def test_a_unit_without_its_spectra_is_left_alone_and_named(

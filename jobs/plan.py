@@ -208,7 +208,7 @@ class TaskFeed:
                 self._has_more = False
             else:
                 self._open.append(_Planning.start(unit, self._device))
-        known = [planning for planning in self._open if planning.result is not None][:room]
+        known = [planning for planning in self._open if planning.result is not None][: max(room, 0)]
         for planning in known:
             self._open.remove(planning)
             assert planning.result is not None

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from jobs.cluster import RayRunner
 from tests.conftest import Zoo
 from tests.models import small_zoo
 from tests.test_sweep import ask, numbers
+from zoo.errors import UseError
 
 MODELS = 16
 
@@ -31,3 +33,11 @@ def test_a_node_that_dies_costs_no_model_and_changes_no_number(tmp_path: Path, z
     assert zoo("sweep", spec, "--out", tmp_path / "calm", "-j", 2) == 0
     for table in ("layers", "traps", "spectra", "tensors"):
         assert numbers(cat, table) == numbers(tmp_path / "calm", table)
+
+
+@pytest.mark.ray
+def test_a_worker_too_big_for_the_cluster_is_refused_not_waited_for(ray_session: None) -> None:
+    with pytest.raises(UseError, match=r"one worker wants 1 CPUs, 0 GPUs, 1048576\.0 GiB"):
+        RayRunner(address=None, workers=1, memory_bytes=1 << 50)
+    with pytest.raises(UseError, match=r"one worker wants 999 CPUs"):
+        RayRunner(address=None, workers=1, cpus=999)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -368,6 +370,24 @@ def test_a_model_in_several_tasks_gives_the_same_rows(
     assert failed == [("acme/gated", "hub_permanent")]
     for table in TABLES:
         assert numbers(tmp_path / "split", table) == numbers(tmp_path / "whole", table)
+
+
+def test_a_killed_sweep_leaves_no_process_behind(
+    tmp_path: Path, shelf: Path, zoo_process: Callable[..., subprocess.Popen[str]]
+) -> None:
+    put_model(shelf / "acme" / "one")
+    with HubServer(shelf, faults=[Fault("stall", match="*.safetensors", at_byte=1000)]) as hub:
+        spec = write_spec(tmp_path, f"hub = 'acme/one'\nendpoint = '{hub.url}'")
+        sweep = zoo_process("sweep", spec, "--out", tmp_path / "cat", "-j", 1)
+        deadline = time.monotonic() + 60
+        while not weights_asked_for(hub) and time.monotonic() < deadline:
+            assert sweep.poll() is None, sweep.communicate()
+            time.sleep(0.05)
+        family = psutil.Process(sweep.pid).children(recursive=True)
+        assert len(family) >= 2  # a worker, the gate
+        sweep.kill()
+        _, left = psutil.wait_procs(family, timeout=15)
+        assert left == []
 
 
 @pytest.mark.ray

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 TASK_BYTES = 2 * GIB
 """A unit whose weights are larger is split, so that one big model does not serialise the night."""
+MAX_TASKS = 64
+"""Of one unit: each of them reads the header of every shard again, and the Hub counts requests."""
 PLAN_ABOVE_BYTES = GIB
 """Units larger than this, or of unknown size, have their headers read before work starts, to be split."""
 _HEADER_THREADS = 8
@@ -149,8 +151,8 @@ def _seconds(n: int, m: int) -> float:
 
 
 def tasks_of(plan: UnitPlan, *, device: str) -> tuple[Task, ...]:
-    """Cut a unit into tasks of at most about TASK_BYTES, whole weights each; at least one task."""
-    groups = list(_groups(plan.weights))
+    """Cut a unit into tasks of about TASK_BYTES, whole weights each: at least one, about MAX_TASKS at most."""
+    groups = list(_groups(plan.weights, max(TASK_BYTES, plan.nbytes // MAX_TASKS)))
     if len(groups) <= 1:
         peak = max((w.peak_bytes for w in plan.weights), default=GIB)
         return (Task(plan.unit, nbytes=plan.nbytes, peak_bytes=peak, device=device),)
@@ -168,13 +170,15 @@ def tasks_of(plan: UnitPlan, *, device: str) -> tuple[Task, ...]:
     )
 
 
-def _groups(weights: tuple[WeightCost, ...]) -> Iterator[list[WeightCost]]:
+def _groups(weights: tuple[WeightCost, ...], most: int) -> Iterator[list[WeightCost]]:
     group: list[WeightCost] = []
+    nbytes = 0
     for weight in weights:
-        if group and sum(w.nbytes for w in group) + weight.nbytes > TASK_BYTES:
+        if group and nbytes + weight.nbytes > most:
             yield group
-            group = []
+            group, nbytes = [], 0
         group.append(weight)
+        nbytes += weight.nbytes
     if group:
         yield group
 

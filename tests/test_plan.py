@@ -62,6 +62,16 @@ def test_tasks_hold_whole_weights_and_every_weight_once(
     ]
 
 
+def test_a_huge_model_becomes_larger_tasks_not_ever_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model(tmp_path / "zoo" / "a", weights(0, *[(10, 8)] * 60))
+    (found,) = map(plan_unit, units(tmp_path))
+    monkeypatch.setattr(plan, "TASK_BYTES", 1)
+    monkeypatch.setattr(plan, "MAX_TASKS", 6)
+    assert [len(task.weights or ()) for task in tasks_of(found, device="cpu")] == [10] * 6
+
+
 def test_small_models_are_fed_at_once_and_large_ones_when_their_headers_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,6 +104,11 @@ def refit_units(
         if text not in settings:
             settings[text] = _settings(text)
         keys = {name: str(row[name]) for name in COMMIT}
+        if text is None and keys["analysis_key"] not in _default_keys():
+            left.append(
+                LeftOut(keys["model_id"], "its sweep, and so its options, are not recorded")
+            )
+            continue
         if spec is not None and tuple(keys.values()) not in latest:
             continue
         plan = _plan(keys["analysis_key"], settings[text], spec)
@@ -129,6 +134,12 @@ def _settings(text: str | None) -> Settings | None:
     except SpecError:
         return None
     return spec.options, spec.selection
+
+
+def _default_keys() -> tuple[str, str]:
+    """Keys of units that need no record of their options."""
+    options, selection = AnalysisOptions(), LayerSelection()
+    return analysis_key(options, selection), refit_key(options, selection)
 
 
 def _plan(key: str, old: Settings | None, spec: Spec | None) -> tuple[str, Change] | str:

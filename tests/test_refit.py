@@ -184,15 +184,19 @@ def test_two_workers_find_what_one_finds(
     assert capsys.readouterr().out == one
 
 
-def test_clipped_fingers_give_the_unit_that_a_sweep_with_them_gives(sweep: Path, zoo: Zoo) -> None:
+def test_other_tail_options_give_the_unit_that_a_sweep_with_them_gives(
+    sweep: Path, zoo: Zoo
+) -> None:
     spec = sweep / "spec.toml"
-    spec.write_text(spec.read_text() + "[tail]\nclip_fingers = true\n")
+    tail = "[tail]\nclip_fingers = true\nalternatives = true\nbootstrap = 5\n"
+    spec.write_text(spec.read_text() + tail)
     assert zoo("refit", sweep / "cat", "--spec", spec) == 0
     assert zoo("sweep", spec, "--out", sweep / "fresh", "-j", 1) == 0
     timed = ("read_s", "spectrum_s", "shuffle_s", "total_s")
     fresh = {r["analysis_key"] for r in rows(sweep / "fresh", "layers")}
     latest = rows(sweep / "cat", "layers_latest")
     assert {r["analysis_key"] for r in latest} == fresh
+    assert any(r["gof_p_value"] is not None and r["tpl_alpha"] is not None for r in latest)
     strip = [[{k: v for k, v in r.items() if k not in timed} for r in found]
              for found in (latest, rows(sweep / "fresh", "layers"))]  # fmt: skip
     order = lambda r: (r["model_id"], r["layer_index"])  # noqa: E731
@@ -286,6 +290,18 @@ def test_options_that_need_the_weights_leave_the_units_alone_and_say_so(
     spec.write_text(spec.read_text() + "[traps]\nseed = 3\n")
     assert zoo("refit", sweep / "cat", "--spec", spec) == 1
     assert "another seed needs the weights" in capsys.readouterr().err
+    assert ask(sweep / "cat", "select count(*) from models") == [(3,)]
+
+
+def test_a_unit_whose_options_are_not_recorded_is_left_alone_and_named(
+    sweep: Path, zoo: Zoo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in (sweep / "cat" / "sweeps" / "hot").iterdir():
+        part.unlink()
+    assert zoo("refit", sweep / "cat") == 0  # the key is that of the default options
+    monkeypatch.setattr("jobs.units.NUMBERS_VERSION", 2)
+    assert zoo("refit", sweep / "cat") == 1
+    assert "are not recorded" in capsys.readouterr().err
     assert ask(sweep / "cat", "select count(*) from models") == [(3,)]
 
 

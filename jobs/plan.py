@@ -17,6 +17,7 @@ from jobs.target import Failure, failure_of
 from jobs.units import GIB, Task, Unit
 from zoo.errors import TransientError, ZooError
 from zoo.formats.weight import Entry
+from zoo.options import AnalysisOptions
 
 if TYPE_CHECKING:
     from zoo.layers.spec import LayerSpec
@@ -29,10 +30,16 @@ MAX_TASKS = 64
 PLAN_ABOVE_BYTES = GIB
 """Units larger than this, or of unknown size, have their headers read before work starts, to be split."""
 _HEADER_THREADS = 8
-_SECONDS_PER_CUBE = 6e-10
-"""One float64 eigenvalue solve of side m takes about this times m³ on one thread of a 2020s server core."""
-_SECONDS_PER_PRODUCT = 5e-11
-"""And the Gram product this times n·m²."""
+_SECONDS_PER_CUBE = 6e-11
+"""One float64 eigenvalue solve of side m takes about this times m³ on one thread of a 2020s server core,"""
+_SECONDS_PER_PRODUCT = 2.2e-11
+"""the Gram product before it this times n·m²,"""
+_SECONDS_PER_ENTRY = 6e-9
+"""statistics and conversions this times n·m,"""
+_SECONDS_PER_SHUFFLED = 1e-8
+"""a shuffle, whose full spectrum costs a second solve, this times n·m,"""
+_SECONDS_PER_TOP = 7e-8
+"""and a shuffle with the search for its largest eigenvalues this times n·m. Measured, m from 200 to 2,880."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +119,7 @@ def plan_unit(unit: Unit) -> UnitPlan:
         store.close()
     return UnitPlan(
         unit=unit,
-        weights=tuple(_cost(piece) for piece in pieces_of(model)),
+        weights=tuple(_cost(piece, unit.options) for piece in pieces_of(model)),
         num_layers=len(model.specs),
         num_skipped=sum(s.skip_reason is not None for s in model.specs),
         num_failed=sum(s.fail_reason is not None for s in model.specs),
@@ -130,13 +137,13 @@ def plan_unit(unit: Unit) -> UnitPlan:
     )
 
 
-def _cost(pieces: Pieces) -> WeightCost:
+def _cost(pieces: Pieces, options: AnalysisOptions) -> WeightCost:
     specs = [spec for _, found in pieces.layers for spec in found]
     return WeightCost(
         name=pieces.weight.name,
         nbytes=pieces.nbytes,
         peak_bytes=3 * 4 * pieces.numel + GIB,
-        seconds=sum(spec.num_slices * _seconds(*_sides(spec)) for spec in specs),
+        seconds=sum(spec.num_slices * _seconds(*_sides(spec), options) for spec in specs),
         num_layers=len(specs),
     )
 
@@ -146,8 +153,20 @@ def _sides(spec: LayerSpec) -> tuple[int, int]:
     return max(rows, cols), min(rows, cols)
 
 
-def _seconds(n: int, m: int) -> float:
-    return 2 * (m**3 * _SECONDS_PER_CUBE + n * m * m * _SECONDS_PER_PRODUCT) + n * m * 2e-8 + 1e-3
+def _seconds(n: int, m: int, options: AnalysisOptions) -> float:
+    from zoo.layer import FULL_SHUFFLE_UP_TO  # torch comes with it
+
+    solve = m**3 * _SECONDS_PER_CUBE + n * m * m * _SECONDS_PER_PRODUCT
+    shuffles = options.replicates or 1
+    mode = options.shuffle
+    if mode == "auto":
+        mode = "full" if m <= FULL_SHUFFLE_UP_TO else "top"
+    extra = {
+        "none": 0.0,
+        "full": shuffles * (solve + n * m * _SECONDS_PER_SHUFFLED),
+        "top": shuffles * n * m * _SECONDS_PER_TOP,
+    }[mode]
+    return solve + n * m * _SECONDS_PER_ENTRY + extra + 1e-3
 
 
 def tasks_of(plan: UnitPlan, *, device: str) -> tuple[Task, ...]:

@@ -41,3 +41,20 @@ def test_a_worker_too_big_for_the_cluster_is_refused_not_waited_for(ray_session:
         RayRunner(address=None, workers=1, memory_bytes=1 << 50)
     with pytest.raises(UseError, match=r"one worker wants 999 CPUs"):
         RayRunner(address=None, workers=1, cpus=999)
+
+
+class Missing:
+    """Cannot be unpickled in a worker, like a module that a node does not have."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (int, ("not a number",))
+
+
+@pytest.mark.ray
+def test_workers_that_never_start_end_the_sweep_and_blame_no_model(ray_session: None) -> None:
+    runner = RayRunner(address=None, workers=1, hub=Missing())  # type: ignore[arg-type]
+    with pytest.raises(UseError, match="workers cannot be started on the cluster"):
+        for _ in range(10):
+            assert runner.wait(30.0) == []
+            assert runner.num_slots == 0
+    runner.close()

@@ -33,7 +33,7 @@ def doctor(*, format: Format = "table") -> int:
         ("memory_gib", round(memory.total / 2**30, 1), f"{memory.available / 2**30:.1f} available"),
         ("disk_gib", round(disk.total / 2**30, 1), f"{disk.free / 2**30:.1f} free here"),
         ("cuda", torch.cuda.is_available(), _devices()),
-        ("hub_token", _has_token(), "a token in the environment or the Hub's own login file"),
+        ("hub_token", _has_token(), "HF_TOKEN in the environment; only its presence is told"),
         (
             "hub_endpoint",
             os.environ.get("HF_ENDPOINT", ""),
@@ -56,6 +56,6 @@ def _devices() -> str:
 
 
 def _has_token() -> bool:
-    from huggingface_hub import get_token
+    from zoo.hub.client import env_token
 
-    return get_token() is not None
+    return env_token() is not None

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import binom
 
+from zoo.spectral.bulk_entries import Moments
 from zoo.spectral.incumbent import incumbent_fit
 from zoo.spectral.null import Entries, measure_full
 from zoo.spectral.shuffle import Permutation
@@ -52,11 +53,13 @@ def shuffle_once(w: Vector, seed: int) -> Outcome:
     """One shuffle of one matrix, tested by both rules."""
     n, m = w.shape
     centred = w.ravel() - w.mean()
-    kurtosis = float((centred**4).mean() / (centred**2).mean() ** 2 - 3.0)
+    variance = float((centred**2).mean())
+    kurtosis = float((centred**4).mean()) / variance**2 - 3.0
+    moments = Moments(float(w.mean()), variance, kurtosis)
     found = measure_full(
         torch.from_numpy(w.astype(np.float32))[None],
         (Permutation(seed, w.size),),
-        entries=Entries(float(np.abs(w).max()), kurtosis, 0),
+        entries=Entries(float(np.abs(w).max()), moments, 0),
         bulks=None,
         level=_LEVEL,
         device=torch.device("cpu"),

@@ -13,7 +13,7 @@ from scipy.optimize import brentq
 from scipy.stats import binom
 
 from zoo.spectral import null, shuffle
-from zoo.spectral.bulk_entries import bulk_entries
+from zoo.spectral.bulk_entries import Moments, bulk_entries
 from zoo.spectral.edge import EdgeTest
 from zoo.spectral.null import Entries, measure_full, measure_top, shuffle_slice
 from zoo.spectral.shuffle import Permutation
@@ -31,7 +31,7 @@ LAWS: dict[str, Draw] = {
 def entries_of(w: torch.Tensor) -> Entries:
     x = w.to(torch.float64).numpy().ravel()
     kurtosis = float(((x - x.mean()) ** 4).mean() / x.var() ** 2 - 3.0)
-    return Entries(float(np.abs(x).max()), kurtosis, 0)
+    return Entries(float(np.abs(x).max()), Moments(float(x.mean()), float(x.var()), kurtosis), 0)
 
 
 def trap_test_of(w: torch.Tensor, seed: int = 0, *, top: bool = False) -> EdgeTest:
@@ -132,14 +132,24 @@ def test_without_variance_there_is_no_test(value: float) -> None:
 def test_a_planted_entry_does_not_raise_the_kurtosis() -> None:
     x = torch.randn(20_000, generator=torch.Generator().manual_seed(0))
     x[77] = 30.0
-    bulk = bulk_entries(x, max_abs=30.0, kurtosis=None)
+    bulk = bulk_entries(x, max_abs=30.0, moments=None)
     assert bulk.kurtosis == pytest.approx(0.0, abs=0.15)
     assert bulk.extreme_share == pytest.approx(900.0 / float((x**2).sum()), rel=1e-6)
 
 
+def test_known_moments_give_the_same_bulk() -> None:
+    x = torch.randn(50_000, generator=torch.Generator().manual_seed(0)) + 0.1
+    x[[5, 77]] = torch.tensor([30.0, -25.0])
+    entries = entries_of(x)
+    slow = bulk_entries(x, max_abs=30.0, moments=None)
+    fast = bulk_entries(x, max_abs=30.0, moments=entries.moments)
+    assert fast.kurtosis == pytest.approx(slow.kurtosis, abs=1e-3)
+    assert fast.extreme_share == pytest.approx(slow.extreme_share, rel=1e-9)
+
+
 def test_laplace_entries_are_all_bulk() -> None:
     x = torch.from_numpy(np.random.default_rng(0).laplace(size=100_000))
-    bulk = bulk_entries(x, max_abs=float(x.abs().max()), kurtosis=None)
+    bulk = bulk_entries(x, max_abs=float(x.abs().max()), moments=None)
     assert bulk.kurtosis == pytest.approx(3.0, abs=0.3)
     assert bulk.extreme_share < 0.001
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from zoo.device import choose_device, with_cpu_fallback
 from zoo.options import AnalysisOptions
 from zoo.seeds import generator, seed_for
-from zoo.spectral.bulk_entries import BulkEntries
+from zoo.spectral.bulk_entries import BulkEntries, Moments
 from zoo.spectral.columns import (
     Columns,
     fields_of,
@@ -115,7 +115,7 @@ def measure_layer(
         count = statistics.non_finite
         return failed_layer(shape, f"non_finite: {count} of {matrices.numel()} entries")
     max_abs = statistics.weight_max_abs or 0.0
-    entries = Entries(max_abs, statistics.weight_kurtosis, entry_exponent(max_abs))
+    entries = Entries(max_abs, _moments(statistics), entry_exponent(max_abs))
     layer = _Layer(matrices, options, seed_key, entries, device)
     spectrum = Spectrum.rounded(evals.reshape(-1), 2 * entries.exponent)
     columns: Columns = {**_empty_columns(), **_shape_columns(shape), "status": "ok"}
@@ -168,6 +168,15 @@ def _own(
     return statistics, eigenvalues(
         resident, storage_bits=storage_bits, exponent=exponent, device=device
     )
+
+
+def _moments(statistics: EntryStatistics) -> Moments | None:
+    mean, std = statistics.weight_mean, statistics.weight_std
+    if statistics.weight_kurtosis is None or mean is None or std is None:
+        return None
+    if not 1e-60 < std < 1e60:  # its fourth power is taken
+        return None
+    return Moments(mean, std**2, statistics.weight_kurtosis)
 
 
 def _optional_fits(layer: _Layer, spectrum: Spectrum, storage_bits: int) -> Columns:

@@ -32,19 +32,51 @@ class BulkEntries:
     """Share of Σw² in the entries beyond the cut, in [0, 1)."""
 
 
-def bulk_entries(shuffled: torch.Tensor, *, max_abs: float, kurtosis: float | None) -> BulkEntries:
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Moments of all entries, where they are known."""
+
+    mean: float
+    variance: float
+    kurtosis: float
+    """Excess kurtosis."""
+
+
+def bulk_entries(shuffled: torch.Tensor, *, max_abs: float, moments: Moments | None) -> BulkEntries:
     """Moments of the entries within the cut (`tail_cut`).
 
-    `shuffled`: 1-D, in random order, so that its start is a fair sample. `kurtosis`: of all
-    entries, where it is known; used when no entry (`max_abs`) is beyond the cut.
+    `shuffled`: 1-D, in random order, so that its start is a fair sample. `moments`: of all
+    entries, where they are known; then only the entries beyond the cut are looked at.
     """
     if not 0.0 < max_abs < math.inf:
         return BulkEntries(0.0, 0.0)
     sample = shuffled[:_SAMPLE].to(torch.float64).numpy() / max_abs
     cut = min(tail_cut(sample, size=shuffled.numel()), 1.0)
-    if cut >= 1.0 and kurtosis is not None:
-        return BulkEntries(kurtosis, 0.0)
+    if moments is not None:
+        rest = _without_extremes(shuffled, moments, beyond=cut * max_abs) if cut < 1.0 else None
+        if cut >= 1.0 or rest is not None:
+            return rest or BulkEntries(moments.kurtosis, 0.0)
     return _moments(shuffled, scale=max_abs, cut=cut, shift=float(sample.mean()))
+
+
+def _without_extremes(
+    entries: torch.Tensor, moments: Moments, *, beyond: float
+) -> BulkEntries | None:
+    """The moments less those of the entries with |w| > `beyond`; None when little would remain.
+
+    The mean is kept: a few entries move it by less than 1e-3 standard deviations.
+    """
+    large = entries[entries.abs() > beyond].to(torch.float64).numpy()
+    count = entries.numel()
+    second = count * moments.variance
+    fourth = count * moments.variance**2 * (moments.kurtosis + 3.0)
+    squares = (large - moments.mean) ** 2
+    rest, rest_fourth = second - float(squares.sum()), fourth - float(squares @ squares)
+    if large.size > 1e-3 * count or rest < 0.01 * second or rest_fourth < 1e-6 * fourth:
+        return None
+    left = count - large.size
+    kurtosis = max(left * rest_fourth / rest**2 - 3.0, -2.0)
+    return BulkEntries(kurtosis, float(large @ large) / (second + count * moments.mean**2))
 
 
 def tail_cut(sample: NDArray[np.float64], *, size: int) -> float:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from zoo.device import SHUFFLE_DTYPE
-from zoo.spectral.bulk_entries import BulkEntries, bulk_entries
+from zoo.spectral.bulk_entries import BulkEntries, Moments, bulk_entries
 from zoo.spectral.edge import EdgeTest, trap_test
 from zoo.spectral.krylov import Top, top_of
 from zoo.spectral.shuffle import LEAF, Permutation
@@ -33,8 +33,8 @@ class Entries:
     """What the test needs to know of the entries of the layer."""
 
     max_abs: float
-    kurtosis: float | None
-    """Excess kurtosis of all entries; None for constant ones."""
+    moments: Moments | None
+    """Of all entries; None for constant ones, or when they leave the range of float64."""
     exponent: int
     """Entries are divided by 2^exponent before anything is squared (`entry_exponent`)."""
 
@@ -203,8 +203,8 @@ def _test(
 
 
 def _bulk(shuffled: torch.Tensor, entries: Entries, *, is_alone: bool) -> BulkEntries:
-    known = entries.kurtosis if is_alone else None
-    return bulk_entries(shuffled.reshape(-1), max_abs=entries.max_abs, kurtosis=known)
+    known = entries.moments if is_alone else None
+    return bulk_entries(shuffled.reshape(-1), max_abs=entries.max_abs, moments=known)
 
 
 def _trace(matrix: torch.Tensor, exponent: int) -> float:

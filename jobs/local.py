@@ -60,18 +60,23 @@ class LocalRunner:
 
             self._gate = SharedGate()
             self.hub = HubAccess(self._gate.gate, hub)
-        self._workers = [self._start() for _ in range(workers)]
+        self._workers: list[_Worker] = []
         self.num_slots = workers
         self.memory_bytes = memory_bytes or int(psutil.virtual_memory().total * _MEMORY_SHARE)
 
     def submit(self, task: Task) -> None:
         """See `Runner.submit`."""
+        for dead in [w for w in self._workers if w.task is None and not w.process.is_alive()]:
+            self._bury(dead)  # killed while idle: no task is to blame
         worker = next((w for w in self._workers if w.task is None), None)
         if worker is None:
-            raise RuntimeError("all workers are busy; wait() first")
+            if len(self._workers) == self.num_slots:
+                raise RuntimeError("all workers are busy; wait() first")
+            worker = self._start()  # none starts before there is work for it
+            self._workers.append(worker)
         worker.task = task
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            worker.pipe.send(task)  # a worker that died while idle is reported by wait()
+            worker.pipe.send(task)  # a worker that dies now is reported by wait()
 
     def wait(self, timeout_s: float) -> list[Done]:
         """See `Runner.wait`."""
@@ -129,12 +134,16 @@ class LocalRunner:
         except (EOFError, ConnectionResetError):
             worker.process.join()
             outcome = _obituary(worker)
-            worker.pipe.close()
-            worker.process.close()
-            self._workers[self._workers.index(worker)] = self._start()
+            self._bury(worker)
         else:
             worker.task = None
         return Done(task, outcome)
+
+    def _bury(self, worker: _Worker) -> None:
+        worker.pipe.close()
+        worker.process.join()
+        worker.process.close()
+        self._workers.remove(worker)
 
 
 def _obituary(worker: _Worker) -> Died:

@@ -30,7 +30,6 @@ STORE_BYTES = 100 << 20
 def main(folder: Path) -> None:
     """Start, sweep, kill, report."""
     os.environ.update(SETTINGS)  # read by the daemons when they start
-    import ray
     from ray.cluster_utils import Cluster
 
     from jobs.cluster import RayRunner
@@ -44,7 +43,6 @@ def main(folder: Path) -> None:
     small = {"object_store_memory": STORE_BYTES, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
     nodes = [cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES) for _ in range(2)]
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
     spec, text = load_spec(folder / "spec.toml")
     deaths: list[str] = []
 
@@ -54,7 +52,7 @@ def main(folder: Path) -> None:
             deaths.extend(done.outcome.how for done in ended if isinstance(done.outcome, Died))
             return ended
 
-    runner = Watched(address=None, workers=2)
+    runner = Watched(address=cluster.address, workers=2)
     killed: dict[str, Any] = {}
 
     def kill_one() -> None:
@@ -81,7 +79,6 @@ def main(folder: Path) -> None:
     killer.join()
     ended = {**asdict(result), **killed, "deaths": deaths, "exit_code": result.exit_code}
     (folder / "ended.json").write_text(json.dumps(ended))
-    ray.shutdown()
     cluster.shutdown()
 
 

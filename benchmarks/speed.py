@@ -63,7 +63,7 @@ def ours(layers: dict[str, Any], *, shuffle: str = "auto") -> None:
 
     options = AnalysisOptions(shuffle=shuffle)  # type: ignore[arg-type]
     for name, tensor in layers.items():
-        key = ("bench", name, "", "")
+        key = ("speed", name, "", "")
         measure_layer(tensor[None], options=options, seed_key=key, storage_bits=32)
 
 

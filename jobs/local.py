@@ -159,8 +159,11 @@ def _obituary(worker: _Worker) -> Died:
 
 def _serve(pipe: Connection, threads: int, parent: int, hub: HubAccess | None) -> None:
     """Body of a worker process: tasks in, outcomes out, until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle: it drains
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # sent to the whole group by terminals and systemd
+        signal.signal(number, signal.SIG_IGN)  # the driver handles them: it drains, then kills
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     from zoo.threads import export_threads
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +18,7 @@ from jobs.spec import load_spec
 from jobs.sweep import units_of
 from jobs.units import Task
 from tests.models import small_zoo
+from tests.test_sweep import ask
 
 
 def finish(runner: LocalRunner) -> list[Done]:
@@ -52,3 +58,22 @@ def test_more_tasks_than_workers_are_refused(tmp_path: Path) -> None:
             runner.submit(Task(unit))
     finally:
         runner.close()
+
+
+def test_a_termination_of_the_whole_group_drains_and_commits_what_runs(
+    tmp_path: Path, zoo_process: Callable[..., subprocess.Popen[str]]
+) -> None:
+    spec = small_zoo(tmp_path, models=12, side=300)
+    spec.write_text(spec.read_text() + "[run]\nretries = 0\n")  # a killed worker would be a row
+    cat = tmp_path / "cat"
+    process = zoo_process("sweep", spec, "--out", cat, "-j", 1)
+    deadline = time.monotonic() + 60
+    while not list((cat / "models").rglob("*local*.parquet")) and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    time.sleep(0.2)  # the next model is being measured
+    os.killpg(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 75, said
+    assert ask(cat, "select count(*) from failures") == [(0,)]
+    assert int(str(ask(cat, "select count(*) from models")[0][0])) >= 1

@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from zoo.errors import UseError, ZooError
 
 WEIGHT_SUFFIXES = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt")
 """What a path source takes for a weight file, by name."""
+_FINGERPRINT_THREADS = 4
 _NOT_WEIGHTS = (
     "training_args.bin",
     "optimizer.pt",
@@ -75,7 +77,9 @@ def _path_targets(source: Source, where: str) -> list[Target]:
             f"no weight file ({', '.join(WEIGHT_SUFFIXES)})"
         )
     pattern = re.compile(source.step_pattern) if source.step_pattern else None
-    return [_local_target(source, model, pattern) for model in models if _wanted(model, pattern)]
+    wanted = [model for model in models if _wanted(model, pattern)]
+    with ThreadPoolExecutor(_FINGERPRINT_THREADS) as pool:  # hashing releases the interpreter
+        return list(pool.map(lambda model: _local_target(source, model, pattern), wanted))
 
 
 def _wanted(model: Path, pattern: re.Pattern[str] | None) -> bool:

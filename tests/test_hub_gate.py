@@ -157,3 +157,12 @@ def test_threads_share_one_budget() -> None:
 def test_a_gate_can_be_pickled() -> None:
     gate = pickle.loads(pickle.dumps(HubGate()))
     assert gate.acquire("api") == 0.0
+
+
+def test_a_spent_window_of_unknown_size_only_pauses() -> None:
+    clock = Clock()
+    gate = HubGate(clock=clock)
+    gate.observe("api", 429, {"RateLimit": '"api";r=0;t=5'})
+    assert gate.acquire("api") == pytest.approx(5.0)
+    clock.now += 5.0
+    assert [gate.acquire("api") for _ in range(50)] == [0.0] * 50

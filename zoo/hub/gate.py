@@ -76,7 +76,12 @@ class HubGate:
         info = parse_ratelimit_headers(headers)
         with self._lock:
             now = self._clock()
-            if info is not None:
+            if info is not None and info.limit is None and info.remaining < 1:
+                # How much the next window allows is unknown: wait for it, then ask again.
+                kind = info.resource_type
+                until = now + info.reset_in_seconds
+                self._closed_until[kind] = max(self._closed_until.get(kind, now), until)
+            elif info is not None:
                 kind = info.resource_type
                 seen = _Budget(
                     left=info.remaining,

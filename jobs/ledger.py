@@ -209,14 +209,14 @@ class Ledger:
     def _ask(self, query: str, values: Sequence[str]) -> frozenset[UnitKey]:
         from catalog import store
         from catalog.errors import NotACatalogError
+        from catalog.query import ask
 
         try:
             with store.connect(self.root) as con:
-                return frozenset(
-                    UnitKey(*row) for row in con.execute(query, list(values)).fetchall()
-                )
+                rows = ask(con, query, values).to_pylist()
         except NotACatalogError:
             return frozenset()
+        return frozenset(UnitKey(**row) for row in rows)
 
 
 def _keys(unit: Unit, sweep_id: str) -> dict[str, object]:

@@ -159,11 +159,9 @@ def _obituary(worker: _Worker) -> Died:
 
 def _serve(pipe: Connection, threads: int, parent: int, hub: HubAccess | None) -> None:
     """Body of a worker process: tasks in, outcomes out, until the pipe closes."""
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # sent to the whole group by terminals and systemd
-        signal.signal(number, signal.SIG_IGN)  # the driver handles them: it drains, then kills
+    # Terminals and systemd send these to the whole group; the driver drains, then kills.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     from zoo.threads import export_threads
 

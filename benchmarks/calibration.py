@@ -62,6 +62,7 @@ def shuffle_once(w: Vector, seed: int) -> Outcome:
         entries=Entries(float(np.abs(w).max()), moments, 0),
         bulks=None,
         level=_LEVEL,
+        keep=False,
         device=torch.device("cpu"),
     )
     if found.test is None or found.evals is None:

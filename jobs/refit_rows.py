@@ -96,7 +96,14 @@ def refit_layer(row: Row, own: Spectrum, rand: Spectrum | None, change: Change) 
     n, m, options = _int(row, "n"), _int(row, "m"), change.now
     bits = 64 if row["stored_dtype"] == "F64" else 32
     columns: Columns = dict.fromkeys(OWN)
-    columns |= spectral_columns(own, n=n, m=m, storage_bits=bits, clip_fingers=options.clip_fingers)
+    columns |= spectral_columns(
+        own,
+        n=n,
+        m=m,
+        storage_bits=bits,
+        clip_fingers=options.clip_fingers,
+        is_tail_only=options.metrics == "tail",
+    )
     if change.has_extras:
         columns |= dict.fromkeys(EXTRAS)
     if _wants_extras(options):

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from jobs.errors import SpecError
-from zoo.options import AnalysisOptions, FusedMode, LayerSelection, ShuffleMode
+from zoo.options import AnalysisOptions, FusedMode, LayerSelection, Metrics, ShuffleMode
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _SIZES = {
@@ -126,6 +126,7 @@ class LayersTable(_Table):
     min_evals: Annotated[int, Field(ge=1)] = LayerSelection().min_evals
     fused: FusedMode = LayerSelection().fused
     experts: Annotated[str, Field(pattern=r"^(all|sample:[1-9][0-9]*)$")] = LayerSelection().experts
+    metrics: Metrics = AnalysisOptions().metrics
 
     @field_validator("include", "exclude", mode="before")
     @classmethod
@@ -222,6 +223,7 @@ class Spec(_Table):
         """The measuring options this spec asks for."""
         traps, tail = self.traps, self.tail
         return AnalysisOptions(
+            metrics=self.layers.metrics,
             shuffle=traps.shuffle,
             replicates=traps.replicates,
             seed=traps.seed,

@@ -30,7 +30,9 @@ def oracle(matrices: torch.Tensor) -> dict[str, float]:
 def check(matrices: torch.Tensor) -> None:
     found = entry_statistics(matrices)
     for name, value in oracle(matrices).items():
-        assert getattr(found, name) == pytest.approx(value, rel=1e-9, abs=1e-13), name
+        is_single = name == "abs_weight_entropy" and matrices.dtype != torch.float64
+        rel = 1e-7 if is_single else 1e-9  # its logarithms are float32
+        assert getattr(found, name) == pytest.approx(value, rel=rel, abs=1e-13), name
     assert found.non_finite == 0
 
 

@@ -44,6 +44,7 @@ def trap_test_of(w: torch.Tensor, seed: int = 0, *, top: bool = False) -> EdgeTe
         entries=entries_of(w),
         bulks=None,
         level=0.01,
+        keep=False,
         device=torch.device("cpu"),
     )
     assert found.test is not None
@@ -124,6 +125,7 @@ def test_without_variance_there_is_no_test(value: float) -> None:
         entries=entries,
         bulks=None,
         level=0.01,
+        keep=False,
         device=torch.device("cpu"),
     )
     assert found.test is None

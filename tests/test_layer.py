@@ -47,6 +47,32 @@ def test_columns_of_the_spectrum_follow_their_plain_formulas() -> None:
     )
 
 
+TAIL = AnalysisOptions(metrics="tail")
+
+
+def test_the_tail_alone_has_the_numbers_of_the_whole_analysis_and_no_others() -> None:
+    w = noise(1, 90, 60)
+    alone, whole = numbers(measured(w, options=TAIL)), numbers(measured(w))
+    found = {name for name, value in alone.items() if value is not None}
+    assert all(alone[name] == whole[name] for name in found)
+    assert {"alpha", "ks_distance", "log_norm", "stable_rank", "matrix_entropy"} <= found
+    assert not {"weight_std", "erg_num", "mp_sigma", "num_traps", "htsr_phase"} & found
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_the_tail_alone_survives_extreme_scales(scale: float) -> None:
+    plain, scaled = measured(noise(1, 90, 60), options=TAIL), noise(1, 90, 60) * scale
+    found = measured(scaled, options=TAIL).columns["alpha"]
+    assert found == pytest.approx(plain.columns["alpha"], rel=1e-5)
+
+
+def test_the_tail_alone_counts_what_is_not_finite() -> None:
+    w = noise(1, 30, 20)
+    w[0, 1, :3] = float("nan")
+    found = measured(w, options=TAIL).columns
+    assert (found["status"], found["reason"]) == ("failed", "non_finite: 3 of 600 entries")
+
+
 def test_noise_has_no_traps_and_fits_its_law() -> None:
     columns = measured(noise(1, 300, 150)).columns
     assert columns["num_traps"] == 0.0 and columns["num_traps_ww"] == 0

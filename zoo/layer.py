@@ -6,6 +6,7 @@ names.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,18 +28,19 @@ from zoo.spectral.columns import (
     shuffle_columns,
     spectral_columns,
 )
-from zoo.spectral.diagnostics import EntryStatistics, entry_statistics
+from zoo.spectral.diagnostics import NOT_ASKED_FOR, EntryStatistics, entry_statistics
 from zoo.spectral.edge import Trap
 from zoo.spectral.extras import EXTRA_COLUMNS, tail_extras
 from zoo.spectral.farms import farms
 from zoo.spectral.null import Entries, Shuffled, measure_full, measure_top
 from zoo.spectral.shuffle import Permutation
-from zoo.spectral.spectrum import Spectrum, divided, eigenvalues, entry_exponent
+from zoo.spectral.spectrum import Solved, Spectrum, divided, entry_exponent, solve
 from zoo.spectral.trap_modes import (
     Sector,
     leading_modes,
     localisation,
     modes_of,
+    reduced_modes,
     top_sector,
 )
 
@@ -77,6 +79,7 @@ class _Layer:
     options: AnalysisOptions
     seed_key: tuple[str, ...]
     entries: Entries
+    solved: Solved
     device: torch.device
 
     @property
@@ -108,16 +111,17 @@ def measure_layer(
         return skipped_layer(shape, "empty")
     matrices = _as_float(matrices.detach())
     started = time.perf_counter()
-    (statistics, evals), device = with_cpu_fallback(
-        lambda where: _own(matrices, storage_bits, solved, where), choose_device(options.device)
+    (statistics, own), device = with_cpu_fallback(
+        lambda where: _own(matrices, storage_bits, solved, options, where),
+        choose_device(options.device),
     )
-    if evals is None:
+    if own is None:
         count = statistics.non_finite
         return failed_layer(shape, f"non_finite: {count} of {matrices.numel()} entries")
     max_abs = statistics.weight_max_abs or 0.0
     entries = Entries(max_abs, _moments(statistics), entry_exponent(max_abs))
-    layer = _Layer(matrices, options, seed_key, entries, device)
-    spectrum = Spectrum.rounded(evals.reshape(-1), 2 * entries.exponent)
+    layer = _Layer(matrices, options, seed_key, entries, own, device)
+    spectrum = Spectrum.rounded(own.evals.reshape(-1), 2 * entries.exponent)
     columns: Columns = {**_empty_columns(), **_shape_columns(shape), "status": "ok"}
     columns |= {k: v for k, v in fields_of(statistics).items() if k != "non_finite"}
     columns |= spectral_columns(
@@ -126,10 +130,11 @@ def measure_layer(
         m=layer.m,
         storage_bits=storage_bits,
         clip_fingers=options.clip_fingers,
+        is_tail_only=options.metrics == "tail",
     )
     columns |= _optional_fits(layer, spectrum, storage_bits)
     columns |= {"device": layer.device.type, "spectrum_s": time.perf_counter() - started}
-    if options.shuffle == "none":
+    if options.shuffle_mode == "none":
         return LayerMeasures(columns, (), spectrum, None)
     started = time.perf_counter()
     found, traps, rand = _shuffled(layer, spectrum)
@@ -155,19 +160,45 @@ def _as_float(matrices: torch.Tensor) -> torch.Tensor:
 
 
 def _own(
-    matrices: torch.Tensor, storage_bits: int, solved: Vector | None, device: torch.device
-) -> tuple[EntryStatistics, Vector | None]:
+    matrices: torch.Tensor,
+    storage_bits: int,
+    solved: Vector | None,
+    options: AnalysisOptions,
+    device: torch.device,
+) -> tuple[EntryStatistics, Solved | None]:
     """Statistics of the entries, and the eigenvalues if they are finite."""
     resident = matrices.to(device)
+    if options.metrics == "tail" and solved is None:
+        plain = _solved_plainly(resident, storage_bits, device)
+        if plain is not None:
+            return NOT_ASKED_FOR, plain
     statistics = entry_statistics(resident)
     if statistics.non_finite:
         return statistics, None
     exponent = entry_exponent(statistics.weight_max_abs or 0.0)
     if solved is not None and exponent == 0:
-        return statistics, solved
-    return statistics, eigenvalues(
-        resident, storage_bits=storage_bits, exponent=exponent, device=device
+        return statistics, Solved(solved, (None,) * len(solved))
+    return statistics, solve(
+        resident,
+        storage_bits=storage_bits,
+        exponent=exponent,
+        keep=options.shuffle_mode != "none" and options.trap_modes,
+        device=device,
     )
+
+
+def _solved_plainly(
+    matrices: torch.Tensor, storage_bits: int, device: torch.device
+) -> Solved | None:
+    """The eigenvalues, where the entries need no scaling; their sum tells. None otherwise."""
+    try:
+        found = solve(matrices, storage_bits=storage_bits, device=device)
+    except ValueError:  # not finite: the statistics will count
+        return None
+    trace = float(found.evals.sum())  # within numel of the largest entry's square
+    if entry_exponent(math.sqrt(trace)) or entry_exponent(math.sqrt(trace / matrices.numel())):
+        return None
+    return found
 
 
 def _moments(statistics: EntryStatistics) -> Moments | None:
@@ -202,7 +233,7 @@ def _shuffled(layer: _Layer, spectrum: Spectrum) -> tuple[Columns, Rows, Spectru
     """The shuffle's columns, the rows of its traps, and the first replicate's full spectrum."""
     options, n, m = layer.options, layer.n, layer.m
     exponent = layer.entries.exponent
-    mode = options.shuffle
+    mode = options.shuffle_mode
     if mode == "auto":
         mode = "full" if m <= FULL_SHUFFLE_UP_TO else "top"
     count = options.replicates or (5 if m < MANY_REPLICATES_BELOW else 1)
@@ -242,6 +273,7 @@ def _replicate(
             entries=layer.entries,
             bulks=bulks,
             level=layer.options.level,
+            keep=layer.options.trap_modes,
             device=where,
         ),
         layer.device,
@@ -292,13 +324,19 @@ def _trap_shapes(
     permutation, exponent = shuffled.permutations[index], layer.entries.exponent
     rng = generator(*layer.seed_key, "modes", replicate, index, layer.options.seed)
     if index not in sectors:
-        sectors[index] = top_sector(divided(layer.matrices[index], exponent), rng=rng)
+        matrix = divided(layer.matrices[index], exponent)
+        sectors[index] = top_sector(matrix, layer.solved.reductions[index], rng=rng)
+        del matrix
     top = shuffled.tops[index] if shuffled.tops else None
+    reduction = shuffled.reductions[index] if shuffled.reductions else None
     if top is not None:
         modes = modes_of(top, len(traps))
     else:  # singular vectors do not change with scale; float32 has a range
         moved = divided(shuffled.slice_of(layer.matrices, index), exponent)
-        modes = leading_modes(moved, len(traps), rng=rng)
+        if reduction is not None and shuffled.evals is not None:
+            modes = reduced_modes(moved, reduction, shuffled.evals[index], len(traps))
+        else:
+            modes = leading_modes(moved, len(traps), rng=rng)
         del moved  # a carried-back mode is as large again
     return {
         trap: fields_of(localisation(mode, permutation, sectors[index], rng=rng))

@@ -10,6 +10,7 @@ from typing import Literal
 
 ShuffleMode = Literal["auto", "full", "top", "none"]
 FusedMode = Literal["split", "whole", "both"]
+Metrics = Literal["all", "tail"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class LayerSelection:
 class AnalysisOptions:
     """How each layer is measured (science.md)."""
 
+    metrics: Metrics = "all"
+    """`all`, or `tail`: norms and the power-law tail alone, the rest null; four times faster."""
     shuffle: ShuffleMode = "auto"
     """`full`: whole shuffled spectrum; `top`: only what leaves the bulk; `auto`: full up to m = 2,048."""
     replicates: int | None = None
@@ -54,6 +57,11 @@ class AnalysisOptions:
     """Clip the largest eigenvalues when that lowers alpha by more than one ("fingers")."""
     device: str = "auto"
     """`auto`, `cpu` or `cuda`; values agree within the accuracy bar, so not part of the key."""
+
+    @property
+    def shuffle_mode(self) -> ShuffleMode:
+        """`shuffle`, or `none` where nothing but the tail is wanted."""
+        return "none" if self.metrics == "tail" else self.shuffle
 
     def key_fields(self) -> dict[str, object]:
         """The fields that can move a stored number, for the analysis key."""

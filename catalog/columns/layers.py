@@ -72,23 +72,42 @@ _TAIL = (
 )
 
 _TAIL_EXTRAS = (
-    Column("num_fingers", INT, "count", "Largest eigenvalues clipped before the fit; NULL unless "
-           "[tail] clip_fingers."),
+    Column(
+        "num_fingers",
+        INT,
+        "count",
+        "Largest eigenvalues clipped before the fit; NULL unless [tail] clip_fingers.",
+    ),
     Column("raw_alpha", REAL, "1", "alpha without clipping; NULL unless [tail] clip_fingers."),
-    Column("farms_alpha", REAL, "1", "Mean alpha over square submatrices; NULL unless [tail] farms."),
+    Column(
+        "farms_alpha", REAL, "1", "Mean alpha over square submatrices; NULL unless [tail] farms."
+    ),
     Column("farms_alpha_hill", REAL, "1", "Mean Hill estimate over square submatrices."),
-    Column("gof_p_value", REAL, "1", "Goodness of fit by semi-parametric bootstrap: below 0.1 the "
-           "power law is ruled out; NULL unless [tail] bootstrap."),
+    Column(
+        "gof_p_value",
+        REAL,
+        "1",
+        "Goodness of fit by semi-parametric bootstrap: below 0.1 the "
+        "power law is ruled out; NULL unless [tail] bootstrap.",
+    ),
     Column("gof_stderr", REAL, "1", "Monte Carlo standard error of gof_p_value."),
-    Column("tpl_alpha", REAL, "1", "Exponent of λ^−alpha·e^(−rate·λ); NULL unless [tail] "
-           "alternatives, as all below."),
+    Column(
+        "tpl_alpha",
+        REAL,
+        "1",
+        "Exponent of λ^−alpha·e^(−rate·λ); NULL unless [tail] alternatives, as all below.",
+    ),
     Column("tpl_rate", REAL, "1/λ", "Its cut-off rate; 0 when no cut-off improves the fit."),
     Column("tpl_ratio", REAL, "nat", "Log-likelihood of the power law minus this one's, ≤ 0."),
     Column("tpl_p_value", REAL, "1", "χ²₁ probability of −2·tpl_ratio."),
-    Column("lognormal_mu", REAL, "ln λ", "Mean of ln λ; NULL when the best lognormal is a power law."),
+    Column(
+        "lognormal_mu", REAL, "ln λ", "Mean of ln λ; NULL when the best lognormal is a power law."
+    ),
     Column("lognormal_sigma", REAL, "ln λ", "Standard deviation of ln λ; NULL likewise."),
     Column("lognormal_ratio", REAL, "nat", "Log-likelihood ratio; > 0 favours the power law."),
-    Column("lognormal_p_value", REAL, "1", "Vuong's probability: above 0.1 the data do not decide."),
+    Column(
+        "lognormal_p_value", REAL, "1", "Vuong's probability: above 0.1 the data do not decide."
+    ),
     Column("exponential_rate", REAL, "1/λ", "Rate of e^(−rate·(λ − xmin))."),
     Column("exponential_ratio", REAL, "nat", "Log-likelihood ratio; > 0 favours the power law."),
     Column("exponential_p_value", REAL, "1", "Vuong's probability."),
@@ -139,7 +158,15 @@ LAYERS = Table(
     part_key=COMMIT,
     sort_key=("model_id", "revision", "analysis_key", "layer_index"),
     columns=(
-        *KEYS, *_IDENTITY, *_SHAPE, *_SCALARS, *_TAIL, *_SHUFFLE, *_SETOL, *_COST, *_TAIL_EXTRAS,
+        *KEYS,
+        *_IDENTITY,
+        *_SHAPE,
+        *_SCALARS,
+        *_TAIL,
+        *_SHUFFLE,
+        *_SETOL,
+        *_COST,
+        *_TAIL_EXTRAS,
     ),
 )
 

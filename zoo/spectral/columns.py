@@ -44,9 +44,12 @@ _ALPHA_LOG_COLUMNS = ("alpha_hat", "log_alpha_norm")
 
 
 def spectral_columns(
-    spectrum: Spectrum, *, n: int, m: int, storage_bits: int, clip_fingers: bool
+    spectrum: Spectrum, *, n: int, m: int, storage_bits: int, clip_fingers: bool, is_tail_only: bool
 ) -> Columns:
-    """Scalars, tail, bulk, ERG and quality of the layer's own spectrum, k·m eigenvalues."""
+    """Scalars, tail, bulk, ERG and quality of the layer's own spectrum, k·m eigenvalues.
+
+    `is_tail_only`: the first two.
+    """
     evals = spectrum.evals
     norms = scalars(evals, n=n, m=m, storage_bits=storage_bits)
     columns = fields_of(norms)
@@ -56,6 +59,8 @@ def spectral_columns(
         else fit_tail(evals, m=m, storage_bits=storage_bits)
     )
     columns |= fields_of(tail)
+    if is_tail_only:
+        return _in_true_units(columns, spectrum.scale_exponent)
     fitted = tail if isinstance(tail, TailFit) else None
     effective = erg(
         evals,

@@ -17,7 +17,8 @@ from zoo.spectral.bulk_entries import BulkEntries, Moments, bulk_entries
 from zoo.spectral.edge import EdgeTest, trap_test
 from zoo.spectral.krylov import Top, top_of
 from zoo.spectral.shuffle import LEAF, Permutation
-from zoo.spectral.spectrum import divided, eigenvalues
+from zoo.spectral.spectrum import divided, eigenvalues, solve
+from zoo.spectral.symmetric import Reduction
 
 Vector = NDArray[np.float64]
 
@@ -59,6 +60,8 @@ class Shuffled:
 
     tops: tuple[Top | None, ...] = ()
     """Singular vectors of what leaves the bulk, a slice each, where only the top was computed."""
+    reductions: tuple[Reduction | None, ...] = ()
+    """What gives the singular vectors, a slice each, where all eigenvalues were computed."""
 
     def slice_of(self, matrices: torch.Tensor, index: int) -> torch.Tensor:
         """Slice `index` of `matrices` as it was shuffled."""
@@ -90,36 +93,40 @@ def measure_full(
     entries: Entries,
     bulks: tuple[BulkEntries, ...] | None,
     level: float,
+    keep: bool,
     device: torch.device,
 ) -> Shuffled:
     """Shuffle the slices of `matrices` [k, rows, cols], find all eigenvalues, and test them.
 
-    `bulks`: those of an earlier replicate, where there is one.
+    `bulks`: those of an earlier replicate, where there is one. `keep`: what gives singular vectors.
     """
     k, rows, cols = matrices.shape
     found: list[Vector] = []
+    reductions: list[Reduction | None] = []
     measured: list[BulkEntries] = []
     batch = max(1, _BATCH_BYTES // (4 * rows * cols))
     for start in range(0, k, batch):
         chosen = range(start, min(start + batch, k))
         slices = [shuffle_slice(matrices[i], permutations[i]) for i in chosen]
         stack = slices[0][None] if len(slices) == 1 else torch.stack(slices)
-        found.append(
-            eigenvalues(
-                stack,
-                storage_bits=32,
-                exponent=entries.exponent,
-                product=SHUFFLE_DTYPE,
-                device=device,
-            )
+        solved = solve(
+            stack,
+            storage_bits=32,
+            exponent=entries.exponent,
+            product=SHUFFLE_DTYPE,
+            keep=keep,
+            device=device,
         )
+        found.append(solved.evals)
+        reductions += solved.reductions
         if bulks is None:
             measured += [_bulk(shuffled, entries, is_alone=k == 1) for shuffled in stack]
     evals = np.concatenate(found)
     bulks = bulks or tuple(measured)
     test = _test(list(evals), evals.sum(axis=1).tolist(), matrices, bulks, level)
     kept = stack if stack.shape[0] == k and batch > 1 else None
-    return Shuffled(permutations, evals, float(evals[:, -1].max()), bulks, test, kept)
+    largest = float(evals[:, -1].max())
+    return Shuffled(permutations, evals, largest, bulks, test, kept, reductions=tuple(reductions))
 
 
 def measure_top(
@@ -129,6 +136,7 @@ def measure_top(
     entries: Entries,
     bulks: tuple[BulkEntries, ...] | None,
     level: float,
+    keep: bool,
     device: torch.device,
 ) -> Shuffled:
     """As `measure_full`, but only what leaves the bulk is computed, and the largest eigenvalue.
@@ -156,8 +164,10 @@ def measure_top(
             )
             return 1 if test is None else len(test.traps) + 1
 
-        top = top_slice(shuffled, permutation, entries, wanted=num_wanted, device=device)
-        found.append(top if top.is_converged else None)
+        top = top_slice(
+            shuffled, permutation, entries, wanted=num_wanted, vectors=keep, device=device
+        )
+        found.append(top if top.is_converged and keep else None)
         if top.is_converged:
             tops.append(top.evals[: top.num_wanted][::-1])
         else:
@@ -178,6 +188,7 @@ def top_slice(
     entries: Entries,
     *,
     wanted: Callable[[Vector], int],
+    vectors: bool,
     device: torch.device,
 ) -> Top:
     """The top of one shuffled slice, by Krylov from a block drawn from the permutation's seed."""
@@ -185,7 +196,7 @@ def top_slice(
         divided(shuffled.to(device), entries.exponent),
         rng=np.random.Generator(np.random.SFC64([permutation.seed, 1 << 41])),
         wanted=wanted,
-        vectors=True,
+        vectors=vectors,
         tolerance=_TOLERANCE,
         max_passes=_MAX_PASSES,
     )

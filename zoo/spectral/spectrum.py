@@ -1,7 +1,7 @@
 """Eigenvalues of WᵀW for one matrix or a pooled stack of equal ones.
 
-The Gram matrix of the smaller side is accumulated in float64 by blocks of rows, so a matrix of any
-height needs no float64 copy, and solved in place. Knows nothing of tails, traps or layers.
+The Gram matrix of the smaller side is accumulated by blocks of rows, so a matrix of any height needs
+no copy in another precision, and solved in place. Knows nothing of tails, traps or layers.
 
 Eigenvalues are kept as float32 values times one power of two, because that is what the catalog
 stores: a number computed from a `Spectrum` is the number computed from the stored row.
@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import blas, lapack
+from scipy.linalg import blas
 
 from zoo.device import GRAM_DTYPE
+from zoo.spectral.symmetric import Reduction, symmetric_eigenvalues
 
 Vector = NDArray[np.float64]
 
@@ -26,16 +27,14 @@ _BLOCK_BYTES = 8 << 20
 """Copy of a block of rows in the precision of the product; the only copy of the matrix made."""
 _SAFE_EXPONENT = 60
 """λ_max within 2^±60 is stored as it is; float32 reaches 2^±126."""
-_DWARFS = 1000.0
-"""λ_max over the median beyond which float32 products would blur the bulk."""
-_PANEL = 32
-"""Columns that LAPACK reduces at a time; its wrapper's default workspace allows one (twice as slow).
-"""
-_TORCH_ORDERS = (2048, 8192)
-"""Between these torch's LAPACK (MKL) solves in two thirds of the time; it holds a copy, too much
-beyond."""
+_DWARFS = 100.0
+"""λ_max over the median beyond which float32 would blur the bulk: errors are 1e-6·λ_max."""
+_KEPT_BYTES = 16 << 20
+"""Reductions of all slices together; beyond it a few eigenvectors are searched anew."""
 _SMALL = 64
 """Stacks of matrices with a smaller side up to this are solved in one call."""
+_KEPT_ORDER = 1024
+"""Above it a search for a few eigenvectors is a small part of the solve."""
 _NOT_FINITE = "the matrix holds NaN or Inf; wanted finite entries, reject the layer first"
 _RESOLVED = 1e-9
 """λ/λ_max from which a float64 Gram matrix gives λ to six digits; below, float64 data needs an SVD.
@@ -73,6 +72,16 @@ class Spectrum:
         return Spectrum(scaled.astype(np.float64), exponent + shift if largest > 0.0 else 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """Eigenvalues of a stack of matrices, and what gives a few of their singular vectors."""
+
+    evals: Vector
+    """Shape (k, m), each row ascending, in units of 4^exponent, not rounded."""
+    reductions: tuple[Reduction | None, ...]
+    """Of the Gram matrix of the smaller side, a slice each; None where it was not kept."""
+
+
 def eigenvalues(
     matrices: torch.Tensor,
     *,
@@ -81,28 +90,47 @@ def eigenvalues(
     product: torch.dtype = GRAM_DTYPE,
     device: torch.device,
 ) -> Vector:
+    """All eigenvalues of each `matrices[i]` [k, rows, cols] (`solve`)."""
+    return solve(
+        matrices, storage_bits=storage_bits, exponent=exponent, product=product, device=device
+    ).evals
+
+
+def solve(
+    matrices: torch.Tensor,
+    *,
+    storage_bits: int,
+    exponent: int = 0,
+    product: torch.dtype = GRAM_DTYPE,
+    keep: bool = False,
+    device: torch.device,
+) -> Solved:
     """All eigenvalues of each `matrices[i]` [k, rows, cols], in units of 4^exponent.
 
-    Shape (k, m), each row ascending, not rounded. `exponent` divides the entries by 2^exponent
-    first (`entry_exponent`). Eigenvalues of float64 data are as exact as float64 allows (an SVD is
-    made when the spectrum spans more than nine decades); others are exact to 1e-15·λ_max, or
-    1e-7·λ_max when `product` is float32, unless one eigenvalue dwarfs the others (then float64 is
-    taken). Raises ValueError for non-finite entries.
+    `exponent` divides the entries by 2^exponent first (`entry_exponent`). Eigenvalues of float64
+    data are as exact as float64 allows (an SVD is made when the spectrum spans more than nine
+    decades); others are exact to 1e-15·λ_max, or 1e-6·λ_max when `product` is float32, unless one
+    eigenvalue dwarfs the others (then float64 is taken). `keep`: keep reductions of small matrices.
+    Raises ValueError for non-finite entries.
     """
     k, rows, cols = matrices.shape
     m = min(rows, cols)
+    nothing: tuple[Reduction | None, ...] = (None,) * k
     if device.type == "cuda":
-        return _eigenvalues_cuda(matrices, exponent=exponent, device=device)
+        return Solved(_eigenvalues_cuda(matrices, exponent=exponent, device=device), nothing)
     if k > 1 and m <= _SMALL and storage_bits != 64:
-        return _eigenvalues_small(matrices, exponent=exponent)
-    found = np.empty((k, m))
+        return Solved(_eigenvalues_small(matrices, exponent=exponent), nothing)
+    keep = keep and m <= _KEPT_ORDER and 8 * k * m * m <= _KEPT_BYTES
+    found, reductions = np.empty((k, m)), list(nothing)
     for index in range(k):
-        found[index] = gram_eigenvalues(gram(matrices[index], exponent=exponent, product=product))
+        lower = gram(matrices[index], exponent=exponent, product=product)
+        found[index], reductions[index] = symmetric_eigenvalues(lower, keep=keep)
         if product != GRAM_DTYPE and found[index, m // 2] < found[index, -1] / _DWARFS:
-            found[index] = gram_eigenvalues(gram(matrices[index], exponent=exponent))
+            lower = gram(matrices[index], exponent=exponent)
+            found[index], reductions[index] = symmetric_eigenvalues(lower, keep=keep)
         if storage_bits == 64 and m > 1 and found[index, 0] < _RESOLVED * found[index, -1]:
             found[index] = _svd_eigenvalues(matrices[index], exponent=exponent)
-    return found
+    return Solved(found, tuple(reductions))
 
 
 def entry_exponent(max_abs: float) -> int:
@@ -123,47 +151,25 @@ def divided(matrix: torch.Tensor, exponent: int) -> torch.Tensor:
     return (matrix * 2.0**-half) * 2.0 ** (half - exponent)
 
 
-def gram(matrix: torch.Tensor, *, exponent: int = 0, product: torch.dtype = GRAM_DTYPE) -> Vector:
-    """Lower triangle of the m×m Gram matrix of `matrix` [rows, cols], Fortran order; float64.
+def gram(
+    matrix: torch.Tensor, *, exponent: int = 0, product: torch.dtype = GRAM_DTYPE
+) -> NDArray[np.floating]:
+    """Lower triangle of the m×m Gram matrix of `matrix` [rows, cols], Fortran order.
 
-    The upper triangle is left undefined. Entries are divided by 2^exponent. `product`: precision
-    of the products within a block of rows; blocks are added up in float64.
+    The upper triangle is left undefined. Entries are divided by 2^exponent. `product`: precision of
+    products, sums and result.
     """
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     m = tall.shape[1]
-    total: Vector | None = None
+    syrk = blas.dsyrk if product == GRAM_DTYPE else blas.ssyrk
+    total: NDArray[np.floating] | None = None
     for block in _blocks(tall, exponent, product):
         operand, turned = (block.T, 0) if block.flags.c_contiguous else (block, 1)
-        if product != GRAM_DTYPE:
-            part = blas.ssyrk(1.0, operand, trans=turned, lower=1)
-            total = part.astype(np.float64) if total is None else np.add(total, part, out=total)
-        elif total is None:
-            total = blas.dsyrk(1.0, operand, trans=turned, lower=1)
+        if total is None:
+            total = syrk(1.0, operand, trans=turned, lower=1)
         else:
-            total = blas.dsyrk(
-                1.0, operand, trans=turned, lower=1, beta=1.0, c=total, overwrite_c=1
-            )
+            total = syrk(1.0, operand, trans=turned, lower=1, beta=1.0, c=total, overwrite_c=1)
     return np.zeros((m, m), order="F") if total is None else total
-
-
-def gram_eigenvalues(lower: Vector) -> Vector:
-    """Ascending eigenvalues of a symmetric matrix given by its lower triangle; overwrites it.
-
-    Raises ValueError when an entry is not finite.
-    """
-    if not math.isfinite(float(np.trace(lower))):
-        raise ValueError(_NOT_FINITE)
-    order = len(lower)
-    if _TORCH_ORDERS[0] < order <= _TORCH_ORDERS[1]:
-        symmetric = torch.from_numpy(lower.T)  # its upper triangle
-        found: Vector = torch.linalg.eigvalsh(symmetric, UPLO="U").clamp_min(0.0).numpy()
-        return found
-    values, _, info = lapack.dsyevd(
-        lower, compute_v=0, lower=1, overwrite_a=1, lwork=(2 + _PANEL) * order + 1
-    )
-    if info != 0:
-        raise ArithmeticError(f"dsyevd did not converge (info {info}) on an order-{order} matrix")
-    return np.asarray(np.maximum(values, 0.0))  # rounding makes zeros slightly negative
 
 
 def _eigenvalues_small(matrices: torch.Tensor, *, exponent: int) -> Vector:
@@ -182,7 +188,9 @@ def _blocks(
 ) -> Iterator[NDArray[np.floating]]:
     """Blocks of rows of a tall matrix, C- or Fortran-contiguous, divided by 2^exponent."""
     rows, cols = tall.shape
-    most = max(1, _BLOCK_BYTES // (8 * max(cols, 1)), cols // 4)
+    is_dense = tall.is_contiguous() or tall.T.is_contiguous()
+    is_copied = exponent != 0 or tall.dtype != dtype or tall.device.type != "cpu" or not is_dense
+    most = max(1, _BLOCK_BYTES // (8 * max(cols, 1)), cols // 4) if is_copied else max(rows, 1)
     height = -(-rows // -(-rows // most))  # equal blocks
     for start in range(0, rows, height):
         block = divided(tall[start : start + height].detach().cpu(), exponent).to(dtype)

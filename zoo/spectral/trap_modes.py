@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zoo.spectral.krylov import Top, top_of
+from zoo.spectral.krylov import Operator, Top, singular_pair, top_of
 from zoo.spectral.shuffle import Permutation
+from zoo.spectral.symmetric import Reduction
 
 Vector = NDArray[np.float64]
 
@@ -78,6 +79,15 @@ def leading_modes(shuffled: torch.Tensor, count: int, *, rng: np.random.Generato
     return modes_of(top, count)
 
 
+def reduced_modes(
+    shuffled: torch.Tensor, reduction: Reduction, evals: Vector, count: int
+) -> list[Mode]:
+    """As `leading_modes`, from the solve of the Gram matrix; `evals`: its eigenvalues, ascending."""
+    left, right = singular_pair(Operator(shuffled), reduction.leading(count))
+    sigmas = np.sqrt(evals[::-1][:count])
+    return [Mode(float(s), left[:, i], right[:, i]) for i, s in enumerate(sigmas)]
+
+
 def modes_of(top: Top, count: int) -> list[Mode]:
     """The first `count` modes of a Krylov search that returned vectors."""
     sigmas = np.sqrt(top.evals[:count])
@@ -130,9 +140,16 @@ class Sector:
     right: Vector
 
 
-def top_sector(matrix: torch.Tensor, *, rng: np.random.Generator) -> Sector:
-    """The top sector of `matrix` [rows, cols]: min(10, m/10) leading singular vectors, at least 1."""
+def top_sector(
+    matrix: torch.Tensor, reduction: Reduction | None = None, *, rng: np.random.Generator
+) -> Sector:
+    """The top sector of `matrix` [rows, cols]: min(10, m/10) leading singular vectors, at least 1.
+
+    From the solve of its Gram matrix where that was kept, else searched for.
+    """
     count = max(1, min(SECTOR, min(matrix.shape) // 10))
+    if reduction is not None:
+        return Sector(*singular_pair(Operator(matrix), reduction.leading(count)))
     top = top_of(
         matrix, rng=rng, wanted=lambda _: count, vectors=True, tolerance=1e-3, max_passes=30
     )

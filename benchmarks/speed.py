@@ -102,14 +102,17 @@ def child(task: str) -> dict[str, float]:
     """One measurement, in this process."""
     import torch
 
+    from zoo.heap import return_large_arrays
     from zoo.threads import set_threads
 
     kind, _, what = task.partition(":")
     set_threads(1)
+    if not kind.startswith("theirs"):  # as our workers do
+        return_large_arrays()
     if kind == "tall":
         return peak_of(*map(int, what.split("x")))
     layers = dense_layers() if what == "model" else random_layer(what)
-    small = {"warm.weight": torch.randn(40, 30)}
+    small = {"warm.weight": torch.randn(40, 30)} | random_layer("140x120heavy")
     jobs: dict[str, Callable[[dict[str, Any]], None]] = {
         "ours": ours,
         "ours-alpha": lambda x: ours(x, metrics="tail"),

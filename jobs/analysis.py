@@ -8,6 +8,7 @@ from pathlib import Path
 
 from zoo.api import Report, analyze
 from zoo.errors import UseError
+from zoo.heap import return_large_arrays
 from zoo.options import AnalysisOptions
 from zoo.threads import set_threads
 
@@ -61,6 +62,7 @@ class Analysis:
 def analyse_source(source: str, *, options: AnalysisOptions, threads: int) -> Analysis:
     """Measure the model behind a path or Hub id."""
     set_threads(threads)
+    return_large_arrays()
     return Analysis(analyze(locate_one(source), options=options))
 
 

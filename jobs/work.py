@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 
 def prepare(threads: int, hub: HubAccess | None) -> None:
-    """Once a worker process, before its first task: mathematics threads, and the way to the Hub if any."""
+    """Once a worker process, before its first task: threads, memory, and the way to the Hub if any."""
+    from zoo.heap import return_large_arrays
     from zoo.threads import set_threads
 
     set_threads(threads)
+    return_large_arrays()
     if hub is not None:
         from zoo.hub.session import configure
 

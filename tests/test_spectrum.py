@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from zoo.spectral import spectrum, symmetric
+from zoo.spectral import spectrum
 from zoo.spectral.spectrum import Spectrum, eigenvalues, entry_exponent
 
 CPU = torch.device("cpu")
@@ -103,13 +103,6 @@ def test_extreme_spectra_carry_a_power_of_two(largest: float, exponent: int) -> 
     assert found.true_evals == pytest.approx(np.ldexp([0.5 * largest, largest], exponent), rel=1e-6)
     stored = found.evals.astype(np.float32)
     assert np.array_equal(np.ldexp(stored.astype(float), found.scale_exponent), found.true_evals)
-
-
-def test_both_solvers_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    w = noise(1, 150, 100)
-    ours = eigenvalues(w, storage_bits=32, device=CPU)
-    monkeypatch.setattr(symmetric, "_TORCH_ORDERS", (50, 200))
-    assert eigenvalues(w, storage_bits=32, device=CPU) == pytest.approx(ours, rel=1e-10)
 
 
 def test_float32_products_keep_the_bulk_unless_one_eigenvalue_dwarfs_it() -> None:

@@ -23,7 +23,7 @@ from zoo.spectral.symmetric import Reduction, symmetric_eigenvalues
 
 Vector = NDArray[np.float64]
 
-_BLOCK_BYTES = 8 << 20
+_BLOCK_BYTES = 2 << 20
 """Copy of a block of rows in the precision of the product; the only copy of the matrix made."""
 _SAFE_EXPONENT = 60
 """λ_max within 2^±60 is stored as it is; float32 reaches 2^±126."""
@@ -169,6 +169,7 @@ def gram(
             total = syrk(1.0, operand, trans=turned, lower=1)
         else:
             total = syrk(1.0, operand, trans=turned, lower=1, beta=1.0, c=total, overwrite_c=1)
+        del block, operand  # before the next one is made
     return np.zeros((m, m), order="F") if total is None else total
 
 
@@ -193,10 +194,14 @@ def _blocks(
     most = max(1, _BLOCK_BYTES // (8 * max(cols, 1)), cols // 4) if is_copied else max(rows, 1)
     height = -(-rows // -(-rows // most))  # equal blocks
     for start in range(0, rows, height):
-        block = divided(tall[start : start + height].detach().cpu(), exponent).to(dtype)
-        if not (block.is_contiguous() or block.T.is_contiguous()):
-            block = block.contiguous()
-        yield block.numpy()
+        yield _dense(divided(tall[start : start + height].detach().cpu(), exponent).to(dtype))
+
+
+def _dense(block: torch.Tensor) -> NDArray[np.floating]:
+    """A C- or Fortran-contiguous array; a copy only where the tensor is neither."""
+    is_dense = block.is_contiguous() or block.T.is_contiguous()
+    array: NDArray[np.floating] = (block if is_dense else block.contiguous()).numpy()
+    return array
 
 
 def _svd_eigenvalues(matrix: torch.Tensor, *, exponent: int) -> Vector:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.linalg import eigh_tridiagonal, lapack
 
@@ -23,9 +22,6 @@ Real = NDArray[np.floating]
 _PANEL = 32
 """Columns that LAPACK reduces at a time; its wrapper's default workspace allows one (twice as slow).
 """
-_TORCH_ORDERS = (2048, 8192)
-"""Between these torch's LAPACK (MKL) solves in two thirds of the time; it holds a copy, too much
-beyond."""
 _SAFE_EXPONENT = 40
 """A trace within 2^±40 keeps every product inside float32."""
 _NOT_FINITE = "the matrix holds NaN or Inf; wanted finite entries, reject the layer first"
@@ -76,10 +72,6 @@ def symmetric_eigenvalues(lower: Real, *, keep: bool = False) -> tuple[Vector, R
     trace = float(np.trace(lower))
     if not math.isfinite(trace):
         raise ValueError(_NOT_FINITE)
-    if _TORCH_ORDERS[0] < order <= _TORCH_ORDERS[1] and not keep:
-        symmetric = torch.from_numpy(lower.T)  # its upper triangle
-        found = torch.linalg.eigvalsh(symmetric, UPLO="U").clamp_min(0.0)
-        return found.to(torch.float64).numpy(), None
     routines = _lapack(lower.dtype)
     exponent = _exponent(trace, lower.dtype)
     if exponent:

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from zoo.layers.names import MAX_CHARS
+
 if TYPE_CHECKING:
     from zoo.io.checkpoint import Checkpoint
 
@@ -72,7 +74,7 @@ def said_of(module: str, rank: int, adapters: Adapters) -> Said:
 
 def lone_factor(name: str) -> str | None:
     """Why a tensor of this name is no weight: it is a factor of an update; None when it is none."""
-    if _FACTOR.search(name) is None:
+    if len(name) > MAX_CHARS or _FACTOR.search(name) is None:
         return None
     return "adapter: a factor of an update that is no LoRA pair; wanted lora_A with lora_B"
 

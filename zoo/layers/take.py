@@ -20,7 +20,7 @@ from zoo.layers.rows import ModelView, rows_of
 from zoo.layers.settings import settings_for
 from zoo.layers.shapes import NotALayer
 from zoo.layers.spec import LayerSpec, Taken
-from zoo.layers.tied import Digest, digest_of, tie
+from zoo.layers.tied import Digest, digest_of, tie, tie_shared
 from zoo.options import LayerSelection
 
 if TYPE_CHECKING:
@@ -42,6 +42,10 @@ def take(
         adapters=adapters_of(checkpoint),
         stored={name: meta.shape for name, meta in checkpoint.tensors.items()},
         digest=digest_of(checkpoint),
+        places={
+            name: (meta.file, meta.start, meta.end, meta.dtype, meta.shape, meta.stride)
+            for name, meta in checkpoint.tensors.items()
+        },
     )
 
 
@@ -55,13 +59,15 @@ def take_layers(
     adapters: Adapters = _NOTHING,
     stored: Mapping[str, tuple[int, ...]] | None = None,
     digest: Digest | None = None,
+    places: Mapping[str, tuple[object, ...]] | None = None,
 ) -> Taken:
     """The layers of a checkpoint in file order, and every stored tensor's final fate.
 
     `config` is the model's config.json, `components` those of its components by name prefix,
     `adapters` those of adapters; `seed_key` (the revision) seeds the choice of experts; `stored`
-    gives the shape of every stored tensor, for rows of tensors that could not be decoded; without
-    `digest` no tied tensors are looked for. Raises UseError for a malformed `selection.experts`.
+    gives the shape of every stored tensor, for rows of tensors that could not be decoded. Tied
+    tensors are those of equal `digest` and those at the same `places`; without these none are
+    looked for. Raises UseError for a malformed `selection.experts`.
     """
     order = {entry.tensor: i for i, entry in enumerate(account.entries)}
     composed = compose(account.weights, adapters, order)
@@ -80,6 +86,8 @@ def take_layers(
     specs = [spec for _, rows in groups for spec in rows]
     if digest is not None:
         specs = tie(specs, digest, may_sample=_is_tied_by(config))
+    if places is not None:
+        specs = tie_shared(specs, places)
     by_source = defaultdict(list)
     for spec in specs:
         by_source[spec.weight.sources[0] if spec.weight else spec.tensor].append(spec)

@@ -1,6 +1,7 @@
 """Tied tensors: an embedding stored a second time as the head, or shared between two stacks.
 
-Only tensors of equal shape and type in the roles of embedding and head are compared, first by a few
+Whatever lies at the same bytes of a file is tied (PyTorch files store a shared tensor once). Of the
+rest only tensors of equal shape and type in the roles of embedding and head are compared, first by a few
 blocks of rows. Where the config denies the tie, equal samples are confirmed by the whole content:
 two heads may differ in a few trained rows only.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -53,6 +54,34 @@ def tie(specs: Sequence[LayerSpec], digest: Digest, *, may_sample: bool) -> list
         group.sort(key=lambda found: found[0] != "embedding")  # stable: else file order
         for same in _classes([weight for _, _, weight in group], digest, whole=not may_sample):
             kept.update({weight.name: same[0].name for weight in same[1:]})
+    return _skipped(specs, kept)
+
+
+def tie_shared(
+    specs: Sequence[LayerSpec], places: Mapping[str, tuple[object, ...]]
+) -> list[LayerSpec]:
+    """The specs, where a weight that lies where an earlier one does is skipped and names it.
+
+    `places` tells by stored name where a tensor lies and how its bytes are read.
+    """
+    rows = defaultdict(list)
+    for spec in specs:
+        if spec.weight is not None and spec.is_measurable:
+            rows[spec.tensor].append((spec.part, spec.expert))
+    first: dict[tuple[object, ...], str] = {}
+    kept: dict[str, str] = {}
+    for spec in specs:
+        if spec.weight is None or spec.tensor not in rows:
+            continue
+        weight = spec.weight
+        where = tuple(places.get(source, (source,)) for source in weight.sources)
+        same = first.setdefault((where, weight.decoder, tuple(rows[spec.tensor])), spec.tensor)
+        if same != spec.tensor:
+            kept[spec.tensor] = same
+    return _skipped(specs, kept)
+
+
+def _skipped(specs: Sequence[LayerSpec], kept: Mapping[str, str]) -> list[LayerSpec]:
     return [
         replace(spec, tied_to=kept[spec.tensor], skip_reason="tied")
         if spec.tensor in kept and spec.is_measurable

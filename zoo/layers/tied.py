@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _ROLES: Final = frozenset({"embedding", "lm_head"})
 _BLOCKS: Final = 6
 _BLOCK_ROWS: Final = 16
+_SAMPLE_SHARE: Final = 0.002
+"""Of a tensor's rows: the sample is read a second time when the tensor is measured."""
 _READ_BYTES: Final = 16 << 20
 
 
@@ -123,10 +125,11 @@ def digest_of(checkpoint: Checkpoint) -> Digest:
 def _ranges(shape: tuple[int, ...], nbytes: int, *, whole: bool) -> list[tuple[int, int] | None]:
     """Row ranges to read: all in blocks of 16 MiB, or a few spread blocks with the last rows."""
     rows = shape[0] if shape else 0
-    if rows <= _BLOCKS * _BLOCK_ROWS:
+    block = min(_BLOCK_ROWS, max(1, int(_SAMPLE_SHARE * rows / _BLOCKS)))
+    if rows <= _BLOCKS:
         return [None]
     if whole:
         step = max(1, _READ_BYTES * rows // max(nbytes, 1))
         return [(a, min(a + step, rows)) for a in range(0, rows, step)]
-    starts = [i * (rows - _BLOCK_ROWS) // (_BLOCKS - 1) for i in range(_BLOCKS)]
-    return [(a, a + _BLOCK_ROWS) for a in starts]
+    starts = [i * (rows - block) // (_BLOCKS - 1) for i in range(_BLOCKS)]
+    return [(a, a + block) for a in starts]

@@ -6,6 +6,7 @@ import contextlib
 import time
 import traceback
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from jobs.outcome import Finished, Raised
@@ -78,14 +79,14 @@ def _measure(task: Task) -> Finished:
 
 
 def _card(store: Store) -> Card:
-    from zoo.card import MAX_CARD_BYTES, Card, parse_card
+    from zoo.card import Card, front_of, parse_card
     from zoo.io.files import read_bytes
 
     size = store.files().get("README.md", 0)
     if size == 0:
         return Card()
     with contextlib.closing(store.open("README.md")) as file:
-        return parse_card(read_bytes(file, 0, min(size, MAX_CARD_BYTES + 1)))
+        return parse_card(front_of(partial(read_bytes, file), size))
 
 
 def _raised(error: BaseException, cause: str) -> Raised:

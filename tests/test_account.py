@@ -83,6 +83,16 @@ def test_every_tensor_has_one_fate(
 
 
 @pytest.mark.parametrize(
+    ("codes", "factors"),
+    [("weight", "scales"), ("weight", "biases"), ("W_q", "zero"), ("weight", "tables2"),
+     ("bitmask", "compressed"), ("weight", "scales_inverse"), ("qweight", "scaless")],
+)  # fmt: skip
+def test_factors_of_codes_nobody_decodes_are_no_weight(codes: str, factors: str) -> None:
+    state = {f"a.{codes}": ints(8, 4), f"a.{factors}": torch.ones(8, 6)}
+    assert {entry.fate for entry in accounted(state, {}).entries} == {"unknown"}
+
+
+@pytest.mark.parametrize(
     ("state", "config", "message"),
     [
         ({"a.weight": f8(256, 256)}, FP8_BLOCK, "no tensor 'a.weight_scale'"),

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo.card import MAX_CARD_BYTES, Card, Evaluation, card_from_metadata, parse_card, read_card
+from zoo.card import (
+    MAX_CARD_BYTES,
+    Card,
+    Evaluation,
+    card_from_metadata,
+    front_of,
+    parse_card,
+    read_card,
+)
 
 CARD = """---
 license: mit
@@ -162,3 +170,17 @@ JSON = st.recursive(
 def test_any_json_gives_finite_evaluations(metadata: object) -> None:
     card = card_from_metadata({"model-index": metadata, "tags": metadata})
     assert all(abs(e.value) < float("inf") and e.metric for e in card.evaluations)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 12_000), st.sampled_from(["\n", "\r\n"]), st.booleans())
+def test_a_card_is_the_same_when_only_its_front_is_read(
+    padding: int, line_end: str, is_closed: bool
+) -> None:
+    text = CARD if is_closed else CARD.replace("---\n#", "#")
+    text = text.replace("tags: [", f"x: {'y' * padding}\ntags: [").replace("\n", line_end)
+    whole = (text + "below " * 20_000).encode()
+    front = front_of(lambda start, length: whole[start : start + length], len(whole))
+    assert parse_card(front) == parse_card(whole)
+    if is_closed:
+        assert len(front) < 4 * (len(text) + 4096)

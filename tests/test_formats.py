@@ -421,6 +421,19 @@ def test_packed_integers_may_have_their_groups_in_any_order() -> None:
     assert found.sources == ("a.weight_packed", "a.weight_scale", "a.weight_g_idx")
 
 
+def test_the_last_group_of_packed_integers_may_be_cut_short() -> None:
+    codes = np.random.default_rng(0).integers(0, 16, (6, 100))
+    scale = torch.rand(6, 4, generator=seeded()) + 0.1  # groups of 32, 32, 32 and 4
+    state = {
+        "a.weight_packed": pack_bits(codes.T, 4).t().contiguous(),
+        "a.weight_scale": scale,
+        "a.weight_shape": torch.tensor(codes.shape),
+    }
+    weights = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32}
+    _, values = decoded(state, {"config_groups": {"g": {"weights": weights}}})
+    torch.testing.assert_close(values, (torch.from_numpy(codes) - 8) * scale[:, np.arange(100) // 32])
+
+
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("strategy", ["tensor", "channel", "group", "block"])
 def test_whole_bytes_match_compressed_tensors(strategy: str, symmetric: bool) -> None:

@@ -339,6 +339,24 @@ def test_bytes_fetched_stay_within_two_percent_of_the_bytes_analysed(
     assert_no_weights_on_disk(tmp_path)
 
 
+def test_bytes_fetched_stay_within_two_percent_for_small_checkpoints_too(
+    tmp_path: Path, shelf: Path, zoo: Zoo
+) -> None:
+    rng = np.random.default_rng(0)
+    matrices = {f"layers.{i}.up.weight": (128, 256) for i in range(5)}
+    shapes = {"embed_tokens.weight": (500, 128), **matrices, "lm_head.weight": (500, 128)}
+    tensors = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+    put_model(shelf / "acme" / "small", tensors=tensors)
+    card = "---\nlicense: mit\n---\n" + "A long story. " * 5_000
+    (shelf / "acme" / "small" / "README.md").write_text(card)
+    with HubServer(shelf) as hub:
+        spec = write_spec(tmp_path, f"hub = 'acme/small'\nendpoint = '{hub.url}'")
+        assert zoo("sweep", spec, "--out", tmp_path / "cat", "-j", 1) == 0
+    ((read, analysed),) = ask(tmp_path / "cat", "select bytes_read, bytes_analysed from models")
+    assert int(str(analysed)) < 1_200_000
+    assert int(str(read)) <= 1.02 * int(str(analysed))
+
+
 def write_shards(folder: Path, shards: list[dict[str, np.ndarray]]) -> None:
     from safetensors.numpy import save_file
 

@@ -16,7 +16,7 @@ from zoo.io.opening import open_checkpoint
 from zoo.io.store import open_store
 from zoo.layers.lora import LowRank
 from zoo.layers.spec import LayerSpec, Taken
-from zoo.layers.take import take_layers
+from zoo.layers.take import take, take_layers
 from zoo.options import LayerSelection
 
 Q = "base_model.model.model.layers.3.self_attn.q_proj"
@@ -34,7 +34,8 @@ def opened(folder: Path, tensors: Mapping[str, torch.Tensor]) -> Checkpoint:
 
 
 def taken(checkpoint: Checkpoint, adapter: Mapping[str, object] | None) -> Taken:
-    return take_layers(account(checkpoint), {}, LayerSelection(), adapter=adapter)
+    adapters = {} if adapter is None else {"": adapter}
+    return take_layers(account(checkpoint), {}, LayerSelection(), adapters=adapters)
 
 
 def update(spec: LayerSpec, checkpoint: Checkpoint) -> torch.Tensor:
@@ -49,8 +50,11 @@ def update(spec: LayerSpec, checkpoint: Checkpoint) -> torch.Tensor:
         ({"lora_alpha": 8, "r": 4, "use_rslora": True}, 4.0),
         ({"lora_alpha": 8, "r": 4, "alpha_pattern": {"q_proj": 2}}, 0.5),
         ({"lora_alpha": 8, "r": 4, "alpha_pattern": {"v_proj": 2, "(": 1}}, 2.0),
+        ({"lora_alpha": 8, "alpha_pattern": {r"^model\.layers\.3\..*": 2}}, 0.5),
+        ({"lora_alpha": 8, "alpha_pattern": {"proj": 2, "layer.3.self_attn.q_proj": 2}}, 2.0),
+        ({"lora_alpha": 8, "r": 16, "rank_pattern": {"q_proj": 4}}, 2.0),
     ],
-    ids=["alpha over r", "rslora", "pattern", "other pattern"],
+    ids=["alpha over r", "rslora", "pattern", "other pattern", "anchored", "no whole word", "rank"],
 )
 def test_the_update_is_scaled_by_the_adapter_config(
     adapter: Mapping[str, object], scale: float, tmp_path: Path
@@ -132,6 +136,8 @@ def test_alpha_beside_the_factors_is_used(tmp_path: Path) -> None:
     [
         (None, "lora: adapter_config.json is missing, so alpha is not known"),
         ({"lora_alpha": "x"}, "lora: lora_alpha in adapter_config.json is 'x', wanted a number"),
+        ({"lora_alpha": 8, "r": 2}, "lora: factors of rank 4, adapter_config.json says 2"),
+        ({"lora_alpha": 8, "peft_type": "ADALORA"}, "adapter: peft_type 'ADALORA'; wanted LORA"),
         ({"lora_alpha": 8, "use_dora": True},
          "dora: the update depends on the base model, which is not here"),
     ],
@@ -158,3 +164,70 @@ def test_modules_saved_whole_are_ordinary_layers(tmp_path: Path) -> None:
     with opened(tmp_path, {name: torch.zeros(2, 16)}) as checkpoint:
         (spec,) = taken(checkpoint, {"lora_alpha": 8}).specs
     assert (spec.tensor, spec.role) == (name, "classifier")
+
+
+def test_the_middle_factor_of_a_convolution_takes_part(tmp_path: Path) -> None:
+    down, mid, up = torch.randn(3, 5, 1, 1), torch.randn(3, 3, 2, 2), torch.randn(7, 3, 1, 1)
+    name = "lora_unet_mid_block_resnets_0_conv1.lora"
+    stored = {f"{name}_down.weight": down, f"{name}_mid.weight": mid, f"{name}_up.weight": up}
+    with opened(tmp_path, stored) as checkpoint:
+        found = taken(checkpoint, None)
+        weight = found.specs[0].weight
+        assert weight is not None
+        values = weight.load(checkpoint)
+    expected = torch.einsum("or,rskl,si->oikl", up[:, :, 0, 0], mid, down[:, :, 0, 0])
+    torch.testing.assert_close(values, expected)
+    assert sorted(e.fate for e in found.entries) == ["analysed", "companion", "companion"]
+
+
+def test_alpha_is_read_from_the_header_that_diffusers_writes(tmp_path: Path) -> None:
+    a, b = factors()
+    name = "transformer.transformer_blocks.0.attn.to_q"
+    said = {"lora_adapter_metadata": '{"transformer.lora_alpha": 8, "transformer.r": 4}'}
+    tensors = {f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b}
+    save_file(tensors, tmp_path / "pytorch_lora_weights.safetensors", metadata=said)
+    with open_checkpoint(open_store(LocalLocation(str(tmp_path)))) as checkpoint:
+        (spec,) = take(checkpoint, account(checkpoint), LayerSelection()).specs
+        found = update(spec, checkpoint)
+    torch.testing.assert_close(found, (2 * (b.double() @ a.double())).float())
+
+
+def test_an_adapter_in_a_subfolder_keeps_its_own_config(tmp_path: Path) -> None:
+    a, b = factors()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "adapter_config.json").write_text('{"lora_alpha": 12, "r": 4}')
+    tensors = {f"{Q}.lora_A.weight": a, f"{Q}.lora_B.weight": b}
+    save_file(tensors, tmp_path / "mine" / "adapter_model.safetensors")
+    with open_checkpoint(open_store(LocalLocation(str(tmp_path)))) as checkpoint:
+        (spec,) = take(checkpoint, account(checkpoint), LayerSelection()).specs
+        found = update(spec, checkpoint)
+    torch.testing.assert_close(found, (3 * (b.double() @ a.double())).float())
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("lora_magnitude_vector", "dora"), ("dora_scale", "dora"), ("lora_E", "no LoRA pair")],
+)
+def test_a_third_tensor_that_changes_the_update_is_not_overlooked(
+    name: str, reason: str, tmp_path: Path
+) -> None:
+    a, b = factors()
+    stored = {"q.lora_A.weight": a, "q.lora_B.weight": b, f"q.{name}": torch.ones(24, 1)}
+    with opened(tmp_path, stored) as checkpoint:
+        specs = taken(checkpoint, None).specs
+    assert any(reason in (spec.fail_reason or "") for spec in specs)
+
+
+@pytest.mark.parametrize("leaf", ["hada_w1_a", "lokr_w2", "vera_A", "lora_A.weight"])
+def test_a_lone_factor_is_no_weight(leaf: str, tmp_path: Path) -> None:
+    with opened(tmp_path, {f"blocks.0.to_q.{leaf}": torch.ones(4, 16)}) as checkpoint:
+        (spec,) = taken(checkpoint, None).specs
+    assert "no LoRA pair" in (spec.fail_reason or "")
+
+
+def test_two_adapters_in_one_file_are_two_layers(tmp_path: Path) -> None:
+    a, b = factors()
+    names = [f"q.lora_{x}.{y}.weight" for y in ("default", "other") for x in "AB"]
+    with opened(tmp_path, dict(zip(names, (a, b, a + 1, b + 1), strict=True))) as checkpoint:
+        specs = taken(checkpoint, None).specs
+    assert [spec.tensor for spec in specs] == ["q.lora", "q.lora.other"]

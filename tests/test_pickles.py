@@ -240,3 +240,12 @@ def test_changed_bytes_give_a_checkpoint_error_or_a_table(
         opened(path).close()
     except CheckpointError:
         pass
+
+
+def test_the_table_of_a_legacy_file_is_read_without_its_weights(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.save({"a": torch.zeros(1000, 1000)}, path, _use_new_zipfile_serialization=False)
+    store = open_store(LocalLocation.of(path))
+    with open_checkpoint(store) as checkpoint:
+        assert checkpoint.tensors["a"].shape == (1000, 1000)
+        assert store.counters.bytes_read < 100_000

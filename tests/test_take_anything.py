@@ -76,7 +76,7 @@ def test_every_tensor_is_accounted_for_once(
         Account(weights, entries),
         {**config, "model_type": model_type},
         LayerSelection(fused=fused),
-        adapter={"lora_alpha": 1},
+        adapters={"": {"lora_alpha": 1}},
         stored=tensors,
     )
     assert [entry.tensor for entry in found.entries] == list(tensors)

@@ -15,7 +15,7 @@ from zoo.io.local import LocalLocation
 from zoo.io.opening import open_checkpoint
 from zoo.io.store import open_store
 from zoo.layers.spec import Taken
-from zoo.layers.take import take_layers
+from zoo.layers.take import take, take_layers
 from zoo.layers.tied import Digest, digest_of
 from zoo.options import LayerSelection
 
@@ -104,3 +104,16 @@ def test_half_precision_bytes_are_compared(tmp_path: Path) -> None:
     stored = {"lm_head.weight": random(0).bfloat16(), "embed_tokens.weight": random(0).bfloat16()}
     with opened(tmp_path, stored) as checkpoint:
         assert sum(s.is_measurable for s in taken(checkpoint, {}).specs) == 1
+
+
+def test_tensors_that_share_their_bytes_are_tied_whatever_their_role(tmp_path: Path) -> None:
+    shared, other = torch.randn(6, 4), torch.randn(6, 4)
+    stored = {"layers.0.up.weight": shared, "layers.1.up.weight": shared, "layers.2.up.weight": other,
+              "layers.3.up.weight": shared.view(4, 6)}  # fmt: skip
+    torch.save(stored, tmp_path / "pytorch_model.bin")
+    with open_checkpoint(open_store(LocalLocation(str(tmp_path)))) as checkpoint:
+        specs = take(checkpoint, account(checkpoint), LayerSelection()).specs
+    assert [spec.tied_to for spec in specs if spec.tensor.startswith("layers.1")] == [
+        "layers.0.up.weight"
+    ]
+    assert sum(spec.tied_to is not None for spec in specs) == 1

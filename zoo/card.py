@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ MAX_DEPTH = 32
 """Nested YAML collections; `model-index` needs six."""
 
 _FRONT_MATTER = re.compile(r"\A\ufeff?\s*---[ \t]*\r?\n(.*?)(?:\r?\n)?^---[ \t]*\r?$", re.S | re.M)
+_FIRST_BYTES = 4096
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 # CBaseLoader where PyYAML was built with libyaml: a card of 1 MB in one second instead of ten.
@@ -90,6 +91,23 @@ def read_card(folder: str | Path) -> Card:
         return Card()
     except (OSError, RuntimeError) as err:  # RuntimeError: a loop of links
         return Card(problems=(f"README.md cannot be read: {type(err).__name__}",))
+
+
+def front_of(read: Callable[[int, int], bytes], size: int) -> bytes:
+    """Enough of a README.md of `size` bytes to hold its front matter, in growing pieces.
+
+    `read(start, length)` gives bytes of it: the text below may be much longer than the matter.
+    """
+    raw, step = b"", _FIRST_BYTES
+    while len(raw) < min(size, MAX_CARD_BYTES + 1):
+        raw += read(len(raw), min(step, size - len(raw), MAX_CARD_BYTES + 1 - len(raw)))
+        text = raw.decode("utf-8", errors="replace")
+        found = _FRONT_MATTER.match(text)
+        is_closed = found is not None and text[found.end() : found.end() + 1] == "\n"
+        if is_closed or not text.lstrip("\ufeff \t\r\n").startswith("---"):
+            break
+        step *= 2
+    return raw
 
 
 def parse_card(raw: bytes) -> Card:

@@ -122,8 +122,9 @@ def _plan_packed(
     shape_meta = wanted(free, f"{stem}_shape", of=meta.name, shapes=((2,),), dtypes=("I64", "I32"))
     said_out, num_in = (int(n) for n in checkpoint.read(shape_meta.name))
     for weights in weight_schemes(quantisation(checkpoint, meta.name)):
-        bits = _fitting_bits(weights, num_in, num_words, num_groups)
-        if bits is not None and said_out == num_out and num_in > 0:
+        fitting = _fitting(weights, num_in, num_words, num_groups)
+        if fitting is not None and said_out == num_out and num_in > 0:
+            bits, group_size = fitting
             break
     else:
         raise DecodeError(
@@ -145,7 +146,6 @@ def _plan_packed(
         wanted(free, f"{stem}_zero_point", of=meta.name)
     if order is not None and order.shape != (num_in,):
         raise DecodeError(f"{meta.name}: {order.name!r} has shape {list(order.shape)}")
-    group_size = -(-num_in // num_groups)
     packing = _Packing(
         stem, bits, num_out, num_in, dense, dense_zeros, group_size,
         zeros is not None, order is not None,
@@ -153,17 +153,17 @@ def _plan_packed(
     return stem, (num_out, num_in), "int_packed", partial(_load_packed, packing)
 
 
-def _fitting_bits(
+def _fitting(
     weights: Mapping[str, object], num_in: int, num_words: int, num_groups: int
-) -> int | None:
-    """Bits of a config group when the shapes agree with it."""
+) -> tuple[int, int] | None:
+    """Bits and group size of a config group when the shapes agree with it; the last may be cut."""
     bits, size = weights.get("num_bits"), weights.get("group_size")
     if not isinstance(bits, int) or not 1 <= bits <= 8 or weights.get("type", "int") != "int":
         return None
     if num_words not in (-(-num_in * bits // 32), -(-num_in // (32 // bits))):
         return None
-    groups = -(-num_in // size) if isinstance(size, int) and is_count(size) else 1
-    return bits if groups == num_groups else None
+    size = size if isinstance(size, int) and is_count(size) else max(num_in, 1)
+    return (bits, size) if -(-num_in // size) == num_groups else None
 
 
 def _load_packed(

@@ -1,6 +1,7 @@
 """Quantisation data that no decoder claimed: its weight is missing, renamed or in no known format.
 
-A float scale has two axes like a weight, so it must not be taken for one.
+A float scale has two axes like a weight, so it must not be taken for one. Beside a matrix that is
+not plain floats a looser name is enough: MLX, HQQ, HIGGS and others each have their own words.
 """
 
 from __future__ import annotations
@@ -18,15 +19,25 @@ _QUANTISATION_DATA = re.compile(
     r"|weight_quantizer\.scale|[a-z]+_proj_scale|[a-z]+_proj_scales|[a-z]+_proj_blocks"
     r"|weight\._scale|weight\._data|codebooks|W_q|packed_weight)$"
 )
-
-
+_BESIDE_CODES = re.compile(
+    r"scale|zero|biases|table|code|centroid|absmax|quant|compressed|(^|_)(min|max|meta)s?$"
+)
 _BESIDE_A_WEIGHT = re.compile(r"(?P<weight>.*\bweight)[._]\w+$")
 
 
 def orphans(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
     """Tensors with two axes or more whose name says that they quantise something."""
+    coded = {
+        name.rpartition(".")[0]
+        for name, meta in checkpoint.tensors.items()
+        if len(meta.shape) >= 2 and meta.dtype not in NATIVE_FLOATS and meta.dtype != "BOOL"
+    }
     for name, meta in free.items():
-        if len(meta.shape) >= 2 and meta.numel > 1 and _is_data(checkpoint, name):
+        if len(meta.shape) < 2 or meta.numel <= 1:
+            continue
+        module, _, leaf = name.rpartition(".")
+        is_beside_codes = module in coded and _BESIDE_CODES.search(leaf) is not None
+        if is_beside_codes or _is_data(checkpoint, name):
             reason = (
                 f"{name}: quantisation data ({meta.dtype} {list(meta.shape)}) that fits no weight; "
                 "wanted its weight beside it in a known format. Report the format"

@@ -28,6 +28,9 @@ from zoo.io.files import Counters
 
 HEAD_BYTES = 2**16
 """Fetched with the first look at a file, and kept: most headers fit, and none is asked twice."""
+MIN_HEAD_BYTES = 2**12
+HEAD_SHARE = 1 / 256
+"""Of a small file less is fetched: all of it may be more than is wanted of the tensors behind."""
 PROGRESS_BYTES = 2**16
 """A broken request that got this far starts a new count of attempts."""
 _MAX_HOPS = 5
@@ -86,6 +89,8 @@ class RemoteFile:
         self._unused_links = 0
         """Links in a row that were refused before they served a second range."""
         self._head: bytes | None = None
+        share = max(int(HEAD_SHARE * meta.size), MIN_HEAD_BYTES)
+        self._head_bytes = min(share, HEAD_BYTES, meta.size)
         self._hash = hashlib.sha256()
         self._hashed = 0
         self._ignored = 0
@@ -117,10 +122,10 @@ class RemoteFile:
     def from_head(self, start: int, buffer: memoryview, *, may_fetch: bool = True) -> int:
         """Bytes delivered from the kept head of the file, which the first small read fetches."""
         if self._head is None:
-            if not may_fetch or start >= HEAD_BYTES or len(buffer) > HEAD_BYTES:
+            if not may_fetch or start + len(buffer) > self._head_bytes:
                 return 0  # a large read needs no second request before it
             head = bytearray()
-            self.pump(0, min(HEAD_BYTES, self.size), head.extend)
+            self.pump(0, self._head_bytes, head.extend)
             self._head = bytes(head)
         piece = self._head[start : start + len(buffer)]
         buffer[: len(piece)] = piece

@@ -27,12 +27,12 @@ def memory_checkpoint(
     state = weights.state_dict() if isinstance(weights, torch.nn.Module) else weights
     held: dict[str, torch.Tensor] = {}
     metas: list[TensorMeta] = []
-    places: dict[tuple[int, tuple[int, ...], tuple[int, ...]], int] = {}
+    places: dict[tuple[object, ...], int] = {}
     at = 0
     for name, tensor in state.items():
         code, shape, held[name] = _plain(name, tensor)
         num_bytes = tensor.numel() * tensor.element_size()
-        place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
+        place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
         start = places.setdefault(place, at) if num_bytes and tensor.data_ptr() else at
         if start == at:
             at += num_bytes

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import select
 import subprocess
 import sys
 import zipfile
@@ -28,6 +29,9 @@ from zoo.io.header import MAX_HEADER_BYTES, MAX_NAME_CHARS, MAX_TENSORS, TensorM
 _CHILD = Path(__file__).with_name("pickle_child.py")
 _TIMEOUT_S = 120
 _BLOCK_BYTES = 1 << 20
+_FIRST_BLOCK_BYTES = 1 << 12
+_ANSWER_S = 0.25
+"""How long the child is given to answer before a longer piece of the file is read for it."""
 _LEGACY_START = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 
 
@@ -105,10 +109,7 @@ def _ask_child(
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=loader) as child:
         assert child.stdin is not None
         try:
-            for at in range(start, start + length, _BLOCK_BYTES):
-                end = min(at + _BLOCK_BYTES, start + length)
-                child.stdin.write(read_bytes(file, at, end - at))
-            child.stdin.flush()
+            _send(child, kind, file, start, start + length)
         except BrokenPipeError:
             pass  # it has seen enough, or died: its answer tells
         with suppress(BrokenPipeError):
@@ -133,6 +134,24 @@ def _ask_child(
         )
     assert isinstance(answer, dict)
     return answer
+
+
+def _send(child: subprocess.Popen[bytes], kind: str, file: ByteFile, start: int, end: int) -> None:
+    """The bytes of `file` for the child, in pieces.
+
+    A legacy file does not say where its pickles end: it is read on only while the child waits.
+    """
+    assert child.stdin is not None and child.stdout is not None
+    step = _FIRST_BLOCK_BYTES if kind == "legacy" else _BLOCK_BYTES
+    at = start
+    while at < end:
+        if kind == "legacy" and at > start:
+            if select.select([child.stdout], [], [], _ANSWER_S)[0]:
+                return
+            step = min(2 * step, _BLOCK_BYTES)
+        child.stdin.write(read_bytes(file, at, min(step, end - at)))
+        child.stdin.flush()
+        at += step
 
 
 def _storage_bytes(answer: Mapping[str, object], file: str) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Weights a model computes from several stored ones: LoRA products and weight normalisation.
+"""Weights a model computes from several stored ones: LoRA products and reparametrisations.
 
 Each becomes one `Weight` whose loader reads its factors; everything after treats it as any other.
 """
@@ -9,7 +9,8 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from zoo.formats.weight import Fate, Weight
-from zoo.layers import lora, weight_norm
+from zoo.layers import lora, reparametrised, weight_norm
+from zoo.layers.adapters import Adapters, lone_factor
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +25,26 @@ class Composed:
     """Names of weights that cannot be computed, and why."""
 
 
-def compose(
-    weights: Sequence[Weight], adapter: Mapping[str, object] | None, stored: Container[str]
-) -> Composed:
+def compose(weights: Sequence[Weight], adapters: Adapters, stored: Container[str]) -> Composed:
     """Replace factors by the weights they make. `stored` holds the names of all stored tensors."""
     by_name = {weight.name: weight for weight in weights}
     made: dict[str, Weight] = {}
     companions: dict[str, tuple[Fate, str | None]] = {}
     faults: dict[str, str] = {}
-    for found in (*weight_norm.pairs(by_name), *lora.pairs(by_name, adapter, stored)):
+    for found in (
+        *weight_norm.pairs(by_name),
+        *reparametrised.pairs(by_name, stored),
+        *lora.pairs(by_name, adapters, stored),
+    ):
         made[found.main] = found.weight
         if found.fault is not None:
             faults[found.weight.name] = found.fault
         for name in found.others:
             companions[name] = ("companion", f"read with {found.main}")
     left_out = {name for name, weight in by_name.items() if weight.sources[0] in companions}
+    for name in by_name.keys() - made.keys() - left_out:
+        if reason := lone_factor(name):
+            faults[name] = reason
     return Composed(
         weights=tuple(made.get(w.name, w) for w in weights if w.name not in left_out),
         companions=companions,

@@ -145,8 +145,8 @@ def _per_head(shape: tuple[int, int], settings: Settings) -> Split:
 
 
 def _falcon(shape: tuple[int, int], settings: Settings) -> Split:
-    if settings.flag("new_decoder_architecture"):
-        return _grouped(shape, settings)
+    if settings.flag("new_decoder_architecture", default=settings.count("n_head_kv") is not None):
+        return _grouped(shape, settings)  # configs of falcon-40b's own code do not say it
     if settings.flag("multi_query", default=True):
         return _contiguous(shape, settings, kv_heads=1)
     return _per_head(shape, settings)

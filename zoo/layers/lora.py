@@ -1,9 +1,10 @@
 """LoRA adapters: the update ΔW = s·B·A from its two small factors (Hu et al. 2021).
 
-s = alpha/r, or alpha/√r with `use_rslora` (Kalajdzievski 2023). alpha comes from
-adapter_config.json (PEFT), from a tensor beside the factors (kohya), or is r (diffusers, which
-then writes none). `LowRank` loads ΔW in full, because the shuffle needs its entries;
-`LowRank.core` gives the r×r matrix with the same nonzero singular values.
+s = alpha/r, or alpha/√r with `use_rslora` (Kalajdzievski 2023). alpha comes from a tensor beside
+the factors (kohya), from the adapter's configuration (`zoo.layers.adapters`), or is r (diffusers,
+which then writes none). A kernel may have a third factor between the two (LoCon). `LowRank` loads
+ΔW in full, because the shuffle needs its entries; `LowRank.core` gives the r×r matrix with the same
+nonzero singular values.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from zoo.formats.weight import Weight
+from zoo.layers.adapters import Adapters, said_of
 from zoo.layers.made import Made
 from zoo.layers.names import MAX_CHARS
 
@@ -42,6 +44,8 @@ class LowRank:
     use_rslora: bool = False
     transposed: bool = False
     """Embeddings: the update is (B·A)ᵀ, `[vocabulary, width]`."""
+    mid: Weight | None = None
+    """LoCon: `[r, r, k...]`; then `a` is `[r, in, 1...]` and `Σ_j mid[:, j]·a[j]` takes its place."""
 
     @property
     def rank(self) -> int:
@@ -53,7 +57,8 @@ class LowRank:
         """Shape of ΔW."""
         if self.transposed:
             return self.a.shape[1], self.b.shape[0]
-        return self.b.shape[0], *self.a.shape[1:]
+        kernel = self.a.shape[2:] if self.mid is None else self.mid.shape[2:]
+        return self.b.shape[0], self.a.shape[1], *kernel
 
     def scale(self, checkpoint: Checkpoint) -> float:
         """The factor s."""
@@ -66,6 +71,9 @@ class LowRank:
         """Two float64 matrices `[rows, r]` and `[r, columns]` whose product is ΔW."""
         b = self.b.load(checkpoint).double().flatten(1)
         a = self.a.load(checkpoint).double().flatten(1)
+        if self.mid is not None:
+            mid = self.mid.load(checkpoint).double().flatten(2)
+            a = (mid.transpose(1, 2) @ a).transpose(1, 2).flatten(1)
         b = b * self.scale(checkpoint)
         return (a.T, b.T) if self.transposed else (b, a)
 
@@ -93,69 +101,72 @@ class LowRank:
 
 
 def pairs(
-    weights: Mapping[str, Weight], adapter: Mapping[str, object] | None, stored: Container[str]
+    weights: Mapping[str, Weight], adapters: Adapters, stored: Container[str]
 ) -> Iterator[Made]:
     """Every pair of factors, as the update it makes. `stored` holds the names of all tensors."""
+    taken: set[str] = set()
     for name, a in weights.items():
         match = _DOWN.match(name) if len(name) <= MAX_CHARS else None
         if match is None:
             continue
-        module = match["module"]
-        word = name[len(module) + 1 : len(name) - len(match["tail"])]
-        b = weights.get(f"{module}.{_UP[word]}{match['tail']}")
+        module, tail = match["module"], match["tail"]
+        word = name[len(module) + 1 : len(name) - len(tail)]
+        b = weights.get(f"{module}.{_UP[word]}{tail}")
         if b is None or len(a.shape) < 2 or len(b.shape) < 2:
             continue
+        mid = weights.get(f"{module}.lora_mid{tail}") if word == "lora_down" else None
         scalar = f"{module}.alpha" if f"{module}.alpha" in stored else None
-        alpha, fault = _alpha(module, a.shape[0], scalar, adapter)
-        if b.shape[1] != a.shape[0] or math.prod(b.shape[2:]) != 1:
-            fault = f"lora: factors {list(b.shape)} and {list(a.shape)} do not multiply"
-        if adapter and adapter.get("use_dora"):
+        rank = a.shape[0]
+        said = said_of(module, rank, adapters)
+        fault = said.fault if scalar is None else None
+        if any(f"{module}.{part}" in stored for part in _magnitudes(tail)) or _uses_dora(adapters):
             fault = "dora: the update depends on the base model, which is not here"
-        others = () if scalar is None else (scalar,)
+        if not _multiply(a.shape, b.shape, None if mid is None else mid.shape):
+            fault = f"lora: factors {list(b.shape)} and {list(a.shape)} do not multiply"
         loader = LowRank(
-            a, b, alpha, bool(adapter and adapter.get("use_rslora")), match["kind"] is not None
+            a,
+            b,
+            scalar or (float(rank) if said.alpha is None else said.alpha),
+            said.use_rslora and scalar is None,
+            match["kind"] is not None,
+            mid,
         )
+        others = (*b.sources, *(mid.sources if mid else ()), *((scalar,) if scalar else ()))
+        logical = f"{module}.lora"
+        if logical in taken:  # a second adapter in the same file
+            logical += tail.removesuffix(".weight")
+        taken.add(logical)
         yield Made(
             weight=Weight(
-                name=f"{module}.lora",
+                name=logical,
                 shape=loader.shape,
                 stored_dtype=a.stored_dtype,
                 decoder=a.decoder,
-                sources=(*a.sources, *b.sources, *others),
+                sources=(*a.sources, *others),
                 loader=loader,
-                nbytes=a.nbytes + b.nbytes,
+                nbytes=a.nbytes + b.nbytes + (mid.nbytes if mid else 0),
             ),
             main=name,
-            others=(*a.sources[1:], *b.sources, *others),
+            others=(*a.sources[1:], *others),
             fault=fault,
         )
 
 
-def _alpha(
-    module: str, rank: int, scalar: str | None, adapter: Mapping[str, object] | None
-) -> tuple[float | str, str | None]:
-    """alpha for one module, and why it is not known."""
-    if scalar is not None:
-        return scalar, None
-    if adapter is None:
-        if module.startswith("base_model."):
-            return 1.0, "lora: adapter_config.json is missing, so alpha is not known"
-        return float(rank), None
-    alpha = adapter.get("lora_alpha")
-    patterns = adapter.get("alpha_pattern")
-    if isinstance(patterns, Mapping):
-        for key, value in patterns.items():
-            if module == key or module.endswith(f".{key}") or _matches(str(key), module):
-                alpha = value
-                break
-    if isinstance(alpha, int | float) and not isinstance(alpha, bool) and math.isfinite(alpha):
-        return float(alpha), None
-    return 1.0, f"lora: lora_alpha in adapter_config.json is {alpha!r}, wanted a number"
+def _magnitudes(tail: str) -> tuple[str, ...]:
+    """Names of DoRA's magnitude beside factors of this ending: PEFT's, and kohya's."""
+    adapter = tail.removesuffix(".weight")
+    return (
+        "dora_scale",
+        *(f"lora_magnitude_vector{end}" for end in ("", ".weight", adapter, f"{adapter}.weight")),
+    )
 
 
-def _matches(key: str, module: str) -> bool:
-    """PEFT reads keys of `alpha_pattern` as patterns for the end of the path."""
-    try:
-        return re.match(rf".*\.(?:{key})$", module) is not None
-    except re.error:
+def _uses_dora(adapters: Adapters) -> bool:
+    return any(config.get("use_dora") for config in adapters.values())
+
+
+def _multiply(a: tuple[int, ...], b: tuple[int, ...], mid: tuple[int, ...] | None) -> bool:
+    """True when the factors' shapes fit each other."""
+    if mid is not None and (mid[:2] != (a[0], a[0]) or math.prod(a[2:]) != 1):
         return False
+    return b[1] == a[0] and math.prod(b[2:]) == 1

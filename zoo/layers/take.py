@@ -13,13 +13,14 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from zoo.formats.weight import Account, Entry, Fate
+from zoo.layers.adapters import Adapters, adapters_of
 from zoo.layers.composed import compose
 from zoo.layers.names import place
 from zoo.layers.rows import ModelView, rows_of
 from zoo.layers.settings import settings_for
 from zoo.layers.shapes import NotALayer
 from zoo.layers.spec import LayerSpec, Taken
-from zoo.layers.tied import Digest, digest_of, tie
+from zoo.layers.tied import Digest, digest_of, tie, tie_shared
 from zoo.options import LayerSelection
 
 if TYPE_CHECKING:
@@ -38,9 +39,13 @@ def take(
         selection,
         seed_key=seed_key,
         components=checkpoint.component_configs,
-        adapter=checkpoint.configs.get("adapter_config.json"),
+        adapters=adapters_of(checkpoint),
         stored={name: meta.shape for name, meta in checkpoint.tensors.items()},
         digest=digest_of(checkpoint),
+        places={
+            name: (meta.file, meta.start, meta.end, meta.dtype, meta.shape, meta.stride)
+            for name, meta in checkpoint.tensors.items()
+        },
     )
 
 
@@ -51,19 +56,21 @@ def take_layers(
     *,
     seed_key: str = "",
     components: Mapping[str, Mapping[str, object]] = _NOTHING,
-    adapter: Mapping[str, object] | None = None,
+    adapters: Adapters = _NOTHING,
     stored: Mapping[str, tuple[int, ...]] | None = None,
     digest: Digest | None = None,
+    places: Mapping[str, tuple[object, ...]] | None = None,
 ) -> Taken:
     """The layers of a checkpoint in file order, and every stored tensor's final fate.
 
     `config` is the model's config.json, `components` those of its components by name prefix,
-    `adapter` adapter_config.json; `seed_key` (the revision) seeds the choice of experts; `stored`
-    gives the shape of every stored tensor, for rows of tensors that could not be decoded; without
-    `digest` no tied tensors are looked for. Raises UseError for a malformed `selection.experts`.
+    `adapters` those of adapters; `seed_key` (the revision) seeds the choice of experts; `stored`
+    gives the shape of every stored tensor, for rows of tensors that could not be decoded. Tied
+    tensors are those of equal `digest` and those at the same `places`; without these none are
+    looked for. Raises UseError for a malformed `selection.experts`.
     """
     order = {entry.tensor: i for i, entry in enumerate(account.entries)}
-    composed = compose(account.weights, adapter, order)
+    composed = compose(account.weights, adapters, order)
     shapes = {name: () for name in order} if stored is None else stored
     model = ModelView.of(composed, shapes, config, components, selection, seed_key)
     fates: dict[str, tuple[Fate, str | None]] = dict(composed.companions)
@@ -79,6 +86,8 @@ def take_layers(
     specs = [spec for _, rows in groups for spec in rows]
     if digest is not None:
         specs = tie(specs, digest, may_sample=_is_tied_by(config))
+    if places is not None:
+        specs = tie_shared(specs, places)
     by_source = defaultdict(list)
     for spec in specs:
         by_source[spec.weight.sources[0] if spec.weight else spec.tensor].append(spec)

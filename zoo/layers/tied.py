@@ -1,6 +1,7 @@
 """Tied tensors: an embedding stored a second time as the head, or shared between two stacks.
 
-Only tensors of equal shape and type in the roles of embedding and head are compared, first by a few
+Whatever lies at the same bytes of a file is tied (PyTorch files store a shared tensor once). Of the
+rest only tensors of equal shape and type in the roles of embedding and head are compared, first by a few
 blocks of rows. Where the config denies the tie, equal samples are confirmed by the whole content:
 two heads may differ in a few trained rows only.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _ROLES: Final = frozenset({"embedding", "lm_head"})
 _BLOCKS: Final = 6
 _BLOCK_ROWS: Final = 16
+_SAMPLE_SHARE: Final = 0.002
+"""Of a tensor's rows: the sample is read a second time when the tensor is measured."""
 _READ_BYTES: Final = 16 << 20
 
 
@@ -53,6 +56,34 @@ def tie(specs: Sequence[LayerSpec], digest: Digest, *, may_sample: bool) -> list
         group.sort(key=lambda found: found[0] != "embedding")  # stable: else file order
         for same in _classes([weight for _, _, weight in group], digest, whole=not may_sample):
             kept.update({weight.name: same[0].name for weight in same[1:]})
+    return _skipped(specs, kept)
+
+
+def tie_shared(
+    specs: Sequence[LayerSpec], places: Mapping[str, tuple[object, ...]]
+) -> list[LayerSpec]:
+    """The specs, where a weight that lies where an earlier one does is skipped and names it.
+
+    `places` tells by stored name where a tensor lies and how its bytes are read.
+    """
+    rows = defaultdict(list)
+    for spec in specs:
+        if spec.weight is not None and spec.is_measurable:
+            rows[spec.tensor].append((spec.part, spec.expert))
+    first: dict[tuple[object, ...], str] = {}
+    kept: dict[str, str] = {}
+    for spec in specs:
+        if spec.weight is None or spec.tensor not in rows:
+            continue
+        weight = spec.weight
+        where = tuple(places.get(source, (source,)) for source in weight.sources)
+        same = first.setdefault((where, weight.decoder, tuple(rows[spec.tensor])), spec.tensor)
+        if same != spec.tensor:
+            kept[spec.tensor] = same
+    return _skipped(specs, kept)
+
+
+def _skipped(specs: Sequence[LayerSpec], kept: Mapping[str, str]) -> list[LayerSpec]:
     return [
         replace(spec, tied_to=kept[spec.tensor], skip_reason="tied")
         if spec.tensor in kept and spec.is_measurable
@@ -94,10 +125,11 @@ def digest_of(checkpoint: Checkpoint) -> Digest:
 def _ranges(shape: tuple[int, ...], nbytes: int, *, whole: bool) -> list[tuple[int, int] | None]:
     """Row ranges to read: all in blocks of 16 MiB, or a few spread blocks with the last rows."""
     rows = shape[0] if shape else 0
-    if rows <= _BLOCKS * _BLOCK_ROWS:
+    block = min(_BLOCK_ROWS, max(1, int(_SAMPLE_SHARE * rows / _BLOCKS)))
+    if rows <= _BLOCKS:
         return [None]
     if whole:
         step = max(1, _READ_BYTES * rows // max(nbytes, 1))
         return [(a, min(a + step, rows)) for a in range(0, rows, step)]
-    starts = [i * (rows - _BLOCK_ROWS) // (_BLOCKS - 1) for i in range(_BLOCKS)]
-    return [(a, a + _BLOCK_ROWS) for a in starts]
+    starts = [i * (rows - block) // (_BLOCKS - 1) for i in range(_BLOCKS)]
+    return [(a, a + block) for a in starts]

@@ -1,0 +1,104 @@
+"""What adapter configurations say of one module: alpha, rank, and whether its update is LoRA's.
+
+A configuration covers the tensors of its folder (`adapter_config.json`, PEFT) or of one component
+(`lora_adapter_metadata` in the header, diffusers). Knows nothing of tensors.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from zoo.layers.names import MAX_CHARS
+
+if TYPE_CHECKING:
+    from zoo.io.checkpoint import Checkpoint
+
+Adapters = Mapping[str, Mapping[str, object]]
+"""Configuration by the prefix of the tensor names it covers; the empty prefix covers all."""
+
+_FILE: Final = "adapter_config.json"
+_METADATA: Final = "lora_adapter_metadata"
+_WRAPPER: Final = "base_model.model."
+_FACTOR: Final = re.compile(
+    r"(?:^|[._])(?:lora_(?:embedding_)?[ABE]|lora_(?:up|down|mid)|lora\.(?:up|down)"
+    r"|hada_(?:w[12]_[ab]|t[12])|lokr_(?:w[12](?:_[ab])?|t2)|vera_[AB]|b?oft_\w+)(?:\.\w+)*$"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What is known of one module's update before its factors are read."""
+
+    alpha: float | None
+    """alpha; None when nothing says it."""
+    use_rslora: bool = False
+    fault: str | None = None
+    """Why the update cannot be computed."""
+
+
+def adapters_of(checkpoint: Checkpoint) -> Adapters:
+    """Every adapter configuration of a checkpoint."""
+    found: dict[str, Mapping[str, object]] = {}
+    for file, config in checkpoint.configs.items():
+        folder, _, name = file.rpartition("/")
+        if name == _FILE:
+            found[folder.replace("/", ".") + "." if folder else ""] = config
+    return found or _in_header(checkpoint.metadata.get(_METADATA, ""))
+
+
+def said_of(module: str, rank: int, adapters: Adapters) -> Said:
+    """What the configuration that covers `module` says; `rank` is that of the stored factors."""
+    fitting = [prefix for prefix in adapters if module.startswith(prefix)]
+    if not fitting:
+        if module.startswith(_WRAPPER) or f".{_WRAPPER}" in module:
+            return Said(None, fault="lora: adapter_config.json is missing, so alpha is not known")
+        return Said(None)
+    prefix = max(fitting, key=len)
+    config, path = adapters[prefix], module[len(prefix) :].removeprefix(_WRAPPER)
+    kind = config.get("peft_type", "LORA")
+    if kind != "LORA":
+        return Said(None, fault=f"adapter: peft_type {str(kind)[:40]!r}; wanted LORA")
+    wanted = _by_pattern(config, "rank_pattern", "r", path)
+    if isinstance(wanted, int) and wanted != rank:
+        return Said(None, fault=f"lora: factors of rank {rank}, {_FILE} says {wanted}")
+    alpha = _by_pattern(config, "alpha_pattern", "lora_alpha", path)
+    if isinstance(alpha, int | float) and not isinstance(alpha, bool) and math.isfinite(alpha):
+        return Said(float(alpha), bool(config.get("use_rslora")))
+    return Said(None, fault=f"lora: lora_alpha in {_FILE} is {alpha!r}, wanted a number")
+
+
+def lone_factor(name: str) -> str | None:
+    """Why a tensor of this name is no weight: it is a factor of an update; None when it is none."""
+    if len(name) > MAX_CHARS or _FACTOR.search(name) is None:
+        return None
+    return "adapter: a factor of an update that is no LoRA pair; wanted lora_A with lora_B"
+
+
+def _by_pattern(config: Mapping[str, object], patterns: str, default: str, path: str) -> object:
+    """The value of the first pattern that fits the end of `path` (PEFT `get_pattern_key`)."""
+    found = config.get(patterns)
+    for key, value in found.items() if isinstance(found, Mapping) else ():
+        try:
+            if path == key or re.match(rf"(.*\.)?({key})$", path):
+                return value
+        except re.error:
+            continue
+    return config.get(default)
+
+
+def _in_header(text: str) -> Adapters:
+    """diffusers writes `{"transformer.lora_alpha": 16, ...}` into the header of the file."""
+    try:
+        found = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        found = {}
+    made: dict[str, dict[str, object]] = {}
+    for key, value in found.items() if isinstance(found, dict) else ():
+        component, dot, setting = key.rpartition(".")
+        made.setdefault(component + dot, {})[setting] = value
+    return {prefix: config for prefix, config in made.items() if "lora_alpha" in config}

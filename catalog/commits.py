@@ -20,7 +20,7 @@ from catalog.duck import open_duck
 from catalog.errors import NotACatalogError, SchemaError, TornError
 from catalog.folder import Folder
 from catalog.lock import writing
-from catalog.parts import HOT, SEED, digest, encode, part_stem, write_part
+from catalog.parts import HOT, SEED, digest, encode, make_part, part_stem, write_part
 from catalog.schema import SCHEMA_VERSION, TABLES, UNIT_TABLES, arrow_schema
 
 MARKER = "zoo-catalog.json"
@@ -97,26 +97,39 @@ def commit_unit(
     metadata = {**keys, "versions": str(model.get("versions") or "")}
     data = {"layers": layers, "traps": traps, "evaluations": evaluations, "spectra": spectra,
             "tensors": tensors}  # fmt: skip
-    prepare(root)
-    folder = Folder.parse(root)
+    parts = [
+        make_part(
+            table,
+            [_with_keys(table, row, keys) for row in rows],
+            name=part_name(table, keys),
+            metadata=metadata,
+        )
+        for table, rows in data.items()
+        if rows
+    ]
+    marker = make_part("models", [model], name=part_name("models", keys), metadata=metadata)
+    folder = _ready(root)
     with writing(folder, alone=False):
         for table, rows in data.items():
-            name = part_name(table, keys)
-            if rows:
-                filled = [_with_keys(table, row, keys) for row in rows]
-                write_part(root, table, filled, name=name, metadata=metadata)
-            else:
-                folder.delete(table, HOT, f"{name}.parquet")
-        return write_part(
-            root, "models", [model], name=part_name("models", keys), metadata=metadata
-        )
+            if not rows:
+                folder.delete(table, HOT, f"{part_name(table, keys)}.parquet")
+        folder.put_all({part.path: part.data for part in parts})
+        folder.put(marker.data, *marker.path)
+    return folder.at(*marker.path)
+
+
+def _ready(root: str) -> Folder:
+    """The folder of a catalog that was prepared at some time; prepared now if it was not."""
+    folder = Folder.parse(root)
+    if not folder.exists(MARKER) or check_marker(folder) != SCHEMA_VERSION:
+        prepare(root)
+    return folder
 
 
 def record_failure(root: str, row: Row) -> str:
     """Keep the last failure of a unit in a sweep; a later one of the same sweep replaces it."""
     keys = {column: _key(row, column) for column in COMMIT}
-    prepare(root)
-    with writing(Folder.parse(root), alone=False):
+    with writing(_ready(root), alone=False):
         name = part_name("failures", keys)
         return write_part(root, "failures", [row], name=name, metadata=keys)
 

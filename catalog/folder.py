@@ -19,10 +19,12 @@ import secrets
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -141,18 +143,28 @@ class Folder:
         seconds = changed.timestamp() if isinstance(changed, datetime) else changed or time.time()
         return Stamp(int(info["size"]), float(seconds), f"{info.get('ETag')} {changed}")
 
-    def put(self, data: bytes, *parts: str) -> str:
+    def put(self, data: bytes | memoryview, *parts: str) -> str:
         """Write `data` as the file `parts`, whole or not at all; an older one is replaced."""
-        if self.remote is not None:
-            with _explained("write", self.at(*parts)):
-                self.remote.pipe_file(self.at(*parts), data)
-            return self.at(*parts)
+        self.put_all({parts: data})
+        return self.at(*parts)
 
-        def write(path: str) -> None:
-            with open(path, "wb") as file:
-                file.write(data)
+    def put_all(self, files: Mapping[tuple[str, ...], bytes | memoryview]) -> None:
+        """Write every file, each whole or not at all, in no order; all are safe on return.
 
-        return self.put_written(write, *parts)
+        Cheaper than one by one: a disk's journal is flushed once for all, a bucket answers at once.
+        """
+        if self.remote is None:
+            writers = {parts: partial(_fill, data) for parts, data in files.items()}
+            self._put_written(writers)
+            return
+        with ThreadPoolExecutor(max(len(files), 1), "put") as pool:
+            for done in [pool.submit(self._pipe, data, parts) for parts, data in files.items()]:
+                done.result()
+
+    def _pipe(self, data: bytes | memoryview, parts: tuple[str, ...]) -> None:
+        assert self.remote is not None
+        with _explained("write", self.at(*parts)):
+            self.remote.pipe_file(self.at(*parts), bytes(data))
 
     def put_written(self, write: Callable[[str], None], *parts: str) -> str:
         """Let `write` fill a file aside on this machine, then give it the name `parts`."""
@@ -162,20 +174,37 @@ class Folder:
                 aside = os.path.join(aside_folder, "part")
                 write(aside)
                 self.remote.put_file(aside, final)
-            return final
-        with _explained("write", final):
-            os.makedirs(os.path.dirname(final), exist_ok=True)
-            os.makedirs(self.at("tmp"), exist_ok=True)
-            aside = self.at("tmp", f"{_host()}.{os.getpid()}.{secrets.token_hex(8)}.tmp")
-            try:
-                write(aside)
-                _sync(aside)
-                os.replace(aside, final)
-                _sync(os.path.dirname(final))
-            finally:
+        else:
+            self._put_written({parts: write})
+        return final
+
+    def _put_written(self, writers: Mapping[tuple[str, ...], Callable[[str], None]]) -> None:
+        """All aside first, then all safe, then all named, then all names safe."""
+        asides = {self.at(*parts): self._aside() for parts in writers}
+        folders = {os.path.dirname(final) for final in asides}
+        try:
+            for folder in (*folders, self.at("tmp")):
+                with _explained("write", folder):
+                    os.makedirs(folder, exist_ok=True)
+            for (final, aside), write in zip(asides.items(), writers.values(), strict=True):
+                with _explained("write", final):
+                    write(aside)
+            for final, aside in asides.items():
+                with _explained("write", final):
+                    _sync(aside)
+            for final, aside in asides.items():
+                with _explained("write", final):
+                    os.replace(aside, final)
+            for folder in folders:
+                with _explained("write", folder):
+                    _sync(folder)
+        finally:
+            for aside in asides.values():
                 if os.path.exists(aside):
                     os.unlink(aside)
-        return final
+
+    def _aside(self) -> str:
+        return self.at("tmp", f"{_host()}.{os.getpid()}.{secrets.token_hex(8)}.tmp")
 
     def delete(self, *parts: str) -> None:
         """Remove a file; nothing happens when it is gone already."""
@@ -227,6 +256,11 @@ def _explained(verb: str, path: str) -> Iterator[None]:
         raise StorageError(
             f"{got}; give a folder this user may write to (--out), then run the same command again"
         ) from error
+
+
+def _fill(data: bytes | memoryview, path: str) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
 
 
 def _sync(path: str) -> None:

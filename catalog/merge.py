@@ -32,7 +32,7 @@ def write_sorted(
     while rest.rows is not None:
 
         def write(path: str) -> None:
-            with parquet_writer(path, table.name, {}) as writer:
+            with parquet_writer(path, table.name, {}, tier=generation) as writer:
                 rest.drain(writer, lambda: os.path.getsize(path) > target_bytes)
 
         folder.put_written(write, table.name, generation, f"part-{count:04d}.parquet")

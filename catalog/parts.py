@@ -6,10 +6,11 @@ Knows no commits: which parts make a unit visible is decided in `commits`.
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 from catalog.errors import SchemaError
 from catalog.folder import Folder
 from catalog.rows import table_from_rows
-from catalog.schema import SCHEMA_VERSION, arrow_schema
+from catalog.schema import SCHEMA_VERSION, TABLES, arrow_schema
 
 HOT = "hot"
 """Generation (folder) of parts as commits write them. Sorts after every compacted generation."""
@@ -57,6 +58,33 @@ def digest(key: Sequence[str]) -> str:
     return hashed.hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part ready to be written: validated, and encoded as the bytes of its file."""
+
+    path: tuple[str, str, str]
+    """Table, generation, file name."""
+    data: memoryview
+    """The whole file."""
+
+
+def make_part(
+    table: str,
+    rows: Sequence[Mapping[str, object]],
+    *,
+    name: str,
+    metadata: Mapping[str, str],
+) -> Part:
+    """`rows` as the part `name` of `table`; nothing is written.
+
+    Every column is there, absent ones as typed NULLs. SchemaError names the column that does not fit.
+    """
+    if not _STEM.fullmatch(name):
+        raise SchemaError(f"part name {name!r:.200} is not safe as a file name; use part_stem()")
+    data = encode(table_from_rows(table, rows), table=table, metadata=metadata)
+    return Part((table, HOT, f"{name}.parquet"), data)
+
+
 def write_part(
     root: str,
     table: str,
@@ -65,40 +93,40 @@ def write_part(
     name: str,
     metadata: Mapping[str, str],
 ) -> str:
-    """Write `rows` as the part `name` of `table`; returns its path. An older one is replaced.
+    """Make and write a part; returns its path.
 
-    Every column is written, absent ones as typed NULLs. SchemaError names the column that does
-    not fit; StorageError and DiskFullError say what to do; in each case nothing is left behind.
+    StorageError and DiskFullError say what to do; whatever goes wrong, nothing is left behind.
     """
-    if not _STEM.fullmatch(name):
-        raise SchemaError(f"part name {name!r:.200} is not safe as a file name; use part_stem()")
-    data = encode(table_from_rows(table, rows), table=table, metadata=metadata)
-    return Folder.parse(root).put(data, table, HOT, f"{name}.parquet")
+    part = make_part(table, rows, name=name, metadata=metadata)
+    return Folder.parse(root).put(part.data, *part.path)
 
 
-def encode(rows: pa.Table, *, table: str, metadata: Mapping[str, str]) -> bytes:
-    """The bytes of a Parquet file that holds the Arrow table `rows`."""
-    sink = io.BytesIO()
-    with parquet_writer(sink, table, metadata) as writer:
+def encode(rows: pa.Table, *, table: str, metadata: Mapping[str, str]) -> memoryview:
+    """The bytes of a Parquet file, of the generation HOT, that holds the Arrow table `rows`."""
+    sink = pa.BufferOutputStream()
+    with parquet_writer(sink, table, metadata, tier=HOT) as writer:
         writer.write_table(rows)
-    return sink.getvalue()
+    return memoryview(sink.getvalue())
 
 
 @contextmanager
 def parquet_writer(
-    sink: str | io.BytesIO, table: str, metadata: Mapping[str, str]
+    sink: str | pa.BufferOutputStream, table: str, metadata: Mapping[str, str], *, tier: str
 ) -> Iterator[pq.ParquetWriter]:
-    """How every file of the catalog is written: zstd, statistics, dictionaries for text, and
-    `zoo.schema`, `zoo.table` and `metadata` (prefixed `zoo.`) in the footer."""
-    schema = arrow_schema(table).remove_metadata()
-    text = [field.name for field in schema if pa.types.is_string(field.type)]
+    """How every file of the catalog is written: compressed, with statistics, dictionaries for text,
+    and `zoo.schema`, `zoo.table` and `metadata` (prefixed `zoo.`) in the footer.
+
+    A hot file holds one unit. Beyond its keys no statistics could prune it, and zstd would take half
+    of the time of a commit to save a tenth of a few kilobytes; compaction writes both.
+    """
+    schema, text, keys = _settings(table)
     kept = {f"zoo.{key}": value for key, value in metadata.items()}
     kept |= {"zoo.schema": str(SCHEMA_VERSION), "zoo.table": table}
     with pq.ParquetWriter(
         sink,
         schema,
-        compression="zstd",
-        write_statistics=True,
+        compression="snappy" if tier == HOT else "zstd",
+        write_statistics=keys if tier == HOT else True,
         use_dictionary=text,
         store_schema=False,  # it would double the size of a small file
     ) as writer:
@@ -106,3 +134,11 @@ def parquet_writer(
         writer.add_key_value_metadata(
             {key: value.encode("utf-8", "backslashreplace") for key, value in kept.items()}
         )
+
+
+@cache
+def _settings(table: str) -> tuple[pa.Schema, list[str], list[str]]:
+    """The Arrow schema of a table without its manual, its text columns, its keys."""
+    schema = arrow_schema(table).remove_metadata()
+    text = [field.name for field in schema if pa.types.is_string(field.type)]
+    return schema, text, list(TABLES[table].sort_key)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from numbers import Integral, Real
+from types import NoneType
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,24 +26,49 @@ def table_from_rows(name: str, rows: Sequence[Mapping[str, object]]) -> pa.Table
     if name not in TABLES:
         raise SchemaError(f"no table {name!r}; the tables are {', '.join(TABLES)}")
     table = TABLES[name]
-    known = {column.name for column in table.columns}
+    known, kinds = _known(name)
     for number, row in enumerate(rows):
-        unknown = [key for key in row if key not in known]
-        if unknown:
+        if not row.keys() <= known:
+            unknown = next(key for key in row if key not in known)
             raise SchemaError(
-                f"{name} row {number}: unknown column {unknown[0]!r}; the columns are those of "
+                f"{name} row {number}: unknown column {unknown!r}; the columns are those of "
                 f"catalog.schema.TABLES[{name!r}]"
             )
-    arrays = [_array(table, column, rows) for column in table.columns]
+    arrays = [
+        _array(table, column, kind, rows)
+        for column, kind in zip(table.columns, kinds, strict=True)
+    ]
     return pa.Table.from_arrays(arrays, schema=arrow_schema(name).remove_metadata())
 
 
-def _array(table: Table, column: Column, rows: Sequence[Mapping[str, object]]) -> pa.Array:
-    cells = [
-        _cell(column, row.get(column.name), f"{table.name}.{column.name} row {number}")
-        for number, row in enumerate(rows)
-    ]
-    where = f"{table.name}.{column.name}"
+@cache
+def _known(name: str) -> tuple[frozenset[str], tuple[type | None, ...]]:
+    """The column names of a table, and for each column the Python type that Arrow takes as it is."""
+    columns = TABLES[name].columns
+    return frozenset(column.name for column in columns), tuple(_plain(c.type) for c in columns)
+
+
+def _plain(kind: pa.DataType) -> type | None:
+    if pa.types.is_string(kind):
+        return str
+    if pa.types.is_boolean(kind):
+        return bool
+    if pa.types.is_integer(kind):
+        return int
+    return float if pa.types.is_floating(kind) else None
+
+
+def _array(
+    table: Table, column: Column, kind: type | None, rows: Sequence[Mapping[str, object]]
+) -> pa.Array:
+    name = column.name
+    cells = [row.get(name) for row in rows]
+    types = set(map(type, cells))
+    if types == {NoneType} and column.nullable:
+        return pa.nulls(len(cells), column.type)
+    where = f"{table.name}.{name}"
+    if not _are_plain(column, kind, types, cells):
+        cells = [_cell(column, cell, f"{where} row {i}") for i, cell in enumerate(cells)]
     try:
         array = pa.array(cells, type=column.type)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError) as error:
@@ -49,6 +76,19 @@ def _array(table: Table, column: Column, rows: Sequence[Mapping[str, object]]) -
     if pa.types.is_list(column.type) and pa.types.is_floating(column.type.value_type):
         _check_finite(array, where)
     return array
+
+
+def _are_plain(
+    column: Column, kind: type | None, types: set[type], cells: Sequence[object]
+) -> bool:
+    """True when no cell needs `_cell`: a look at each costs a commit more than all its files."""
+    if kind not in types or not types <= {kind, NoneType}:
+        return False
+    if NoneType in types and not column.nullable:
+        return False
+    if kind is float:
+        return all(cell is None or math.isfinite(cell) for cell in cells)  # type: ignore[arg-type]
+    return not column.choices or set(cells) <= set(column.choices)
 
 
 def _check_finite(array: pa.Array, where: str) -> None:

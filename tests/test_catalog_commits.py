@@ -133,6 +133,13 @@ def test_rows_of_another_unit_are_refused_before_anything_is_written(root: str) 
     assert done_units(root) == frozenset()
 
 
+def test_a_row_that_does_not_fit_stops_a_commit_before_anything_is_written(root: str) -> None:
+    spectrum = {"layer_index": 0, "tensor": "w", "eigenvalues": [float("nan")]}
+    with pytest.raises(SchemaError, match=r"spectra\.eigenvalues: a list holds NaN"):
+        commit_unit(root, model=model_row(), layers=[layer_row()], spectra=[spectrum])
+    assert not Path(root).exists()
+
+
 @pytest.mark.parametrize("value", [None, "", 3])
 def test_a_commit_without_its_keys_is_refused(root: str, value: object) -> None:
     with pytest.raises(SchemaError, match="revision: wanted text"):

@@ -85,6 +85,13 @@ def test_a_time_without_a_zone_is_refused() -> None:
         table_from_rows("sweeps", [sweep])
 
 
+def test_one_bad_cell_among_plain_ones_is_still_named() -> None:
+    with pytest.raises(SchemaError, match=r"layers\.alpha row 1: wanted double, got bool"):
+        table_from_rows("layers", [row(alpha=2.0), row(alpha=True)])
+    with pytest.raises(SchemaError, match=r"layers\.tensor row 1: no value"):
+        table_from_rows("layers", [row(), row(tensor=None)])
+
+
 def test_an_unknown_table_is_refused() -> None:
     with pytest.raises(SchemaError, match="no table 'layer'; the tables are layers"):
         table_from_rows("layer", [])

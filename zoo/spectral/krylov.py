@@ -44,6 +44,11 @@ class Top:
     is_converged: bool
 
 
+def block_width(order: int) -> int:
+    """Vectors a pass for a matrix whose smaller side is `order`."""
+    return min(_BLOCK if order < _WIDE_FROM else _WIDE_BLOCK, order)
+
+
 class Operator:
     """Products of one matrix, seen from its longer side, with blocks of vectors."""
 
@@ -101,11 +106,13 @@ def top_of(
     vectors: bool,
     tolerance: float,
     max_passes: int,
+    start: Block | None = None,
 ) -> Top:
     """The largest eigenvalues of WᵀW for `matrix` [rows, cols].
 
     `wanted(evals)`: from the present descending estimates (lower bounds), how many must converge:
-    change by less than `tolerance`·λ_max in a pass. `rng` draws the first block.
+    change by less than `tolerance`·λ_max in a pass. `rng` draws the first block, unless `start`
+    [smaller side, width] is a better guess.
     """
     operator = Operator(matrix)
     order = operator.order
@@ -113,8 +120,9 @@ def top_of(
     basis = np.empty((order, limit), dtype=np.float32, order="F")
     image = np.empty_like(basis)
     projected = np.zeros((limit, limit))
-    width = min(_BLOCK if order < _WIDE_FROM else _WIDE_BLOCK, order)
-    fresh = _orthonormal(rng.standard_normal((order, width), dtype=np.float32), np.ones(width))
+    if start is None:
+        start = rng.standard_normal((order, block_width(order)), dtype=np.float32)
+    fresh = _orthonormal(start, np.linalg.norm(start, axis=0))
     size, steady, count = 0, 0, 1
     evals, before = np.zeros(0), np.zeros(0)
     for _ in range(max_passes):

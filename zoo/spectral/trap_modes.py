@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zoo.spectral.krylov import Operator, Top, singular_pair, top_of
+from zoo.spectral.krylov import Operator, Top, block_width, singular_pair, top_of
 from zoo.spectral.shuffle import Permutation
 from zoo.spectral.symmetric import Reduction
 
@@ -105,15 +105,15 @@ def localisation(
 ) -> Localisation:
     """Every localisation column of one trap of a slice whose own top sector is `sector`."""
     rows, cols = mode.left.size, mode.right.size
-    unit = Mode(1.0, mode.left, mode.right)
-    carried = torch.from_numpy(carry_back(unit, permutation, (rows, cols)))
+    carried = carry_back(Mode(1.0, mode.left, mode.right), permutation, (rows, cols))
     top = top_of(
-        carried,
+        torch.from_numpy(carried),
         rng=rng,
         wanted=lambda _: 1,
         vectors=True,
         tolerance=_CARRIED_TOLERANCE,
         max_passes=_CARRIED_PASSES,
+        start=_likely(carried),
     )
     u, v = top.left[:, 0], top.right[:, 0]
     ipr_left, ipr_right = float(np.sum(u**4)), float(np.sum(v**4))
@@ -180,6 +180,17 @@ def outer_top_mass(u: Vector, v: Vector, shares: tuple[float, ...]) -> list[floa
         missing = wanted - int((b.size - start).sum())
         result.append(min((float(a @ tails[start]) + missing * high) / total, 1.0))
     return result
+
+
+def _likely(carried: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Directions in which the leading one of a carried-back mode likely lies: those of its longest
+    rows, where large entries are, and the constant one; halves the search for a localised trap."""
+    tall = carried if carried.shape[0] >= carried.shape[1] else carried.T
+    count = block_width(tall.shape[1]) - 1
+    lengths = np.einsum("ij,ij->i", tall, tall)
+    longest = np.argsort(-lengths, kind="stable")[:count]
+    constant = np.ones((1, tall.shape[1]), dtype=np.float32)
+    return np.concatenate((tall[longest], constant)).T
 
 
 def _centred(ipr: float, length: int) -> float:

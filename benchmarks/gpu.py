@@ -56,7 +56,8 @@ def main() -> None:
         keys = [("bench", "experts", "", str(i)) for i in range(count)]
 
         def whole(stack: torch.Tensor = stack, keys: list[tuple[str, ...]] = keys) -> None:
-            measure_layers(stack, options=options, seed_keys=keys, storage_bits=32)
+            for _ in measure_layers(list(stack), options=options, seed_keys=keys, storage_bits=32):
+                pass
 
         loops = [
             milliseconds(lambda s=stack, d=dtype: plain_loop(s, d), count)

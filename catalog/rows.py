@@ -35,8 +35,7 @@ def table_from_rows(name: str, rows: Sequence[Mapping[str, object]]) -> pa.Table
                 f"catalog.schema.TABLES[{name!r}]"
             )
     arrays = [
-        _array(table, column, kind, rows)
-        for column, kind in zip(table.columns, kinds, strict=True)
+        _array(table, column, kind, rows) for column, kind in zip(table.columns, kinds, strict=True)
     ]
     return pa.Table.from_arrays(arrays, schema=arrow_schema(name).remove_metadata())
 

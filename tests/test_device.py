@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import zoo
 from zoo import batch
 from zoo.batch import measure_layers
 from zoo.device import choose_device, with_cpu_fallback
@@ -73,15 +74,29 @@ def test_equal_matrices_measured_together_are_those_measured_alone(
     stack = noise(3, 70, 50)
     keys = [("r", "experts", "", str(i)) for i in range(3)]
     monkeypatch.setattr(
-        batch, "_solved", lambda s, bits, d: eigenvalues(s, storage_bits=bits, device=CPU)
+        batch,
+        "_solved",
+        lambda s, bits, d: eigenvalues(torch.stack(tuple(s)), storage_bits=bits, device=CPU),
     )
-    together = measure_layers(stack, options=OPTIONS, seed_keys=keys, storage_bits=32)
+    together = measure_layers(list(stack), options=OPTIONS, seed_keys=keys, storage_bits=32)
     for matrix, key, found in zip(stack, keys, together, strict=True):
         alone = measure_layer(matrix[None], options=OPTIONS, seed_key=key, storage_bits=32)
         assert found.columns["trap_counts"] == alone.columns["trap_counts"]
         assert found.columns["alpha"] == pytest.approx(alone.columns["alpha"], rel=1e-6)
 
 
+def test_the_experts_of_a_stack_are_measured_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(batch, "_solved", lambda s, bits, d: sizes.append(len(s)))
+    stack = {"model.layers.0.mlp.experts.down_proj": noise(4, 32, 24)}
+    assert len(zoo.analyze(stack, options=OPTIONS).layers) == 4
+    assert sizes == [4]
+
+
 def test_every_matrix_needs_its_seed_key() -> None:
     with pytest.raises(ValueError, match="2 seed keys for 3 matrices"):
-        measure_layers(noise(3, 5, 5), options=OPTIONS, seed_keys=[("a",)] * 2, storage_bits=32)
+        list(
+            measure_layers(
+                list(noise(3, 5, 5)), options=OPTIONS, seed_keys=[("a",)] * 2, storage_bits=32
+            )
+        )

@@ -431,7 +431,9 @@ def test_the_last_group_of_packed_integers_may_be_cut_short() -> None:
     }
     weights = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32}
     _, values = decoded(state, {"config_groups": {"g": {"weights": weights}}})
-    torch.testing.assert_close(values, (torch.from_numpy(codes) - 8) * scale[:, np.arange(100) // 32])
+    torch.testing.assert_close(
+        values, (torch.from_numpy(codes) - 8) * scale[:, np.arange(100) // 32]
+    )
 
 
 @pytest.mark.parametrize("symmetric", [True, False])

@@ -6,7 +6,7 @@ the CPU they are measured one after the other, which is as fast. Same values eit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -22,39 +22,44 @@ _BATCH_BYTES = 4 << 30
 
 
 def measure_layers(
-    stack: torch.Tensor,
+    matrices: Sequence[torch.Tensor],
     *,
     options: AnalysisOptions,
     seed_keys: Sequence[tuple[str, ...]],
     storage_bits: int,
-) -> tuple[LayerMeasures, ...]:
-    """Measure every matrix of `stack` [count, rows, cols] as a layer; one seed key each."""
-    if len(seed_keys) != stack.shape[0]:
-        raise ValueError(f"{len(seed_keys)} seed keys for {stack.shape[0]} matrices; give one each")
-    solved = _solved(stack, storage_bits, choose_device(options.device))
-    return tuple(
-        measure_layer(
+) -> Iterator[LayerMeasures]:
+    """Measure each of the equal `matrices` [rows, cols] as a layer; one seed key each."""
+    if len(seed_keys) != len(matrices):
+        raise ValueError(f"{len(seed_keys)} seed keys for {len(matrices)} matrices; give one each")
+    solved = _solved(matrices, storage_bits, choose_device(options.device))
+    for index, (matrix, key) in enumerate(zip(matrices, seed_keys, strict=True)):
+        yield measure_layer(
             matrix[None],
             options=options,
             seed_key=key,
             storage_bits=storage_bits,
             solved=None if solved is None else solved[index : index + 1],
         )
-        for index, (matrix, key) in enumerate(zip(stack, seed_keys, strict=True))
-    )
 
 
 def _solved(
-    stack: torch.Tensor, storage_bits: int, device: torch.device
+    matrices: Sequence[torch.Tensor], storage_bits: int, device: torch.device
 ) -> NDArray[np.float64] | None:
     """Eigenvalues [count, m] by batched solves; None where each matrix is to be solved by itself."""
-    if device.type == "cpu" or stack.shape[0] < 2 or stack.numel() == 0 or storage_bits == 64:
+    if device.type == "cpu" or len(matrices) < 2 or storage_bits == 64:
         return None
-    size = max(1, _BATCH_BYTES // (8 * stack.shape[1] * stack.shape[2]))
+    numel = matrices[0].numel()
+    if numel == 0:
+        return None
+    size = max(1, _BATCH_BYTES // (8 * numel))
     try:
         parts = [
-            eigenvalues(part, storage_bits=storage_bits, device=device)
-            for part in torch.split(stack, size)
+            eigenvalues(
+                torch.stack(tuple(matrices[start : start + size])),
+                storage_bits=storage_bits,
+                device=device,
+            )
+            for start in range(0, len(matrices), size)
         ]
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()

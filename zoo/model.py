@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import prod
 
+import torch
+
+from zoo.batch import measure_layers
 from zoo.errors import DecodeError
 from zoo.formats.account import account
 from zoo.formats.weight import Entry, Weight
@@ -192,16 +195,37 @@ def _measure_weight(
             continue
         read_s = (time.perf_counter() - started) / len(specs)
         nbytes = pieces.share(rows, weight.nbytes) // len(specs)
-        for spec in specs:
-            expert = "" if spec.expert is None else str(spec.expert)
-            measures = measure_layer(
-                spec.matrices(loaded, offset=rows[0] if rows else 0),
-                options=options,
-                seed_key=(model.revision, spec.tensor, spec.part or "", expert),
-                storage_bits=weight.storage_bits,
-            )
+        for spec, measures in _measure_specs(model, weight, loaded, rows, specs, options):
             yield _report(spec, measures, read_s, nbytes)
         del loaded  # before the next one is allocated
+
+
+def _measure_specs(
+    model: Model,
+    weight: Weight,
+    loaded: torch.Tensor,
+    rows: Rows,
+    specs: tuple[LayerSpec, ...],
+    options: AnalysisOptions,
+) -> Iterator[tuple[LayerSpec, LayerMeasures]]:
+    """The layers cut out of a loaded piece; equal single matrices (experts, parts) go together."""
+    for (slices, *_), group in groupby(specs, key=lambda s: (s.num_slices, s.rows, s.cols)):
+        equal = tuple(group)
+        cut = [spec.matrices(loaded, offset=rows[0] if rows else 0) for spec in equal]
+        keys = [_seed_key(model, spec) for spec in equal]
+        bits = weight.storage_bits
+        if slices == 1:
+            alone = [matrices[0] for matrices in cut]
+            found = measure_layers(alone, options=options, seed_keys=keys, storage_bits=bits)
+            yield from zip(equal, found, strict=True)
+            continue
+        for spec, matrices, key in zip(equal, cut, keys, strict=True):
+            yield spec, measure_layer(matrices, options=options, seed_key=key, storage_bits=bits)
+
+
+def _seed_key(model: Model, spec: LayerSpec) -> tuple[str, ...]:
+    expert = "" if spec.expert is None else str(spec.expert)
+    return (model.revision, spec.tensor, spec.part or "", expert)
 
 
 def _unmeasured(spec: LayerSpec) -> LayerReport:

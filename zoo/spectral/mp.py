@@ -53,16 +53,20 @@ def mp_pdf(x: Vector, *, sigma: float, gamma: float) -> Vector:
 def mp_cdf(x: Vector, *, sigma: float, gamma: float) -> Vector:
     """Distribution function of the law, in closed form; no atom at 0 for γ ≤ 1."""
     a, b = edges(1.0, gamma)
-    t = np.clip(np.asarray(x) / sigma**2, a, b)
+    t = _within(np.asarray(x) / sigma**2, a, b)
     root = 2.0 * math.sqrt(gamma)
-    first = np.arcsin(np.clip((t - 1.0 - gamma) / root, -1.0, 1.0))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    total = np.sqrt(np.maximum((b - t) * (t - a), 0.0))
+    total += (1.0 + gamma) * np.arcsin(_within((t - 1.0 - gamma) / root, -1.0, 1.0))
+    if gamma < 1.0:  # then t ≥ a > 0; else the term vanishes
         ratio = ((1.0 + gamma) * t - (1.0 - gamma) ** 2) / (root * t)
-    second = np.arcsin(np.clip(np.where(t > 0.0, ratio, -1.0), -1.0, 1.0))
-    half_circle = np.sqrt(np.maximum((b - t) * (t - a), 0.0))
-    total = half_circle + (1.0 + gamma) * first - (1.0 - gamma) * second
-    shares: Vector = np.clip(0.5 + total / (2.0 * math.pi * gamma), 0.0, 1.0)
-    return shares
+        total -= (1.0 - gamma) * np.arcsin(_within(ratio, -1.0, 1.0))
+    return _within(0.5 + total / (2.0 * math.pi * gamma), 0.0, 1.0)
+
+
+def _within(x: Vector, low: float, high: float) -> Vector:
+    """`np.clip` in a third of its time on short arrays."""
+    clipped: Vector = np.minimum(np.maximum(x, low), high)
+    return clipped
 
 
 @lru_cache(maxsize=1024)

@@ -131,10 +131,11 @@ def r_transform(ecs: Vector) -> float:
     deviation" would make κ1 = 0, so it is read as the mean-1 units that the ECS already has.
     """
     powers = np.vander(ecs, 6, increasing=True)[:, 1:]
-    m1, m2, m3, m4, m5 = powers.mean(axis=0).tolist()
+    m1, m2, m3, m4, m5 = moments = powers.mean(axis=0).tolist()
     kappas = free_cumulants((m1, m2, m3, m4, m5))
-    scaled = ecs / ecs.size
-    return float(sum(kappa / k * np.sum(scaled**k) for k, kappa in enumerate(kappas, start=1)))
+    size = float(ecs.size)  # Σ(λ/M̃)^k = m_k·M̃^(1−k)
+    terms = zip(kappas, moments, range(1, 6), strict=True)
+    return float(sum(kappa / k * moment * size ** (1 - k) for kappa, moment, k in terms))
 
 
 def _log10(value: float) -> float | None:

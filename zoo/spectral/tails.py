@@ -162,8 +162,8 @@ def _lower_bounds(
         steps = (fractions * (lengths - 1)).astype(np.intp)
         residual = logs[starts] - logs[starts + steps]
         residual *= rates[a : a + rows, None]
-        np.expm1(residual, out=residual)
-        residual += steps / lengths
+        np.exp(residual, out=residual)  # expm1 would take ten times as long
+        residual += steps / lengths - 1.0
         bounds[a : a + rows] = np.abs(residual, out=residual).max(axis=1)
     return bounds
 
@@ -176,8 +176,8 @@ def _distances(logs: Vector, candidates: NDArray[np.intp], rates: Vector) -> Vec
     residual = logs[starts] - logs[low:]
     np.minimum(residual, 0.0, out=residual)
     residual *= rates[:, None]
-    np.expm1(residual, out=residual)
-    residual += np.maximum(steps, 0) / (logs.size - starts)
+    np.exp(residual, out=residual)
+    residual += np.maximum(steps, 0) / (logs.size - starts) - 1.0
     np.abs(residual, out=residual)
     distances: Vector = residual.max(axis=1)
     return distances

@@ -131,6 +131,15 @@ def test_without_variance_there_is_no_test(value: float) -> None:
     assert found.test is None
 
 
+@pytest.mark.parametrize("shape", [(30, 30), (50, 50), (100, 50)], ids=str)
+def test_a_few_planted_entries_do_not_hide_one_another(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(5)
+    w = rng.standard_normal(shape)
+    w.ravel()[rng.choice(w.size, 5, replace=False)] = 4.0 * np.sqrt(shape[0])
+    found = trap_test_of(torch.from_numpy(w.astype(np.float32))[None])
+    assert len(found.traps) == 5
+
+
 def test_a_planted_entry_does_not_raise_the_kurtosis() -> None:
     x = torch.randn(20_000, generator=torch.Generator().manual_seed(0))
     x[77] = 30.0

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 _SAMPLE = 1 << 14
 _FAR, _NEAR = 1e-3, 1e-2
 """Shares of entries beyond the two quantiles that fix the exponential tail."""
+_FAR_COUNT, _FAR_SHARE = 12, 1 / 64
+"""Of a small sample: this many entries lie beyond the far quantile, unless they are more than this
+share. Fewer planted entries than that cannot move it: five in 2,500 used to hide one another."""
 _EXPECTED = 0.01
 """Entries expected beyond the cut in the whole matrix if the tail were exponential."""
 _BLOCK = 1 << 15
@@ -82,7 +85,9 @@ def _without_extremes(
 def tail_cut(sample: NDArray[np.float64], *, size: int) -> float:
     """|w| beyond which 0.01 of `size` entries are expected: two upper quantiles of the sample,
     extrapolated exponentially. Infinite for samples of 20 or fewer, or without spread up there."""
-    near, far = max(round(_NEAR * sample.size), 20), max(round(_FAR * sample.size), 4)
+    few = min(_FAR_COUNT, int(_FAR_SHARE * sample.size))
+    far = max(round(_FAR * sample.size), few, 4)
+    near = max(round(_NEAR * sample.size), 5 * far)
     if sample.size <= near:
         return math.inf
     ordered = np.partition(np.abs(sample), (sample.size - near, sample.size - far))

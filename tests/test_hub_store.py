@@ -152,6 +152,15 @@ def test_a_range_ignored_once_is_asked_for_again(hub: HubServer, tmp_path: Path)
     assert read_bytes(file, 70_000, 9) == on_disk(hub, tmp_path)[70_000:70_009]
 
 
+def test_only_ranges_ignored_in_a_row_count_as_an_endpoint_without_ranges(
+    hub: HubServer, tmp_path: Path
+) -> None:
+    file = store_of(hub).open("model.safetensors")
+    for at in range(70_000, 76_000, 1_000):
+        hub.faults.add(Fault("ignore_range", match="/*/model.safetensors", times=1))
+        assert read_bytes(file, at, 9) == on_disk(hub, tmp_path)[at : at + 9]
+
+
 @pytest.mark.parametrize("kind", ["changed_etag", "changed_sha"])
 def test_a_file_that_changes_midway_stops_the_model(hub: HubServer, kind: str) -> None:
     store = store_of(hub)

@@ -6,7 +6,9 @@ from jobs.output import Format
 
 
 def doctor(*, format: Format = "table") -> int:
-    """Versions, cores, memory, disk, devices and Ray of this machine.
+    """Versions, cores, memory, disk, devices and Ray of this machine; whether the Hub can be reached.
+
+    Asks the Hub of HF_ENDPOINT twice, for a few seconds at most. A Hub out of reach is no failure.
 
     Parameters
     ----------
@@ -33,12 +35,7 @@ def doctor(*, format: Format = "table") -> int:
         ("memory_gib", round(memory.total / 2**30, 1), f"{memory.available / 2**30:.1f} available"),
         ("disk_gib", round(disk.total / 2**30, 1), f"{disk.free / 2**30:.1f} free here"),
         ("cuda", torch.cuda.is_available(), _devices()),
-        ("hub_token", _has_token(), "HF_TOKEN in the environment; only its presence is told"),
-        (
-            "hub_endpoint",
-            os.environ.get("HF_ENDPOINT", ""),
-            "HF_ENDPOINT; empty: the client's default",
-        ),
+        *_hub(),
     ]
     rows = [{"what": what, "value": str(value), "note": note} for what, value, note in found]
     print_rows(rows, columns=("what", "value", "note"), format=format)
@@ -55,7 +52,16 @@ def _devices() -> str:
     )
 
 
-def _has_token() -> bool:
+def _hub() -> list[tuple[str, object, str]]:
     from zoo.hub.client import env_token
+    from zoo.hub.health import ask_hub
 
-    return env_token() is not None
+    health = ask_hub()
+    took = "" if health.reached_s is None else f"answered in {health.reached_s:.2f} s"
+    token = health.scope or (env_token() is not None)
+    note = health.token_problem or ("scope of HF_TOKEN" if health.scope else "HF_TOKEN")
+    return [
+        ("hub_endpoint", health.endpoint, "HF_ENDPOINT, else the public Hub"),
+        ("hub_reachable", health.reached_s is not None, health.problem or took),
+        ("hub_token", token, f"{note}; the token itself is never shown"),
+    ]

@@ -94,6 +94,7 @@ class RemoteFile:
         self._hash = hashlib.sha256()
         self._hashed = 0
         self._ignored = 0
+        """Requests in a row whose range the server ignored."""
 
     def read_into(self, start: int, buffer: memoryview) -> None:
         """See `ByteFile.read_into`."""
@@ -277,6 +278,7 @@ class RemoteFile:
                 raise ChangedError(
                     f"{self._what}: got {got[:80]}, wanted bytes {start}-{end - 1}/{self.size}"
                 )
+            self._ignored = 0
             return
         if status == 200 and start == 0 and end == self.size:
             length = response.headers.get("content-length", str(self.size))

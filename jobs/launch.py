@@ -30,7 +30,7 @@ def sweep_spec(
     progress = Progress(quiet=quiet)
     _check_writable(out)
     with sweep_lock(out, spec.sweep.name):
-        units = units_of(spec)
+        units = units_of(spec, progress.say)
         hub = _hub_options() if any(unit.target.origin == "hub" for unit in units) else None
         ledger = Ledger(out, name=spec.sweep.name, spec_text=text)
         result = run_sweep(
@@ -83,9 +83,10 @@ def _runner(spec: Spec, hub: HubOptions | None) -> Runner:
 
 
 def _say_result(result: SweepResult, out: str, progress: Progress) -> None:
+    before = f", {result.num_failed_before} failed before" if result.num_failed_before else ""
     told = (
         f"sweep {result.sweep_id}: {result.num_done} done, {result.num_skipped} skipped (already in the catalog), "
-        f"{result.num_failed} failed, {result.seconds:.1f} s; catalog: {out}"
+        f"{result.num_failed} failed{before}, {result.seconds:.1f} s; catalog: {out}"
     )
     if result.interrupted:
         told += "; interrupted, the same command resumes"

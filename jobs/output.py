@@ -16,7 +16,9 @@ Format = Literal["table", "csv", "json", "md"]
 Rows = Sequence[Mapping[str, object]]
 
 
-def print_rows(rows: Rows, *, columns: Sequence[str], format: Format) -> None:
+def print_rows(
+    rows: Rows, *, columns: Sequence[str], format: Format, quiet: bool = False
+) -> None:
     """Print `rows` (all with the same keys, `columns` in this order). NULL is null, empty or blank."""
     if format == "json":
         json.dump(
@@ -31,6 +33,8 @@ def print_rows(rows: Rows, *, columns: Sequence[str], format: Format) -> None:
         _print_markdown(rows, columns)
     else:
         _print_table(rows, columns)
+        if not rows and not quiet:
+            print("(no rows)", file=sys.stderr)
 
 
 def _plain(value: object) -> object:
@@ -96,8 +100,6 @@ def _print_table(rows: Rows, columns: Sequence[str]) -> None:
     print(bold + _line(columns, widths, numeric).rstrip() + plain)
     for row in cells:
         print(_line(row, widths, numeric).rstrip())
-    if not rows:
-        print("(no rows)", file=sys.stderr)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> str:
@@ -126,6 +128,6 @@ def _has_colour() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
-def print_arrow(table: Any, *, format: Format) -> None:
+def print_arrow(table: Any, *, format: Format, quiet: bool = False) -> None:
     """Print an Arrow table."""
-    print_rows(table.to_pylist(), columns=table.column_names, format=format)
+    print_rows(table.to_pylist(), columns=table.column_names, format=format, quiet=quiet)

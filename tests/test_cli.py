@@ -181,6 +181,25 @@ def test_a_sweep_without_out_asks_for_it(zoo: Zoo, tmp_path: Path, capsys: Caugh
     assert "--out CATALOG" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["status", "check", "rank traps", "sql", "plan"])
+def test_quiet_leaves_standard_error_empty(
+    command: str, catalog: Path, zoo: Zoo, capsys: Caught
+) -> None:
+    subject = catalog.parent / "spec.toml" if command == "plan" else catalog
+    extra = ["from layers limit 0"] if command == "sql" else []
+    assert zoo(*command.split(), subject, *extra, "--quiet") == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_no_workers_at_all_are_bad_use(
+    workers: int, catalog: Path, zoo: Zoo, capsys: Caught
+) -> None:
+    spec = catalog.parent / "spec.toml"
+    assert zoo("sweep", spec, "--out", catalog, "--workers", workers) == 2
+    assert f"--workers: got {workers}; wanted 1 or more" in capsys.readouterr().err
+
+
 def test_unknown_arguments_are_bad_use(zoo: Zoo) -> None:
     assert zoo("rank", "beauty", "cat") == 2
 

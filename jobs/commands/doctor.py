@@ -5,13 +5,15 @@ from __future__ import annotations
 from jobs.output import Format
 
 
-def doctor(*, format: Format = "table") -> int:
+def doctor(*, format: Format = "table", quiet: bool = False) -> int:
     """Versions, cores, memory, disk, devices and Ray of this machine.
 
     Parameters
     ----------
     format
         How to print.
+    quiet
+        Nothing but rows and errors.
     """
     import json
     import os
@@ -41,7 +43,7 @@ def doctor(*, format: Format = "table") -> int:
         ),
     ]
     rows = [{"what": what, "value": str(value), "note": note} for what, value, note in found]
-    print_rows(rows, columns=("what", "value", "note"), format=format)
+    print_rows(rows, columns=("what", "value", "note"), format=format, quiet=quiet)
     return 0
 
 

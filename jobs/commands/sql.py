@@ -20,6 +20,7 @@ def sql(
     *,
     file: Annotated[Path | None, Parameter(name=("--file", "-f"))] = None,
     format: Format = "table",
+    quiet: bool = False,
 ) -> int:
     """Ask DuckDB, with all tables and views of the catalog registered. Without a query: a prompt.
 
@@ -33,6 +34,8 @@ def sql(
         File of SQL statements.
     format
         How to print.
+    quiet
+        Nothing but rows and errors.
     """
     from catalog import store
     from zoo.errors import UseError
@@ -46,13 +49,13 @@ def sql(
             raise UseError(f"--file: cannot read {str(file)!r}: {error}") from error
     with store.connect(catalog) as con:
         if query is not None:
-            return _ask(con, query, format)
+            return _ask(con, query, format, quiet)
         if not sys.stdin.isatty():
-            return _ask(con, sys.stdin.read(), format)
-        return _prompt(con, format)
+            return _ask(con, sys.stdin.read(), format, quiet)
+        return _prompt(con, format, quiet)
 
 
-def _ask(con: duckdb.DuckDBPyConnection, query: str, format: Format) -> int:
+def _ask(con: duckdb.DuckDBPyConnection, query: str, format: Format, quiet: bool) -> int:
     from catalog.errors import QueryError
     from catalog.query import ask
     from jobs.output import print_arrow
@@ -63,16 +66,20 @@ def _ask(con: duckdb.DuckDBPyConnection, query: str, format: Format) -> int:
         print(f"zoo: {error}", file=sys.stderr)
         return 2
     if result.num_columns:  # statements such as SET give no rows
-        print_arrow(result, format=format)
+        print_arrow(result, format=format, quiet=quiet)
     return 0
 
 
-def _prompt(con: duckdb.DuckDBPyConnection, format: Format) -> int:
+def _prompt(con: duckdb.DuckDBPyConnection, format: Format, quiet: bool) -> int:
     import contextlib
 
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  line editing and history
-    print("DuckDB over the catalog; `show tables` lists the views, Ctrl-D leaves.", file=sys.stderr)
+    if not quiet:
+        print(
+            "DuckDB over the catalog; `show tables` lists the views, Ctrl-D leaves.",
+            file=sys.stderr,
+        )
     lines: list[str] = []
     while True:
         try:
@@ -88,7 +95,7 @@ def _prompt(con: duckdb.DuckDBPyConnection, format: Format) -> int:
         if not text:
             lines = []
         elif text.endswith(";") or (len(lines) == 1 and _is_complete(text)):
-            _ask(con, text, format)
+            _ask(con, text, format, quiet)
             lines = []
 
 

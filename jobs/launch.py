@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from catalog.commits import prepare
@@ -28,8 +30,7 @@ def sweep_spec(
 ) -> SweepResult:
     """Run the sweep `spec` into the catalog `out`. Raises UseError, CatalogError."""
     progress = Progress(quiet=quiet)
-    _check_writable(out)
-    with sweep_lock(out, spec.sweep.name):
+    with _locked(out, spec.sweep.name):
         units = units_of(spec, progress.say)
         hub = _hub_options() if any(unit.target.origin == "hub" for unit in units) else None
         ledger = Ledger(out, name=spec.sweep.name, spec_text=text)
@@ -46,12 +47,16 @@ def sweep_spec(
     return result
 
 
-def _check_writable(out: str) -> None:
-    """A catalog that cannot be written is bad use, said before anything is listed or computed."""
-    try:
-        prepare(out)
-    except StorageError as error:
-        raise UseError(str(error)) from error
+@contextmanager
+def _locked(out: str, name: str) -> Iterator[None]:
+    """The catalog, made and locked. One that cannot be written is bad use, said before any work."""
+    with ExitStack() as stack:
+        try:
+            prepare(out)
+            stack.enter_context(sweep_lock(out, name))
+        except StorageError as error:
+            raise UseError(str(error)) from error
+        yield
 
 
 def _hub_options() -> HubOptions:

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -60,7 +61,12 @@ def _csv_cell(value: object) -> object:
         return ""
     if isinstance(plain, list | dict):
         return json.dumps(plain, ensure_ascii=False)
-    return plain
+    return _printable(plain) if isinstance(plain, str) and sys.stdout.isatty() else plain
+
+
+def _printable(text: str) -> str:
+    """Control characters of hostile names must not reach a terminal; a file gets them verbatim."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _short(value: object) -> str:
@@ -74,8 +80,7 @@ def _short(value: object) -> str:
         return f"{plain:.4g}"
     if isinstance(plain, list | dict):
         return json.dumps(plain, ensure_ascii=False)
-    text = str(plain)
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return _printable(str(plain))
 
 
 def _print_markdown(rows: Rows, columns: Sequence[str]) -> None:
@@ -114,7 +119,7 @@ def _fit(widths: list[int], numeric: Sequence[bool]) -> list[int]:
     """On a terminal, shorten the widest text columns until a row fits; never below 12 characters."""
     if not sys.stdout.isatty():
         return widths
-    room = os.get_terminal_size().columns - 2 * (len(widths) - 1)
+    room = shutil.get_terminal_size().columns - 2 * (len(widths) - 1)
     while sum(widths) > room:
         texts = [i for i, number in enumerate(numeric) if not number and widths[i] > 12]
         if not texts:

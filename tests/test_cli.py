@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +102,20 @@ def test_sql_reads_a_file(catalog: Path, zoo: Zoo, tmp_path: Path, capsys: Caugh
     (tmp_path / "q.sql").write_text("select count(*) as n from layers")
     assert zoo("sql", catalog, "-f", tmp_path / "q.sql", "--format", "json") == 0
     assert json.loads(capsys.readouterr().out) == [{"n": 9}]
+
+
+def test_the_prompt_takes_a_pasted_statement_whole(catalog: Path) -> None:
+    keyboard, terminal = pty.openpty()
+    command = [sys.executable, "-m", "jobs", "sql", str(catalog), "--format", "csv"]
+    os.write(keyboard, b"select count(*) as n\nfrom models;\nexit\n")
+    done = subprocess.run(command, stdin=terminal, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "n\n3\n")
+    assert "zoo> " in done.stderr
+
+
+def test_a_statement_without_rows_prints_nothing(catalog: Path, zoo: Zoo, capsys: Caught) -> None:
+    assert zoo("sql", catalog, "set threads = 1") == 0
+    assert capsys.readouterr() == ("", "")
 
 
 def test_wrong_sql_is_bad_use(catalog: Path, zoo: Zoo, capsys: Caught) -> None:

@@ -65,7 +65,7 @@ def _ask(con: duckdb.DuckDBPyConnection, query: str, format: Format, quiet: bool
     except QueryError as error:
         print(f"zoo: {error}", file=sys.stderr)
         return 2
-    if result.num_columns:  # statements such as SET give no rows
+    if result.column_names not in ([], ["Success"], ["Count"]) or result.num_rows:  # SET, CREATE
         print_arrow(result, format=format, quiet=quiet)
     return 0
 
@@ -77,13 +77,13 @@ def _prompt(con: duckdb.DuckDBPyConnection, format: Format, quiet: bool) -> int:
         import readline  # noqa: F401  line editing and history
     if not quiet:
         print(
-            "DuckDB over the catalog; `show tables` lists the views, Ctrl-D leaves.",
+            "DuckDB over the catalog; `show tables` lists the views, exit or Ctrl-D leaves.",
             file=sys.stderr,
         )
     lines: list[str] = []
     while True:
         try:
-            lines.append(input("zoo> " if not lines else "...> "))
+            lines.append(_line("...> " if lines else "zoo> "))
         except EOFError:
             print(file=sys.stderr)
             return 0
@@ -94,9 +94,29 @@ def _prompt(con: duckdb.DuckDBPyConnection, format: Format, quiet: bool) -> int:
         text = "\n".join(lines).strip()
         if not text:
             lines = []
-        elif text.endswith(";") or (len(lines) == 1 and _is_complete(text)):
+        elif text.lower() in _LEAVE:
+            return 0
+        elif text.endswith(";") or (len(lines) == 1 and _is_complete(text) and not _more_comes()):
             _ask(con, text, format, quiet)
             lines = []
+
+
+def _line(prompt: str) -> str:
+    """One line typed; the prompt is no data, so it stays out of a redirected standard output."""
+    if sys.stdout.isatty():
+        return input(prompt)
+    print(prompt, end="", file=sys.stderr, flush=True)
+    return input()
+
+
+_LEAVE = ("exit", "quit", ".exit", ".quit", "exit;", "quit;", "\\q")
+
+
+def _more_comes() -> bool:
+    """True while lines of a pasted statement wait to be read."""
+    import select
+
+    return bool(select.select([sys.stdin], [], [], 0.05)[0])
 
 
 def _is_complete(text: str) -> bool:

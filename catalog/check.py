@@ -201,7 +201,7 @@ def _check_rows(root: str) -> list[Finding]:
                     Finding(
                         "orphan", f"{table}/{row['generation']}: {row['model_id']}",
                         f"{row['n']} rows of sweep {row['sweep_id']} that no view shows (replaced, "
-                        f"or their commit was killed); zoo compact drops them",
+                        f"or their commit was killed); zoo compact drops them once a day old",
                     )
                 )  # fmt: skip
     return findings

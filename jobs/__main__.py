@@ -6,15 +6,22 @@ Exit codes: 0 done, 1 some models failed or something broke, 2 bad use, 75 inter
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 USE, FAILED, INTERRUPTED = 2, 1, 75
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `zoo` and exit."""
+    signal.signal(signal.SIGTERM, _interrupt)  # until a sweep drains: as Ctrl-C, exit code 75
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def run(arguments: Sequence[str]) -> int:

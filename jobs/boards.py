@@ -36,10 +36,11 @@ def print_board(
     where: str | None,
     family: str | None,
     format: Format,
+    quiet: bool = False,
 ) -> None:
     """Print a leaderboard of the catalog behind `con`."""
     from catalog.boards import leaderboard
 
     found = leaderboard(con, board, top=top, where=where, family=family)
     columns = _SHOWN[board] if format in ("table", "md") else found.column_names
-    print_rows(found.to_pylist(), columns=columns, format=format)
+    print_rows(found.to_pylist(), columns=columns, format=format, quiet=quiet)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from catalog.commits import prepare
@@ -28,9 +30,8 @@ def sweep_spec(
 ) -> SweepResult:
     """Run the sweep `spec` into the catalog `out`. Raises UseError, CatalogError."""
     progress = Progress(quiet=quiet)
-    _check_writable(out)
-    with sweep_lock(out, spec.sweep.name):
-        units = units_of(spec)
+    with _locked(out, spec.sweep.name):
+        units = units_of(spec, progress.say)
         hub = _hub_options() if any(unit.target.origin == "hub" for unit in units) else None
         ledger = Ledger(out, name=spec.sweep.name, spec_text=text)
         result = run_sweep(
@@ -46,12 +47,16 @@ def sweep_spec(
     return result
 
 
-def _check_writable(out: str) -> None:
-    """A catalog that cannot be written is bad use, said before anything is listed or computed."""
-    try:
-        prepare(out)
-    except StorageError as error:
-        raise UseError(str(error)) from error
+@contextmanager
+def _locked(out: str, name: str) -> Iterator[None]:
+    """The catalog, made and locked. One that cannot be written is bad use, said before any work."""
+    with ExitStack() as stack:
+        try:
+            prepare(out)
+            stack.enter_context(sweep_lock(out, name))
+        except StorageError as error:
+            raise UseError(str(error)) from error
+        yield
 
 
 def _hub_options() -> HubOptions:
@@ -83,9 +88,10 @@ def _runner(spec: Spec, hub: HubOptions | None) -> Runner:
 
 
 def _say_result(result: SweepResult, out: str, progress: Progress) -> None:
+    before = f", {result.num_failed_before} failed before" if result.num_failed_before else ""
     told = (
         f"sweep {result.sweep_id}: {result.num_done} done, {result.num_skipped} skipped (already in the catalog), "
-        f"{result.num_failed} failed, {result.seconds:.1f} s; catalog: {out}"
+        f"{result.num_failed} failed{before}, {result.seconds:.1f} s; catalog: {out}"
     )
     if result.interrupted:
         told += "; interrupted, the same command resumes"

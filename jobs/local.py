@@ -172,7 +172,7 @@ def _serve(pipe: Connection, threads: int, parent: int, hub: HubAccess | None) -
     while True:
         try:
             task = pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             return
         outcome = run_task(task)
         try:

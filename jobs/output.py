@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -16,7 +17,9 @@ Format = Literal["table", "csv", "json", "md"]
 Rows = Sequence[Mapping[str, object]]
 
 
-def print_rows(rows: Rows, *, columns: Sequence[str], format: Format) -> None:
+def print_rows(
+    rows: Rows, *, columns: Sequence[str], format: Format, quiet: bool = False
+) -> None:
     """Print `rows` (all with the same keys, `columns` in this order). NULL is null, empty or blank."""
     if format == "json":
         json.dump(
@@ -31,6 +34,8 @@ def print_rows(rows: Rows, *, columns: Sequence[str], format: Format) -> None:
         _print_markdown(rows, columns)
     else:
         _print_table(rows, columns)
+        if not rows and not quiet:
+            print("(no rows)", file=sys.stderr)
 
 
 def _plain(value: object) -> object:
@@ -56,7 +61,12 @@ def _csv_cell(value: object) -> object:
         return ""
     if isinstance(plain, list | dict):
         return json.dumps(plain, ensure_ascii=False)
-    return plain
+    return _printable(plain) if isinstance(plain, str) and sys.stdout.isatty() else plain
+
+
+def _printable(text: str) -> str:
+    """Control characters of hostile names must not reach a terminal; a file gets them verbatim."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _short(value: object) -> str:
@@ -70,8 +80,7 @@ def _short(value: object) -> str:
         return f"{plain:.4g}"
     if isinstance(plain, list | dict):
         return json.dumps(plain, ensure_ascii=False)
-    text = str(plain)
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return _printable(str(plain))
 
 
 def _print_markdown(rows: Rows, columns: Sequence[str]) -> None:
@@ -96,8 +105,6 @@ def _print_table(rows: Rows, columns: Sequence[str]) -> None:
     print(bold + _line(columns, widths, numeric).rstrip() + plain)
     for row in cells:
         print(_line(row, widths, numeric).rstrip())
-    if not rows:
-        print("(no rows)", file=sys.stderr)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> str:
@@ -112,7 +119,7 @@ def _fit(widths: list[int], numeric: Sequence[bool]) -> list[int]:
     """On a terminal, shorten the widest text columns until a row fits; never below 12 characters."""
     if not sys.stdout.isatty():
         return widths
-    room = os.get_terminal_size().columns - 2 * (len(widths) - 1)
+    room = shutil.get_terminal_size().columns - 2 * (len(widths) - 1)
     while sum(widths) > room:
         texts = [i for i, number in enumerate(numeric) if not number and widths[i] > 12]
         if not texts:
@@ -126,6 +133,6 @@ def _has_colour() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
-def print_arrow(table: Any, *, format: Format) -> None:
+def print_arrow(table: Any, *, format: Format, quiet: bool = False) -> None:
     """Print an Arrow table."""
-    print_rows(table.to_pylist(), columns=table.column_names, format=format)
+    print_rows(table.to_pylist(), columns=table.column_names, format=format, quiet=quiet)

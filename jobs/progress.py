@@ -104,7 +104,7 @@ class Progress:
         if self._quiet:
             return
         if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
+            self._bar.console.print(_printable(text), markup=False, highlight=False)
         else:
             print(_printable(text), file=sys.stderr, flush=True)
 

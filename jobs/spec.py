@@ -67,7 +67,7 @@ class Query(_Table):
     def _count(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        match = re.fullmatch(r"\s*([0-9.]+)\s*([KMBT]?)\s*", value, re.IGNORECASE)
+        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMBT]?)\s*", value, re.IGNORECASE)
         if match is None:
             raise ValueError(
                 f"got {value!r}; wanted a number of parameters such as 8B, 350M or 7000000"
@@ -192,7 +192,7 @@ class RunTable(_Table):
     def _bytes(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        match = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT]?I?B?)\s*", value, re.IGNORECASE)
+        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?I?B?)\s*", value, re.IGNORECASE)
         unit = match[2].upper() if match else None
         unit = f"{unit}B" if unit and not unit.endswith("B") else unit
         if match is None or unit not in _SIZES:
@@ -276,7 +276,7 @@ def parse_spec(text: str, *, folder: Path, name: str = "spec") -> Spec:
 def load_spec(path: Path) -> tuple[Spec, str]:
     """The spec in the file `path`, and its text. Raises SpecError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except FileNotFoundError as error:
         raise SpecError(f"got {str(path)!r}, no such file; wanted a sweep spec (TOML)") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -284,6 +284,18 @@ def load_spec(path: Path) -> tuple[Spec, str]:
             f"cannot read {str(path)!r}: {error}; wanted a sweep spec (TOML, UTF-8)"
         ) from error
     return parse_spec(text, folder=path.resolve().parent, name=path.name), text
+
+
+_WANTED = {
+    "string_type": "text in quotes",
+    "tuple_type": "a list in square brackets",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "model_type": "a table",
+}
+"""What pydantic's types of errors ask for, in TOML's words."""
 
 
 def _resolve(path: str, folder: Path) -> str:
@@ -315,7 +327,12 @@ def _explain(item: dict[str, Any]) -> str:
     message = str(item["msg"])
     if kind == "value_error":
         return f"{path}: {message.removeprefix('Value error, ')}"
-    return f"{path}: got {got!r}; {message[0].lower()}{message[1:]}"
+    wanted = _WANTED.get(kind) or re.sub(r"^(?:Input|String) should (?:be |have )?", "", message)
+    wanted = wanted.replace("greater than or equal to", "at least")
+    wanted = wanted.replace("less than or equal to", "at most")
+    if kind == "string_pattern_mismatch" and path == "layers.experts":
+        wanted = "'all' or 'sample:N', such as 'sample:4'"
+    return f"{path}: got {got!r}; wanted {wanted}"
 
 
 def _known_keys(location: tuple[str | int, ...]) -> list[str]:

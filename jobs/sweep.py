@@ -72,10 +72,12 @@ def _signals(handler: _Interrupt) -> Iterator[None]:
             signal.signal(number, old)
 
 
-def units_of(spec: Spec) -> tuple[Unit, ...]:
-    """All units a spec lists, pinned."""
+def units_of(spec: Spec, say: Callable[[str], None] | None = None) -> tuple[Unit, ...]:
+    """All units a spec lists, pinned; `say` hears what was left out."""
     key = analysis_key(spec.options, spec.selection)
-    return tuple(Unit(target, key, spec.options, spec.selection) for target in find_targets(spec))
+    return tuple(
+        Unit(target, key, spec.options, spec.selection) for target in find_targets(spec, say)
+    )
 
 
 def run_sweep(

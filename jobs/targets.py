@@ -11,7 +11,7 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -32,10 +32,11 @@ _NOT_WEIGHTS = (
 )
 
 
-def find_targets(spec: Spec) -> tuple[Target, ...]:
-    """All targets of a spec, in the spec's order.
+def find_targets(spec: Spec, say: Callable[[str], None] | None = None) -> tuple[Target, ...]:
+    """All targets of a spec, in the spec's order; `say` hears what a step_pattern leaves out.
 
-    Raises UseError when a path matches nothing or two sources give the same (model, revision).
+    Raises UseError when a path or a step_pattern matches nothing or two sources give the same
+    (model, revision).
     """
     found: list[Target] = []
     if any(source.path is None for source in spec.source):
@@ -44,7 +45,7 @@ def find_targets(spec: Spec) -> tuple[Target, ...]:
         ready_session()
     for number, source in enumerate(spec.source):
         if source.path is not None:
-            found += _path_targets(source, f"source[{number}]")
+            found += _path_targets(source, f"source[{number}]", say)
         else:
             from jobs.hub_targets import hub_targets
 
@@ -58,7 +59,9 @@ def targets_of_path(path: str) -> tuple[Target, ...]:
     return tuple(_path_targets(Source(path=path), path))
 
 
-def _path_targets(source: Source, where: str) -> list[Target]:
+def _path_targets(
+    source: Source, where: str, say: Callable[[str], None] | None = None
+) -> list[Target]:
     path = source.path or ""
     if "://" in path:
         return [_remote_target(source, path)]
@@ -77,13 +80,32 @@ def _path_targets(source: Source, where: str) -> list[Target]:
             f"no weight file ({', '.join(WEIGHT_SUFFIXES)})"
         )
     pattern = re.compile(source.step_pattern) if source.step_pattern else None
-    wanted = [model for model in models if _wanted(model, pattern)]
+    wanted = models if pattern is None else _with_steps(models, pattern, where, say)
     with ThreadPoolExecutor(_FINGERPRINT_THREADS) as pool:  # hashing releases the interpreter
         return list(pool.map(lambda model: _local_target(source, model, pattern), wanted))
 
 
-def _wanted(model: Path, pattern: re.Pattern[str] | None) -> bool:
-    return pattern is None or _step(model, pattern) is not None
+def _with_steps(
+    models: Sequence[Path],
+    pattern: re.Pattern[str],
+    where: str,
+    say: Callable[[str], None] | None,
+) -> list[Path]:
+    """The models of a trajectory: those whose path tells a step. UseError when none does."""
+    wanted = [model for model in models if _step(model, pattern) is not None]
+    left = [model.name for model in models if _step(model, pattern) is None]
+    if not wanted:
+        raise UseError(
+            f"{where}.step_pattern: got {pattern.pattern!r}, which finds a number in none of "
+            f"{len(models)} paths such as {str(models[0])!r}; wanted one group around the digits of "
+            f"the step, like 'step(\\d+)'"
+        )
+    if left and say is not None:
+        say(
+            f"{where}.step_pattern: left out {len(left)} of {len(models)} that name no step: "
+            f"{', '.join(left[:3])}{', ...' if len(left) > 3 else ''}"
+        )
+    return wanted
 
 
 def _expand(path: Path, *, alone: bool) -> Iterator[Path]:

@@ -214,6 +214,18 @@ def test_a_failure_is_open_until_a_later_success(root: str) -> None:
     assert select(root, open_) == []
 
 
+def test_a_failure_of_a_unit_that_is_no_longer_listed_is_closed(root: str) -> None:
+    sweep(root, "s1", ["org/a", "org/b"], minute=0)
+    record_failure(root, failure("org/a"))
+    record_failure(root, failure("org/b"))
+    open_ = "select model_id from failures_open order by 1"
+    assert select(root, open_) == [{"model_id": "org/a"}, {"model_id": "org/b"}]
+    sweep(root, "t1", ["org/c"], name="weekly", minute=1)
+    assert len(select(root, open_)) == 2  # another sweep's list says nothing of them
+    sweep(root, "s2", ["org/b"], minute=2)
+    assert select(root, open_) == [{"model_id": "org/b"}]
+
+
 def test_deltas_join_a_model_with_its_base_on_tensor_part_and_expert(root: str) -> None:
     commit(root, "org/base", layers=[
         {"tensor": "a", "alpha": 3.0}, {"tensor": "b", "part": "q", "alpha": 4.0},

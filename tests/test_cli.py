@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +104,20 @@ def test_sql_reads_a_file(catalog: Path, zoo: Zoo, tmp_path: Path, capsys: Caugh
     assert json.loads(capsys.readouterr().out) == [{"n": 9}]
 
 
+def test_the_prompt_takes_a_pasted_statement_whole(catalog: Path) -> None:
+    keyboard, terminal = pty.openpty()
+    command = [sys.executable, "-m", "jobs", "sql", str(catalog), "--format", "csv"]
+    os.write(keyboard, b"select count(*) as n\nfrom models;\nexit\n")
+    done = subprocess.run(command, stdin=terminal, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "n\n3\n")
+    assert "zoo> " in done.stderr
+
+
+def test_a_statement_without_rows_prints_nothing(catalog: Path, zoo: Zoo, capsys: Caught) -> None:
+    assert zoo("sql", catalog, "set threads = 1") == 0
+    assert capsys.readouterr() == ("", "")
+
+
 def test_wrong_sql_is_bad_use(catalog: Path, zoo: Zoo, capsys: Caught) -> None:
     assert zoo("sql", catalog, "select nonsense") == 2
     assert "nonsense" in capsys.readouterr().err
@@ -179,6 +195,25 @@ def test_a_wrong_spec_is_bad_use_and_names_the_key(
 def test_a_sweep_without_out_asks_for_it(zoo: Zoo, tmp_path: Path, capsys: Caught) -> None:
     assert zoo("sweep", small_zoo(tmp_path)) == 2
     assert "--out CATALOG" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["status", "check", "rank traps", "sql", "plan"])
+def test_quiet_leaves_standard_error_empty(
+    command: str, catalog: Path, zoo: Zoo, capsys: Caught
+) -> None:
+    subject = catalog.parent / "spec.toml" if command == "plan" else catalog
+    extra = ["from layers limit 0"] if command == "sql" else []
+    assert zoo(*command.split(), subject, *extra, "--quiet") == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_no_workers_at_all_are_bad_use(
+    workers: int, catalog: Path, zoo: Zoo, capsys: Caught
+) -> None:
+    spec = catalog.parent / "spec.toml"
+    assert zoo("sweep", spec, "--out", catalog, "--workers", workers) == 2
+    assert f"--workers: got {workers}; wanted 1 or more" in capsys.readouterr().err
 
 
 def test_unknown_arguments_are_bad_use(zoo: Zoo) -> None:

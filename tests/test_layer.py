@@ -137,8 +137,16 @@ def test_entries_of_1e200_have_numbers_where_float64_reaches() -> None:
     plain, large = measured(w).columns, measured(w * 1e200).columns
     assert large["alpha"] == pytest.approx(plain["alpha"], rel=1e-4)
     assert large["lambda_max"] is None
+    assert large["reason"] == "out_of_range: lambda_max leaves float64, its logarithm does not"
     assert large["log_norm"] == pytest.approx(plain["log_norm"] + 400, abs=1e-5)
     assert large["num_traps"] == plain["num_traps"]
+
+
+def test_eigenvalues_too_small_for_float64_are_null_and_not_zero() -> None:
+    columns = measured(noise(1, 80, 40).double() * 1e-200).columns
+    assert (columns["lambda_max"], columns["xmin"]) == (None, None)
+    assert str(columns["reason"]).startswith("out_of_range")
+    assert columns["log_spectral_norm"] == pytest.approx(-397.9, abs=1.0)
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,17 @@ def test_more_tasks_than_workers_are_refused(tmp_path: Path) -> None:
         runner.close()
 
 
+def test_a_termination_before_the_work_begins_is_an_interruption_too(
+    tmp_path: Path, zoo_process: Callable[..., subprocess.Popen[str]]
+) -> None:
+    os.mkfifo(tmp_path / "spec.toml")
+    process = zoo_process("plan", tmp_path / "spec.toml")
+    with open(tmp_path / "spec.toml", "w"):  # opens once the command reads it
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (75, "zoo: interrupted\n")
+
+
 def test_a_termination_of_the_whole_group_drains_and_commits_what_runs(
     tmp_path: Path, zoo_process: Callable[..., subprocess.Popen[str]]
 ) -> None:

@@ -70,7 +70,7 @@ def test_the_contracts_example_is_accepted() -> None:
     ("text", "message"),
     [
         ("[sweep]\nnam = 'x'\n" + SOURCE, r"sweep\.nam: unknown key; did you mean 'name'"),
-        ("[traps]\nlevel = 2\n" + SOURCE, r"traps\.level: got 2; input should be less than 0\.5"),
+        ("[traps]\nlevel = 2\n" + SOURCE, r"traps\.level: got 2; wanted less than 0\.5"),
         ("[[source]]\npath = 'a'\n[[source]]\nhubb = 'b'\n", r"source\[1\]\.hubb: unknown key"),
         (
             "[[source]]\npath = 'a'\nhub = 'b'\n",
@@ -93,6 +93,10 @@ def test_the_contracts_example_is_accepted() -> None:
         ("[sweep]\nname = 'x'\n", r"source: missing; wanted at least one \[\[source\]\]"),
         ("[run]\nmemory = 'lots'\n" + SOURCE, r"run\.memory: got 'lots'; wanted a size"),
         ("[probes]\nenabled = true\n" + SOURCE, r"probes\.enabled: .*not available"),
+        ("[layers]\ninclude = '*'\n" + SOURCE, r"layers\.include: got '\*'; wanted a list"),
+        ("[layers]\nexperts = 'some'\n" + SOURCE, r"layers\.experts: .*wanted 'all' or 'sample:N'"),
+        ("[traps]\nseed = -1\n" + SOURCE, r"traps\.seed: got -1; wanted at least 0"),
+        ("[run]\nmax_bytes = '1.2.3GB'\n" + SOURCE, r"run\.max_bytes: got '1\.2\.3GB'; wanted a size"),
         ("x =", r"not valid TOML"),
     ],
 )
@@ -105,6 +109,11 @@ def test_every_wrong_key_has_a_line_of_its_own() -> None:
     with pytest.raises(SpecError) as caught:
         parse("[run]\nrunner = 'slurm'\nworkers = 0\n" + SOURCE)
     assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_spec_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "zoo.toml").write_text(SOURCE, encoding="utf-8-sig")
+    assert load_spec(tmp_path / "zoo.toml")[0].source[0].path == str(tmp_path / "models/*")
 
 
 def test_a_spec_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from catalog import store
+from catalog.commits import prepare
 from tests.conftest import Zoo
 from tests.models import small_zoo, weights, write_model
 
@@ -215,6 +217,16 @@ def test_a_catalog_that_cannot_be_written_is_an_error_that_says_so(
     (tmp_path / "file").write_text("in the way")
     assert zoo("sweep", spec, "--out", tmp_path / "file" / "cat", "-j", 1) == 2
     assert "file" in capsys.readouterr().err
+
+
+def test_a_catalog_that_cannot_be_locked_is_bad_use(
+    spec: Path, zoo: Zoo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(str(tmp_path / "cat"))
+    shutil.rmtree(tmp_path / "cat" / "tmp", ignore_errors=True)
+    (tmp_path / "cat" / "tmp").write_text("in the way")
+    assert zoo("sweep", spec, "--out", tmp_path / "cat", "-j", 1) == 2
+    assert "cannot lock" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_named_and_the_same_command_resumes(

@@ -196,6 +196,11 @@ def test_fused_tensors_are_split_kept_or_both(fused: str) -> None:
     assert [(s.part, s.role) for s in specs] == expected[fused]
 
 
+def test_a_kernel_named_conv_needs_no_weight_at_the_end_of_its_name() -> None:
+    kernel = only(weight("stem.conv1", 8, 4, 3, 3))
+    assert (kernel.num_slices, kernel.rows, kernel.cols) == (9, 8, 4)
+
+
 def test_a_fused_tensor_of_unknown_layout_is_analysed_whole_with_a_note() -> None:
     spec = only(weight("h.0.attention.query_key_value.weight", 24, 8))
     assert spec.is_measurable

@@ -63,6 +63,19 @@ def test_files_can_be_steps(tmp_path: Path) -> None:
     assert (found.model_id, found.step) == ("local/mlp", 7)
 
 
+def test_a_step_pattern_that_finds_no_step_is_refused(zoo_folder: Path) -> None:
+    with pytest.raises(UseError, match=r"source\[0\]\.step_pattern: .*in none of 2 paths"):
+        targets(zoo_folder, "path = 'zoo/*'\nstep_pattern = 'epoch(\\d+)'")
+
+
+def test_what_a_step_pattern_leaves_out_is_said(zoo_folder: Path) -> None:
+    write_model(zoo_folder / "zoo" / "step3", weights(1, (20, 10)))
+    said: list[str] = []
+    source = spec(zoo_folder, "path = 'zoo/*'\nstep_pattern = 'step(\\d+)'")
+    assert [t.step for t in find_targets(source, said.append)] == [3]
+    assert said == ["source[0].step_pattern: left out 2 of 3 that name no step: a, b"]
+
+
 def test_two_folders_of_the_same_name_are_refused(zoo_folder: Path) -> None:
     write_model(zoo_folder / "other" / "a", weights(9, (20, 10)))
     with pytest.raises(

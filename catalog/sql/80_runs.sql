@@ -1,17 +1,5 @@
 -- What is not there, and why.
 
--- Failures with no success of the same unit at or after them; the last one of each unit.
-create or replace view failures_open as
-select f.*
-from failures as f
-left join models as m
-    on m.model_id = f.model_id and m.revision = f.revision and m.analysis_key = f.analysis_key
-    and m.committed_at >= f.failed_at
-where m.model_id is null
-qualify row_number() over (
-    partition by f.model_id, f.revision, f.analysis_key
-    order by f.failed_at desc, f.sweep_id desc) = 1;
-
 -- What the last sweep of every name listed: the units the catalog is meant to hold.
 create or replace view listed as
 with named as (
@@ -21,6 +9,25 @@ with named as (
 select sweep_name, sweep_id, model_id, revision, analysis_key, source, step, listed_at
 from named
 qualify sweep_id = arg_max(sweep_id, (listed_at, sweep_id)) over (partition by sweep_name);
+
+-- Failures with no success of the same unit at or after them; the last one of each unit. A unit that
+-- the last sweep of that name no longer lists (the model was mended, or left the spec) is closed.
+create or replace view failures_open as
+select f.*
+from failures as f
+left join models as m
+    on m.model_id = f.model_id and m.revision = f.revision and m.analysis_key = f.analysis_key
+    and m.committed_at >= f.failed_at
+left join sweeps as s on s.sweep_id = f.sweep_id
+where m.model_id is null
+    and (
+        (f.model_id, f.revision, f.analysis_key)
+            in (select (model_id, revision, analysis_key) from listed)
+        or coalesce(s.name, f.sweep_id) not in (select sweep_name from listed)
+    )
+qualify row_number() over (
+    partition by f.model_id, f.revision, f.analysis_key
+    order by f.failed_at desc, f.sweep_id desc) = 1;
 
 -- Listed, but not done. reason: the open failure, or `not done yet`.
 create or replace view missing as

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jobs.output import Format
 
 
-def check(catalog: str, *, format: Format = "table") -> int:
+def check(catalog: str, *, format: Format = "table", quiet: bool = False) -> int:
     """Audit a catalog: torn, orphan, duplicate or schema-breaking files; numbers null without a reason.
 
     Exit codes: 0 nothing wrong (notes may be printed), 1 errors found.
@@ -16,6 +16,8 @@ def check(catalog: str, *, format: Format = "table") -> int:
         Folder or URL of the catalog.
     format
         How to print.
+    quiet
+        Nothing but rows and errors.
     """
     from catalog.check import check as run_check
     from catalog.check import findings_table
@@ -23,7 +25,7 @@ def check(catalog: str, *, format: Format = "table") -> int:
     from jobs.progress import Progress
 
     findings = run_check(catalog)
-    print_arrow(findings_table(findings), format=format)
+    print_arrow(findings_table(findings), format=format, quiet=quiet)
     errors = sum(finding.severity == "error" for finding in findings)
-    Progress().say(f"{errors} errors, {len(findings) - errors} notes")
+    Progress(quiet=quiet).say(f"{errors} errors, {len(findings) - errors} notes")
     return 1 if errors else 0

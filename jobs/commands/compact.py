@@ -5,7 +5,7 @@ from __future__ import annotations
 from jobs.output import Format
 
 
-def compact(catalog: str, *, format: Format = "table") -> int:
+def compact(catalog: str, *, format: Format = "table", quiet: bool = False) -> int:
     """Merge the small files of a catalog. Readers and sweeps may go on meanwhile.
 
     Parameters
@@ -14,9 +14,11 @@ def compact(catalog: str, *, format: Format = "table") -> int:
         Folder or URL of the catalog.
     format
         How to print.
+    quiet
+        Nothing but rows and errors.
     """
     from catalog.compact import compact as run_compact
     from jobs.output import print_arrow
 
-    print_arrow(run_compact(catalog), format=format)
+    print_arrow(run_compact(catalog), format=format, quiet=quiet)
     return 0

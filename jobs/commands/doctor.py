@@ -5,7 +5,7 @@ from __future__ import annotations
 from jobs.output import Format
 
 
-def doctor(*, format: Format = "table") -> int:
+def doctor(*, format: Format = "table", quiet: bool = False) -> int:
     """Versions, cores, memory, disk, devices and Ray of this machine; whether the Hub can be reached.
 
     Asks the Hub of HF_ENDPOINT twice, for a few seconds at most. A Hub out of reach is no failure.
@@ -14,6 +14,8 @@ def doctor(*, format: Format = "table") -> int:
     ----------
     format
         How to print.
+    quiet
+        Nothing but rows and errors.
     """
     import json
     import os
@@ -38,7 +40,7 @@ def doctor(*, format: Format = "table") -> int:
         *_hub(),
     ]
     rows = [{"what": what, "value": str(value), "note": note} for what, value, note in found]
-    print_rows(rows, columns=("what", "value", "note"), format=format)
+    print_rows(rows, columns=("what", "value", "note"), format=format, quiet=quiet)
     return 0
 
 

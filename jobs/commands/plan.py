@@ -48,11 +48,12 @@ def plan(
     from jobs.target import Failure
 
     parsed, _ = load_spec(spec)
+    progress = Progress(quiet=quiet)
     rows: list[dict[str, object]] = []
     entries: list[dict[str, object]] = []
     total = {"planned": 0, "layers": 0, "bytes": 0, "unknown": 0, "failed": 0, "unread": 0}
     seconds = 0.0
-    for unit, found in plan_units(units_of(parsed), headers=headers):
+    for unit, found in plan_units(units_of(parsed, progress.say), headers=headers):
         if found is None:
             total["unread"] += 1
             rows.append(_unread_row(unit))
@@ -69,9 +70,9 @@ def plan(
             if account:
                 entries += _entries(found)
     if account:
-        print_rows(entries, columns=("model", "tensor", "fate", "reason"), format=format)
+        print_rows(entries, columns=("model", "tensor", "fate", "reason"), format=format, quiet=quiet)
     else:
-        print_rows(rows, columns=COLUMNS, format=format)
+        print_rows(rows, columns=COLUMNS, format=format, quiet=quiet)
     told = (
         f"{total['planned']} units, {total['layers']} layers, {total['bytes'] / 1e9:.2f} GB to read, "
         f"about {seconds:.0f} s on one worker; {total['unknown']} tensors nobody can decode"
@@ -79,7 +80,7 @@ def plan(
     )
     if total["unread"]:
         told += f"; {total['unread']} more units listed, their headers not read (see --headers)"
-    Progress(quiet=quiet).say(told)
+    progress.say(told)
     return 1 if total["failed"] else 0
 
 

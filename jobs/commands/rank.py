@@ -14,6 +14,7 @@ def rank(
     where: str | None = None,
     family: str | None = None,
     format: Format = "table",
+    quiet: bool = False,
 ) -> int:
     """Print a leaderboard.
 
@@ -32,10 +33,12 @@ def rank(
         Only models of this family.
     format
         How to print; csv and json have every column.
+    quiet
+        Nothing but rows and errors.
     """
     from catalog import store
     from jobs.boards import print_board
 
     with store.connect(catalog) as con:
-        print_board(con, board, top=top, where=where, family=family, format=format)
+        print_board(con, board, top=top, where=where, family=family, format=format, quiet=quiet)
     return 0

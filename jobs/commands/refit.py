@@ -58,7 +58,7 @@ def refit(
     tally = refit_catalog(
         catalog, spec=parsed, spec_text=text, workers=workers or cores, dry_run=dry_run
     )
-    print_rows(tally.rows(), columns=COLUMNS, format=format)
+    print_rows(tally.rows(), columns=COLUMNS, format=format, quiet=quiet)
     progress = Progress(quiet=quiet)
     for reason in sorted({left.reason for left in tally.left}):
         names = [left.model_id for left in tally.left if left.reason == reason]

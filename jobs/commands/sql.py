@@ -20,6 +20,7 @@ def sql(
     *,
     file: Annotated[Path | None, Parameter(name=("--file", "-f"))] = None,
     format: Format = "table",
+    quiet: bool = False,
 ) -> int:
     """Ask DuckDB, with all tables and views of the catalog registered. Without a query: a prompt.
 
@@ -33,6 +34,8 @@ def sql(
         File of SQL statements.
     format
         How to print.
+    quiet
+        Nothing but rows and errors.
     """
     from catalog import store
     from zoo.errors import UseError
@@ -46,13 +49,13 @@ def sql(
             raise UseError(f"--file: cannot read {str(file)!r}: {error}") from error
     with store.connect(catalog) as con:
         if query is not None:
-            return _ask(con, query, format)
+            return _ask(con, query, format, quiet)
         if not sys.stdin.isatty():
-            return _ask(con, sys.stdin.read(), format)
-        return _prompt(con, format)
+            return _ask(con, sys.stdin.read(), format, quiet)
+        return _prompt(con, format, quiet)
 
 
-def _ask(con: duckdb.DuckDBPyConnection, query: str, format: Format) -> int:
+def _ask(con: duckdb.DuckDBPyConnection, query: str, format: Format, quiet: bool) -> int:
     from catalog.errors import QueryError
     from catalog.query import ask
     from jobs.output import print_arrow
@@ -62,21 +65,25 @@ def _ask(con: duckdb.DuckDBPyConnection, query: str, format: Format) -> int:
     except QueryError as error:
         print(f"zoo: {error}", file=sys.stderr)
         return 2
-    if result.num_columns:  # statements such as SET give no rows
-        print_arrow(result, format=format)
+    if result.column_names not in ([], ["Success"], ["Count"]) or result.num_rows:  # SET, CREATE
+        print_arrow(result, format=format, quiet=quiet)
     return 0
 
 
-def _prompt(con: duckdb.DuckDBPyConnection, format: Format) -> int:
+def _prompt(con: duckdb.DuckDBPyConnection, format: Format, quiet: bool) -> int:
     import contextlib
 
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  line editing and history
-    print("DuckDB over the catalog; `show tables` lists the views, Ctrl-D leaves.", file=sys.stderr)
+    if not quiet:
+        print(
+            "DuckDB over the catalog; `show tables` lists the views, exit or Ctrl-D leaves.",
+            file=sys.stderr,
+        )
     lines: list[str] = []
     while True:
         try:
-            lines.append(input("zoo> " if not lines else "...> "))
+            lines.append(_line("...> " if lines else "zoo> "))
         except EOFError:
             print(file=sys.stderr)
             return 0
@@ -87,9 +94,29 @@ def _prompt(con: duckdb.DuckDBPyConnection, format: Format) -> int:
         text = "\n".join(lines).strip()
         if not text:
             lines = []
-        elif text.endswith(";") or (len(lines) == 1 and _is_complete(text)):
-            _ask(con, text, format)
+        elif text.lower() in _LEAVE:
+            return 0
+        elif text.endswith(";") or (len(lines) == 1 and _is_complete(text) and not _more_comes()):
+            _ask(con, text, format, quiet)
             lines = []
+
+
+def _line(prompt: str) -> str:
+    """One line typed; the prompt is no data, so it stays out of a redirected standard output."""
+    if sys.stdout.isatty():
+        return input(prompt)
+    print(prompt, end="", file=sys.stderr, flush=True)
+    return input()
+
+
+_LEAVE = ("exit", "quit", ".exit", ".quit", "exit;", "quit;", "\\q")
+
+
+def _more_comes() -> bool:
+    """True while lines of a pasted statement wait to be read."""
+    import select
+
+    return bool(select.select([sys.stdin], [], [], 0.05)[0])
 
 
 def _is_complete(text: str) -> bool:

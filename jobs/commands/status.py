@@ -5,7 +5,7 @@ from __future__ import annotations
 from jobs.output import Format
 
 
-def status(catalog: str, *, format: Format = "table") -> int:
+def status(catalog: str, *, format: Format = "table", quiet: bool = False) -> int:
     """What a catalog holds: listed, done, failed by cause, missing, cost. Read from the tables alone.
 
     Parameters
@@ -14,11 +14,13 @@ def status(catalog: str, *, format: Format = "table") -> int:
         Folder or URL of the catalog.
     format
         How to print.
+    quiet
+        Nothing but rows and errors.
     """
     from catalog import store
     from catalog.status import status as read_status
     from jobs.output import print_arrow
 
     with store.connect(catalog) as con:
-        print_arrow(read_status(con), format=format)
+        print_arrow(read_status(con), format=format, quiet=quiet)
     return 0

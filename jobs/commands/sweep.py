@@ -51,7 +51,7 @@ def sweep(
         update={
             "runner": runner or parsed.run.runner,
             "address": address or parsed.run.address,
-            "workers": workers or parsed.run.workers,
+            "workers": parsed.run.workers if workers is None else workers,
         }
     )
     parsed = parsed.model_copy(update={"run": run})
@@ -60,6 +60,8 @@ def sweep(
         raise SpecError("sweep.out: missing; wanted a catalog folder, there or as --out CATALOG")
     if limit is not None and limit < 0:
         raise SpecError(f"--limit: got {limit}; wanted 0 or more")
+    if workers is not None and workers < 1:
+        raise SpecError(f"--workers: got {workers}; wanted 1 or more")
 
     from jobs.launch import sweep_spec
 

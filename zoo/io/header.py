@@ -180,15 +180,19 @@ def _tensor(name: str, info: object, base: int, file: str) -> TensorMeta:
     shape = _counts(info.get("shape"))
     if shape is None or len(shape) > MAX_DIMS:
         got = _short(info.get("shape"))
-        raise HeaderError(f"{what} has shape {got}; wanted at most {MAX_DIMS} counts")
+        raise HeaderError(
+            f"{what} has shape {got}; wanted at most {MAX_DIMS} whole numbers, none negative"
+        )
     offsets = _counts(info.get("data_offsets"))
     if offsets is None or len(offsets) != 2 or offsets[0] > offsets[1]:
         got = _short(info.get("data_offsets"))
-        raise HeaderError(f"{what} has data_offsets {got}; wanted [begin, end]")
+        raise HeaderError(f"{what} has data_offsets {got}; wanted [begin, end], 0 <= begin <= end")
     num_bits, num_bytes = prod(shape) * DTYPE_BITS[dtype], offsets[1] - offsets[0]
     if num_bits != 8 * num_bytes:
+        whole = num_bits % 8 == 0
+        wanted = f"{num_bits // 8:,} bytes" if whole else f"{num_bits:,} bits"
         raise HeaderError(
-            f"{what} has {num_bytes:,} bytes; wanted {num_bits:,} bits for {dtype} "
+            f"{what} has {num_bytes:,} bytes; wanted {wanted} for {dtype} "
             f"{_short(list(shape))}. Save the checkpoint again"
         )
     return TensorMeta(name, dtype, shape, file, base + offsets[0], base + offsets[1])

@@ -7,6 +7,7 @@ spectra always give the same rows. Knows nothing of weights.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -156,11 +157,12 @@ def fields_of(value: Slotted) -> Columns:
 
 
 def scaled(value: float, exponent: int) -> float | None:
-    """value·2^exponent; None when it leaves the range of float64."""
+    """value·2^exponent; None when it leaves the range of float64 (subnormal: has lost digits)."""
     try:
-        return math.ldexp(value, exponent)
+        result = math.ldexp(value, exponent)
     except OverflowError:
         return None
+    return result if abs(result) >= sys.float_info.min or value == 0.0 else None
 
 
 def _bulk_columns(evals: Vector, fit: MpFit | None) -> Columns:
@@ -181,10 +183,15 @@ def _in_true_units(columns: Columns, exponent: int) -> Columns:
     if exponent == 0:
         return columns
     fixed, decades = dict(columns), exponent * math.log10(2.0)
+    lost: list[str] = []
     for name in _LAMBDA_COLUMNS:
         value = columns.get(name)
         if isinstance(value, float):
             fixed[name] = scaled(value, exponent)
+            if fixed[name] is None:
+                lost.append(name)
+    if lost:
+        fixed["reason"] = f"out_of_range: {lost[0]} leaves float64, its logarithm does not"
     alpha = columns.get("alpha")
     for names, power in ((_LOG_COLUMNS, 1.0), (_ALPHA_LOG_COLUMNS, alpha)):
         for name in names:

@@ -17,9 +17,7 @@ Format = Literal["table", "csv", "json", "md"]
 Rows = Sequence[Mapping[str, object]]
 
 
-def print_rows(
-    rows: Rows, *, columns: Sequence[str], format: Format, quiet: bool = False
-) -> None:
+def print_rows(rows: Rows, *, columns: Sequence[str], format: Format, quiet: bool = False) -> None:
     """Print `rows` (all with the same keys, `columns` in this order). NULL is null, empty or blank."""
     if format == "json":
         json.dump(

@@ -16,7 +16,7 @@ from types import FrameType
 from jobs.ledger import Ledger, Overwrite
 from jobs.plan import TaskFeed
 from jobs.progress import Progress
-from jobs.runner import Done, Runner
+from jobs.runner import Runner
 from jobs.schedule import Schedule, UnitDone, UnitFailed
 from jobs.spec import Spec
 from jobs.target import failure_of
@@ -153,6 +153,11 @@ class _Tally:
             self.nbytes += summary.nbytes
             self._progress.done(target.model_id, target.step, summary)
 
+    def take_all(self, events: list[UnitDone | UnitFailed]) -> None:
+        """`take` each of `events`, in order, and empty the list."""
+        while events:
+            self.take(events.pop(0))
+
 
 def _at_the_gate(runner: Runner) -> AbstractContextManager[None]:
     """While workers ask a shared gate, headers read by this process go through it too."""
@@ -177,7 +182,10 @@ def _drive(
     feed = TaskFeed(sorted(todo, key=lambda u: -u.target.nbytes), device=run.device)
     deadlines: dict[int, tuple[Task, float]] = {}
     stop_at = None
+    ended: list[UnitDone | UnitFailed] = []
     while True:
+        if run.max_bytes is not None:  # what is spent must be known before more is started
+            tally.take_all(ended)
         now = time.monotonic()
         over_budget = (run.max_seconds is not None and now - started > run.max_seconds) or (
             run.max_bytes is not None and tally.nbytes > run.max_bytes
@@ -188,6 +196,7 @@ def _drive(
         if interrupt.count > 1 or (
             stop_at is not None and (now > stop_at or not schedule.num_running)
         ):
+            tally.take_all(ended)
             return
         if stop_at is None:
             room = _AHEAD * max(runner.num_slots, 1) - schedule.num_waiting
@@ -201,21 +210,17 @@ def _drive(
             ):
                 runner.submit(task)
                 deadlines[id(task)] = (task, now + (run.timeout_s or float("inf")))
+        tally.take_all(ended)  # now that the workers have something to do
         if feed.is_exhausted and not schedule.num_open_units and not schedule.num_running:
             return
         for done in runner.wait(0.5 if schedule.num_running else 0.05):
             deadlines.pop(id(done.task), None)
-            _absorb(done, schedule, tally)
+            event = schedule.ended(done.task, done.outcome, time.monotonic())
+            ended += [] if event is None else [event]
         for task, deadline in list(deadlines.values()):
             if time.monotonic() > deadline:
                 runner.kill(task)
         progress.tick(schedule.num_running, schedule.num_waiting)
-
-
-def _absorb(done: Done, schedule: Schedule, tally: _Tally) -> None:
-    event = schedule.ended(done.task, done.outcome, time.monotonic())
-    if event is not None:
-        tally.take(event)
 
 
 def _unreadable(unit: Unit) -> UnitFailed:

@@ -96,7 +96,10 @@ def test_the_contracts_example_is_accepted() -> None:
         ("[layers]\ninclude = '*'\n" + SOURCE, r"layers\.include: got '\*'; wanted a list"),
         ("[layers]\nexperts = 'some'\n" + SOURCE, r"layers\.experts: .*wanted 'all' or 'sample:N'"),
         ("[traps]\nseed = -1\n" + SOURCE, r"traps\.seed: got -1; wanted at least 0"),
-        ("[run]\nmax_bytes = '1.2.3GB'\n" + SOURCE, r"run\.max_bytes: got '1\.2\.3GB'; wanted a size"),
+        (
+            "[run]\nmax_bytes = '1.2.3GB'\n" + SOURCE,
+            r"run\.max_bytes: got '1\.2\.3GB'; wanted a size",
+        ),
         ("x =", r"not valid TOML"),
     ],
 )

@@ -70,7 +70,9 @@ def plan(
             if account:
                 entries += _entries(found)
     if account:
-        print_rows(entries, columns=("model", "tensor", "fate", "reason"), format=format, quiet=quiet)
+        print_rows(
+            entries, columns=("model", "tensor", "fate", "reason"), format=format, quiet=quiet
+        )
     else:
         print_rows(rows, columns=COLUMNS, format=format, quiet=quiet)
     told = (

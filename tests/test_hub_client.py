@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,15 +123,14 @@ def test_transient_errors_are_tried_again_and_others_are_not() -> None:
         assert len(calls) == tries
 
 
+@pytest.mark.timeout(60)  # the window is five minutes
 def test_a_wait_beyond_patience_fails_instead_of_sleeping(root: Path) -> None:
     options = HubOptions(attempts=1, max_pause_s=1.0)
     with HubServer(root, rate_limits={"api": RateLimit(1)}) as hub:
         client = HubClient(hub.url, options=options)
         resolve_model(client, "acme/one")
-        start = time.monotonic()
         with pytest.raises(TransientError, match="budget of api requests is spent"):
             resolve_model(client, "acme/one")
-        assert time.monotonic() - start < 5.0
 
 
 def test_the_token_comes_from_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:

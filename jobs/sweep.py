@@ -21,7 +21,7 @@ from jobs.schedule import Schedule, UnitDone, UnitFailed
 from jobs.spec import Spec
 from jobs.target import failure_of
 from jobs.targets import find_targets
-from jobs.units import Task, Unit, analysis_key
+from jobs.units import Task, Unit, analysis_key, key_with_base
 from zoo.errors import ZooError
 
 DRAIN_S = 60.0
@@ -75,7 +75,10 @@ def _signals(handler: _Interrupt) -> Iterator[None]:
 def units_of(spec: Spec) -> tuple[Unit, ...]:
     """All units a spec lists, pinned."""
     key = analysis_key(spec.options, spec.selection)
-    return tuple(Unit(target, key, spec.options, spec.selection) for target in find_targets(spec))
+    return tuple(
+        Unit(target, key_with_base(key, target.base_revision), spec.options, spec.selection)
+        for target in find_targets(spec)
+    )
 
 
 def run_sweep(

@@ -299,7 +299,7 @@ def test_a_unit_whose_options_are_not_recorded_is_left_alone_and_named(
     for part in (sweep / "cat" / "sweeps" / "hot").iterdir():
         part.unlink()
     assert zoo("refit", sweep / "cat") == 0  # the key is that of the default options
-    monkeypatch.setattr("jobs.units.NUMBERS_VERSION", 2)
+    monkeypatch.setattr("jobs.units.NUMBERS_VERSION", 99)
     assert zoo("refit", sweep / "cat") == 1
     assert "are not recorded" in capsys.readouterr().err
     assert ask(sweep / "cat", "select count(*) from models") == [(3,)]
@@ -309,7 +309,7 @@ def test_new_numbers_are_another_unit_and_the_old_one_stays(
     sweep: Path, zoo: Zoo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("jobs.units", "jobs.refit_plan"):
-        monkeypatch.setattr(f"{module}.NUMBERS_VERSION", 2)
+        monkeypatch.setattr(f"{module}.NUMBERS_VERSION", 99)
     assert zoo("refit", sweep / "cat") == 0
     assert ask(sweep / "cat", "select count(*), count(distinct analysis_key) from models") == [
         (6, 2)

@@ -15,7 +15,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from jobs.errors import SpecError
-from zoo.options import AnalysisOptions, FusedMode, LayerSelection, Metrics, ShuffleMode
+from zoo.options import (
+    AdapterMode,
+    AnalysisOptions,
+    FusedMode,
+    LayerSelection,
+    Metrics,
+    ShuffleMode,
+)
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _SIZES = {
@@ -87,6 +94,8 @@ class Source(_Table):
     name: Annotated[str, Field(min_length=1, max_length=96)] | None = None
     family: str | None = None
     endpoint: str | None = None
+    base: Annotated[str, Field(min_length=1)] | None = None
+    """Base model of adapters: a folder, or a Hub id with perhaps `@revision`."""
 
     @field_validator("step_pattern")
     @classmethod
@@ -127,6 +136,7 @@ class LayersTable(_Table):
     fused: FusedMode = LayerSelection().fused
     experts: Annotated[str, Field(pattern=r"^(all|sample:[1-9][0-9]*)$")] = LayerSelection().experts
     metrics: Metrics = AnalysisOptions().metrics
+    adapters: AdapterMode = LayerSelection().adapters
 
     @field_validator("include", "exclude", mode="before")
     @classmethod
@@ -242,7 +252,12 @@ class Spec(_Table):
         """Which tensors become layers."""
         table = self.layers
         return LayerSelection(
-            table.include, table.exclude, table.min_evals, table.fused, table.experts
+            table.include,
+            table.exclude,
+            table.min_evals,
+            table.fused,
+            table.experts,
+            table.adapters,
         )
 
 
@@ -264,7 +279,12 @@ def parse_spec(text: str, *, folder: Path, name: str = "spec") -> Spec:
         told = [line for line in lines if line]
         raise SpecError("\n".join(f"{name}: {line}" for line in told)) from error
     sources = tuple(
-        s.model_copy(update={"path": _resolve(s.path, folder)}) if s.path else s
+        s.model_copy(
+            update={
+                "path": _resolve(s.path, folder) if s.path else None,
+                "base": _resolve_base(s.base, folder) if s.base else None,
+            }
+        )
         for s in spec.source
     )
     out = _resolve(spec.sweep.out, folder) if spec.sweep.out else None
@@ -302,6 +322,12 @@ def _resolve(path: str, folder: Path) -> str:
     if "://" in path:
         return path
     return str(folder / Path(path).expanduser())
+
+
+def _resolve_base(base: str, folder: Path) -> str:
+    """A folder beside the spec when there is one, else a Hub id."""
+    path = _resolve(base, folder)
+    return path if Path(path).exists() else base
 
 
 def _path(location: tuple[str | int, ...]) -> str:

@@ -21,7 +21,7 @@ from jobs.schedule import Schedule, UnitDone, UnitFailed
 from jobs.spec import Spec
 from jobs.target import failure_of
 from jobs.targets import find_targets
-from jobs.units import Task, Unit, analysis_key
+from jobs.units import Task, Unit, analysis_key, key_with_base
 from zoo.errors import ZooError
 
 DRAIN_S = 60.0
@@ -76,7 +76,8 @@ def units_of(spec: Spec, say: Callable[[str], None] | None = None) -> tuple[Unit
     """All units a spec lists, pinned; `say` hears what was left out."""
     key = analysis_key(spec.options, spec.selection)
     return tuple(
-        Unit(target, key, spec.options, spec.selection) for target in find_targets(spec, say)
+        Unit(target, key_with_base(key, target.base_revision), spec.options, spec.selection)
+        for target in find_targets(spec, say)
     )
 
 

@@ -40,6 +40,8 @@ class Target:
     num_params: int | None = None
     """As the Hub's listing says; None when it does not."""
     failure: Failure | None = None
+    base_revision: str = ""
+    """Of the base model that an adapter is read with; empty when there is none."""
 
 
 def failure_of(error: Exception) -> Failure:

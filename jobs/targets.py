@@ -14,8 +14,10 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from jobs.bases import base_target, named_base, on_base
 from jobs.spec import Source, Spec
 from jobs.target import Target, failure_of
 from zoo.errors import UseError, ZooError
@@ -39,19 +41,32 @@ def find_targets(spec: Spec, say: Callable[[str], None] | None = None) -> tuple[
     (model, revision).
     """
     found: list[Target] = []
-    if any(source.path is None for source in spec.source):
+    with_base = spec.layers.adapters != "delta"
+    if any(source.path is None or source.base is not None for source in spec.source):
         from jobs.hub_targets import ready_session  # the Hub client is slow to import
 
         ready_session()
     for number, source in enumerate(spec.source):
-        if source.path is not None:
-            found += _path_targets(source, f"source[{number}]", say)
-        else:
-            from jobs.hub_targets import hub_targets
-
-            found += hub_targets(source)
+        where = f"source[{number}]"
+        mine = _targets_of(source, where, say)
+        if with_base and source.base is not None:
+            base = base_target(source, partial(_targets_of, where=f"{where}.base"))
+            mine = [on_base(target, base) for target in mine]
+        found += mine
+    if with_base:
+        found = [t if t.base_revision else on_base(t, named_base(t, found)) for t in found]
     _refuse_twins(found)
     return tuple({(t.model_id, t.revision): t for t in reversed(found)}.values())[::-1]
+
+
+def _targets_of(
+    source: Source, where: str, say: Callable[[str], None] | None = None
+) -> list[Target]:
+    if source.path is not None:
+        return _path_targets(source, where, say)
+    from jobs.hub_targets import hub_targets
+
+    return list(hub_targets(source))
 
 
 def targets_of_path(path: str) -> tuple[Target, ...]:

@@ -29,6 +29,13 @@ def analysis_key(options: AnalysisOptions, selection: LayerSelection) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
+def key_with_base(key: str, base_revision: str) -> str:
+    """The key of an adapter's unit whose numbers depend on the base model too."""
+    if not base_revision:
+        return key
+    return hashlib.blake2b(f"{key} on {base_revision}".encode(), digest_size=8).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
     """(model, revision, analysis key): the unit of work, of commit and of resume."""

@@ -275,3 +275,23 @@ def test_mxfp4_stacks_of_gpt_oss_interleave_rows() -> None:
     loaded = torch.arange(512.0).reshape(2, 8, 32)
     assert torch.equal(rows[1, "gate"].matrices(loaded)[0], loaded[1, ::2])
     assert torch.equal(rows[1, "up"].matrices(loaded[1:], offset=1)[0], loaded[1, 1::2])
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts"),
+    [("gpt_oss", {"gate": (0, 12, 2), "up": (1, 12, 2)}),
+     ("openai_privacy_filter", {"gate": (0, 6, 1), "up": (6, 12, 1)}),
+     ("heir_of_gpt_oss", {None: (0, None, 1)})],
+)  # fmt: skip
+def test_biases_beside_stacked_gates_do_not_tell_how_they_lie(
+    kind: str, parts: Mapping[str | None, tuple[int, int | None, int]]
+) -> None:
+    experts = "model.layers.0.mlp.experts"
+    found = taken(
+        weight(f"{experts}.gate_up_proj", 2, 8, 12),
+        weight(f"{experts}.gate_up_proj_bias", 2, 12),
+        weight(f"{experts}.down_proj", 2, 6, 8),
+        config={"model_type": kind},
+    )
+    cuts = {s.part: (s.cut.start, s.cut.stop, s.cut.step) for s in found.specs if s.rows == 8}
+    assert {part: cut for part, cut in cuts.items() if part != "down"} == parts

@@ -11,6 +11,7 @@ from typing import Literal
 ShuffleMode = Literal["auto", "full", "top", "none"]
 FusedMode = Literal["split", "whole", "both"]
 Metrics = Literal["all", "tail"]
+AdapterMode = Literal["delta", "merged", "both"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class LayerSelection:
     """Fused projections (QKV, gate-up): their parts, the stored matrix, or both."""
     experts: str = "all"
     """`all`, or `sample:N`: N experts of each block, chosen by seed."""
+    adapters: AdapterMode = "delta"
+    """LoRA: the update ΔW, what it makes of the base model (W₀ + ΔW), or both."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from zoo.io.gguf import Value, read_gguf_header
 from zoo.io.header import MAX_HEADER_BYTES, TensorMeta, read_header
 from zoo.io.index import Index, parse_index
 from zoo.io.inventory import Group, Inventory, is_weight_file, take_inventory
+from zoo.io.paired import BASE, FOLDER, PairedStore
 from zoo.io.pickles import read_pickle_table
 from zoo.io.reading import RangeReader
 from zoo.io.store import Store
@@ -29,6 +30,8 @@ def open_checkpoint(store: Store) -> Checkpoint:
     """
     configs = read_configs(store)
     modules = _module_folders(configs.get("modules.json", {}))
+    if isinstance(store, PairedStore):
+        modules.append(FOLDER)
     inventory = take_inventory(store.files(), where=store.model_id, modules=modules)
     opened = _open_gguf if inventory.container == "gguf" else _open_groups
     checkpoint = opened(store, inventory, configs)
@@ -104,6 +107,8 @@ def component_configs(
     """The config by tensor-name prefix: `` for the top folder, `unet.` for `unet/config.json`."""
     folders = {name.rpartition("/")[0] for name in configs}
     made = {f.replace("/", ".") + "." if f else "": main_config(configs, f) for f in folders}
+    if BASE in made and not made.get(""):
+        made[""] = made[BASE]  # what an adapter changes is laid out as its base model is
     return {prefix: config for prefix, config in made.items() if config}
 
 

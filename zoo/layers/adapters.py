@@ -51,15 +51,22 @@ def adapters_of(checkpoint: Checkpoint) -> Adapters:
     return found or _in_header(checkpoint.metadata.get(_METADATA, ""))
 
 
-def said_of(module: str, rank: int, adapters: Adapters) -> Said:
-    """What the configuration that covers `module` says; `rank` is that of the stored factors."""
+def covering(module: str, adapters: Adapters) -> tuple[str, Mapping[str, object] | None]:
+    """The path of `module` within the model, and the configuration that covers it, if any."""
     fitting = [prefix for prefix in adapters if module.startswith(prefix)]
     if not fitting:
+        return module.removeprefix(_WRAPPER), None
+    prefix = max(fitting, key=len)
+    return module[len(prefix) :].removeprefix(_WRAPPER), adapters[prefix]
+
+
+def said_of(module: str, rank: int, adapters: Adapters) -> Said:
+    """What the configuration that covers `module` says; `rank` is that of the stored factors."""
+    path, config = covering(module, adapters)
+    if config is None:
         if module.startswith(_WRAPPER) or f".{_WRAPPER}" in module:
             return Said(None, fault="lora: adapter_config.json is missing, so alpha is not known")
         return Said(None)
-    prefix = max(fitting, key=len)
-    config, path = adapters[prefix], module[len(prefix) :].removeprefix(_WRAPPER)
     kind = config.get("peft_type", "LORA")
     if kind != "LORA":
         return Said(None, fault=f"adapter: peft_type {str(kind)[:40]!r}; wanted LORA")

@@ -24,6 +24,7 @@ _STACK: Final = re.compile(
 _FLAT: Final = re.compile(r"experts\.mlp\.(?:w1|v1|w2)$")
 _MAX_EXPERTS: Final = 1 << 16
 _INTERLEAVED: Final = frozenset({"gpt_oss"})
+_BIASED_HALVES: Final = frozenset({"openai_privacy_filter"})
 _DOWN_OF: Final = {"gate_up_proj": "down_proj", "input_linear": "output_linear"}
 
 
@@ -62,7 +63,8 @@ def split_expert(
     """Gate and up of one expert of a stacked `gate_up` tensor; `shape` is one expert's.
 
     Orientation from the down projection beside it: `[hidden, 2·ffn]` with down `[ffn, hidden]`, or
-    `[2·ffn, hidden]` with down `[hidden, ffn]`. gpt-oss interleaves: gate even, up odd.
+    `[2·ffn, hidden]` with down `[hidden, ffn]`. gpt-oss interleaves: gate even, up odd; elsewhere
+    the gate comes first.
     """
     leaf = module.rpartition(".")[2]
     down = shapes.get(module[: -len(leaf)] + _DOWN_OF.get(leaf, "?"))
@@ -75,8 +77,11 @@ def split_expert(
         axis, half = 1, down[1]
     else:
         return Whole(f"fused_whole: {list(shape)} does not fit a down projection {list(down[1:])}")
-    if settings.model_type in _INTERLEAVED or f"{module}_bias" in shapes:
+    if settings.model_type in _INTERLEAVED:
         return _interleaved(shape, axis, half)
+    if f"{module}_bias" in shapes and settings.model_type not in _BIASED_HALVES:
+        # gpt-oss and its heirs have biases, but not all of these interleave
+        return Whole(f"fused_whole: order of {leaf} in {settings.model_type or 'an unnamed model'}")
     return pieces(shape, axis, {"gate": half, "up": half})
 
 

@@ -31,6 +31,8 @@ _DOWN: Final = re.compile(
 _UP: Final = {"lora_A": "lora_B", "lora_embedding_A": "lora_embedding_B",
               "lora_down": "lora_up", "lora.down": "lora.up"}  # fmt: skip
 _BLOCK_ROWS: Final = 1024
+NEEDS_BASE: Final = "dora: the update depends on the base model, which is not here"
+KOHYA_MAGNITUDE: Final = "dora_scale"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,14 @@ class LowRank:
         core: torch.Tensor = r_left @ r_right.T
         return core.unsqueeze(0)
 
+    def add_to(self, out: torch.Tensor, checkpoint: Checkpoint, *, transposed: bool) -> None:
+        """Add ΔW, or ΔWᵀ, to the matrix `out` in place, by blocks of rows."""
+        left, right = self.factors(checkpoint)
+        if transposed:
+            left, right = right.T, left.T
+        for start in range(0, left.shape[0], _BLOCK_ROWS):
+            out[start : start + _BLOCK_ROWS] += left[start : start + _BLOCK_ROWS] @ right
+
     def __call__(self, checkpoint: Checkpoint, rows: tuple[int, int] | None = None) -> torch.Tensor:
         """ΔW, or its rows: products in float64, rounded once to float32."""
         import torch
@@ -119,8 +129,8 @@ def pairs(
         rank = a.shape[0]
         said = said_of(module, rank, adapters)
         fault = said.fault if scalar is None else None
-        if any(f"{module}.{part}" in stored for part in _magnitudes(tail)) or _uses_dora(adapters):
-            fault = "dora: the update depends on the base model, which is not here"
+        if any(f"{module}.{part}" in stored for part in magnitudes(tail)) or _uses_dora(adapters):
+            fault = NEEDS_BASE
         if not _multiply(a.shape, b.shape, None if mid is None else mid.shape):
             fault = f"lora: factors {list(b.shape)} and {list(a.shape)} do not multiply"
         loader = LowRank(
@@ -152,13 +162,11 @@ def pairs(
         )
 
 
-def _magnitudes(tail: str) -> tuple[str, ...]:
-    """Names of DoRA's magnitude beside factors of this ending: PEFT's, and kohya's."""
+def magnitudes(tail: str) -> tuple[str, ...]:
+    """Names of DoRA's magnitude beside factors of this ending: PEFT's, and last kohya's."""
     adapter = tail.removesuffix(".weight")
-    return (
-        "dora_scale",
-        *(f"lora_magnitude_vector{end}" for end in ("", ".weight", adapter, f"{adapter}.weight")),
-    )
+    ends = ("", ".weight", adapter, f"{adapter}.weight")
+    return (*(f"lora_magnitude_vector{end}" for end in ends), KOHYA_MAGNITUDE)
 
 
 def _uses_dora(adapters: Adapters) -> bool:

@@ -27,7 +27,7 @@ _JOINED: Final = re.compile(
 _RECURRENT: Final = re.compile(r"weight_[ih][hr]_l([0-9]{1,9})(?:_reverse)?")
 _EXPERT: Final = re.compile(r"(?:^|\.)experts?(?:\.|_)(?:experts?_)?([0-9]{1,9})(?=\.|$)")
 _SUFFIX: Final = re.compile(
-    r"(?:\.modules_to_save)?(?:\.default)?\.(?:weight|kernel|lora)$"
+    r"(?:\.modules_to_save)?(?:\.default)?\.(?:weight|kernel|lora|merged)$"
     r"|\.(?:weight_[vg]|parametrizations\.weight\.original[01])$|_blocks$"
 )
 

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from zoo.formats.weight import Account, Entry, Fate
+from zoo.io.paired import BASE
 from zoo.layers.adapters import Adapters, adapters_of
 from zoo.layers.composed import compose
 from zoo.layers.names import place
@@ -70,7 +71,7 @@ def take_layers(
     looked for. Raises UseError for a malformed `selection.experts`.
     """
     order = {entry.tensor: i for i, entry in enumerate(account.entries)}
-    composed = compose(account.weights, adapters, order)
+    composed = compose(account.weights, adapters, order, selection.adapters)
     shapes = {name: () for name in order} if stored is None else stored
     model = ModelView.of(composed, shapes, config, components, selection, seed_key)
     fates: dict[str, tuple[Fate, str | None]] = dict(composed.companions)
@@ -81,7 +82,8 @@ def take_layers(
             fates[weight.sources[0]] = (rows.fate, rows.reason)
         else:
             groups.append((weight.sources[0], rows))
-    groups.extend(_undecoded(account.entries, selection, stored))
+    ours = (entry for entry in account.entries if entry.tensor not in composed.companions)
+    groups.extend(_undecoded(ours, selection, stored))
     groups.sort(key=lambda group: order.get(group[0], len(order)))
     specs = [spec for _, rows in groups for spec in rows]
     if digest is not None:
@@ -156,6 +158,7 @@ def _refined(entry: Entry, fates: Mapping[str, tuple[Fate, str | None]]) -> Entr
     if entry.tensor not in fates:
         return entry
     fate, reason = fates[entry.tensor]
-    if entry.fate != "analysed" and fate != "companion":
+    is_of_base = entry.tensor.startswith(BASE)
+    if entry.fate != "analysed" and fate != "companion" and not is_of_base:
         return entry
     return replace(entry, fate=fate, reason=reason)

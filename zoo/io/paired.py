@@ -1,0 +1,97 @@
+"""An adapter and its base model as one store: the base's files lie in a folder of their own.
+
+Its tensors get the prefix `BASE`, which no adapter's own tensors have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from zoo.io.files import ByteFile, Counters
+from zoo.io.store import Store, open_store
+
+FOLDER: Final = "@base"
+BASE: Final = f"{FOLDER}."
+"""Before the name of every tensor of the base model."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairedLocation:
+    """Where an adapter lies, and where its base model does."""
+
+    adapter: object
+    base: object
+
+
+class PairedStore:
+    """See `Store`; id and revision are the adapter's."""
+
+    def __init__(self, adapter: Store, base: Store) -> None:
+        self._adapter, self._base = adapter, base
+        self.span_bytes = max(adapter.span_bytes, base.span_bytes)
+
+    @property
+    def model_id(self) -> str:
+        """See `Store.model_id`."""
+        return self._adapter.model_id
+
+    @property
+    def revision(self) -> str:
+        """See `Store.revision`."""
+        return self._adapter.revision
+
+    @property
+    def counters(self) -> Counters:
+        """Of both together, as they stand."""
+        ours, theirs = self._adapter.counters, self._base.counters
+        return Counters(ours.bytes_read + theirs.bytes_read, ours.requests + theirs.requests)
+
+    def files(self) -> Mapping[str, int]:
+        """See `Store.files`."""
+        base = {f"{FOLDER}/{name}": size for name, size in self._base.files().items()}
+        return {**base, **self._adapter.files()}
+
+    def open(self, name: str) -> ByteFile:
+        """See `Store.open`."""
+        folder, _, rest = name.partition("/")
+        if folder != FOLDER:
+            return self._adapter.open(name)
+        return _Renamed(self._base.open(rest), name)
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        self._adapter.close()
+        self._base.close()
+
+
+class _Renamed:
+    """A file of the base under its name in the pair."""
+
+    def __init__(self, file: ByteFile, name: str) -> None:
+        self._file = file
+        self.name = name
+
+    @property
+    def size(self) -> int:
+        """See `ByteFile.size`."""
+        return self._file.size
+
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        """See `ByteFile.read_into`."""
+        self._file.read_into(start, buffer)
+
+    def close(self) -> None:
+        """See `ByteFile.close`."""
+        self._file.close()
+
+
+@open_store.register
+def _(location: PairedLocation) -> PairedStore:
+    adapter = open_store(location.adapter)
+    try:
+        return PairedStore(adapter, open_store(location.base))
+    except BaseException:
+        adapter.close()
+        raise

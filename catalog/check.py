@@ -200,8 +200,8 @@ def _check_rows(root: str) -> list[Finding]:
                 findings.append(
                     Finding(
                         "orphan", f"{table}/{row['generation']}: {row['model_id']}",
-                        f"{row['n']} rows of sweep {row['sweep_id']} that no view shows (replaced, "
-                        f"or their commit was killed); zoo compact drops them once a day old",
+                        f"{row['n']} rows of sweep {row['sweep_id']} that no view shows (replaced, or "
+                        f"their commit was killed); zoo compact drops them, the latter after a day",
                     )
                 )  # fmt: skip
     return findings

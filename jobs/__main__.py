@@ -39,6 +39,7 @@ def run(arguments: Sequence[str]) -> int:
 
     from catalog.errors import CatalogError
     from jobs.cli import app
+    from jobs.output import printable
     from zoo.errors import ZooError
 
     try:
@@ -46,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
     except CycloptsError:
         return USE  # cyclopts has printed what was wrong
     except (ZooError, CatalogError) as error:
-        print(f"zoo: {error}", file=sys.stderr)
+        print(printable(f"zoo: {error}", keep="\n"), file=sys.stderr)
         return USE if error.cause == "use" else FAILED
     except KeyboardInterrupt:
         return _interrupted()

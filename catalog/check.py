@@ -167,7 +167,7 @@ def _check_rows(root: str) -> list[Finding]:
             ]
         for table, key in _DUPLICATE.items():
             query = (
-                f"select model_id, revision, {key}, count(*) as n from {table} "
+                f"select model_id, revision, analysis_key, {key}, count(*) as n from {table} "
                 f"group by all having n > 1"
             )
             findings += [
@@ -175,7 +175,7 @@ def _check_rows(root: str) -> list[Finding]:
                 for row in ask(con, query).to_pylist()
             ]
         query = """
-            select m.model_id, m.revision, m.layers_analysed as wanted,
+            select m.model_id, m.revision, m.analysis_key, m.layers_analysed as wanted,
                 count(l.layer_index) as found
             from models as m left join layers as l
                 on l.sweep_id = m.sweep_id and l.model_id = m.model_id
@@ -200,8 +200,8 @@ def _check_rows(root: str) -> list[Finding]:
                 findings.append(
                     Finding(
                         "orphan", f"{table}/{row['generation']}: {row['model_id']}",
-                        f"{row['n']} rows of sweep {row['sweep_id']} that no view shows (replaced, "
-                        f"or their commit was killed); zoo compact drops them once a day old",
+                        f"{row['n']} rows of sweep {row['sweep_id']} that no view shows (replaced, or "
+                        f"their commit was killed); zoo compact drops them, the latter after a day",
                     )
                 )  # fmt: skip
     return findings

@@ -183,8 +183,8 @@ def drop_unfinished(root: str, units: Iterable[UnitKey]) -> int:
     if not folder.is_local or not folder.exists(MARKER):
         return 0
     with writing(folder, alone=True):
-        finished = {_unit_stem(key) for key in done_units(root)}
-        wanted = {_unit_stem(key) for key in units} - finished
+        finished = {unit_stem(key) for key in done_units(root)}
+        wanted = {unit_stem(key) for key in units} - finished
         doomed = [
             (table, HOT, name)
             for table in UNIT_TABLES
@@ -196,7 +196,8 @@ def drop_unfinished(root: str, units: Iterable[UnitKey]) -> int:
     return len(doomed)
 
 
-def _unit_stem(key: UnitKey) -> str:
+def unit_stem(key: UnitKey) -> str:
+    """What the names of all hot files of a unit begin with."""
     unit = [key.model_id, key.revision, key.analysis_key]
     return part_stem(model_id=key.model_id, revision=key.revision, key=unit)
 

@@ -22,7 +22,7 @@ import duckdb
 import pyarrow as pa
 
 from catalog.columns.keys import COMMIT
-from catalog.commits import part_name, prepare
+from catalog.commits import UnitKey, part_name, prepare, unit_stem
 from catalog.errors import TornError
 from catalog.folder import Folder, Stamp
 from catalog.lock import compact_lock, writing
@@ -37,7 +37,8 @@ TARGET_BYTES = 256 * 2**20
 GRACE_S = 5.0
 """Each pause for readers."""
 ORPHAN_AGE_S = 24 * 3600.0
-"""A data part without its models part may still get it; after this it is dropped."""
+"""A data part without its models part may still get it; after this it is dropped. One of a unit
+that was finished by another commit is dropped at once."""
 _BATCH_ROWS = {"spectra": 256}
 _MANY_ROWS = 50_000
 
@@ -185,23 +186,30 @@ def _drop(
     """Delete the sources: `models` first, which moves every unit over at once, then the rest."""
     cold = [path for path in plan.files if path[1] in plan.sources and path[1] != HOT]
     time.sleep(grace_s)
-    _delete(folder, plan, [p for p in (*merged, *cold) if p[0] == "models"])
+    with writing(folder, alone=True):
+        _delete(folder, plan, [p for p in (*merged, *cold) if p[0] == "models"])
     time.sleep(grace_s)
-    needed = set(
-        _hot_names(con, TABLES["layers"], "internal.shown_models")
-    )  # the same in all unit tables
-    oldest = time.time() - orphan_age_s
-    orphans = [
-        path for path, stamp in plan.files.items()
-        if path[0] in UNIT_TABLES and path[1] == HOT and stamp.modified_s < oldest
-    ]  # fmt: skip
-    rest = [p for p in (*merged, *cold, *orphans) if p[0] != "models"]
-    _delete(folder, plan, [p for p in rest if p[0] not in UNIT_TABLES or p[2] not in needed])
+    with writing(folder, alone=True):  # no commit is between its data and its marker
+        needed, finished = _owned(con)
+        oldest = time.time() - orphan_age_s
+        orphans = [
+            path for path, stamp in plan.files.items()
+            if path[0] in UNIT_TABLES and path[1] == HOT
+            and (stamp.modified_s < oldest or path[2].rpartition("-")[0] in finished)
+        ]  # fmt: skip
+        rest = [p for p in (*merged, *cold, *orphans) if p[0] != "models"]
+        _delete(folder, plan, [p for p in rest if p[0] not in UNIT_TABLES or p[2] not in needed])
+
+
+def _owned(con: duckdb.DuckDBPyConnection) -> tuple[set[str], set[str]]:
+    """Names of the hot data files that models rows own, and of all finished units (their stems)."""
+    needed = set(_hot_names(con, TABLES["layers"], "internal.live_models"))  # as in all unit tables
+    found = con.execute("select distinct model_id, revision, analysis_key from models").fetchall()
+    return needed, {unit_stem(UnitKey(*key)) for key in found}
 
 
 def _delete(folder: Folder, plan: _Plan, paths: list[Path]) -> None:
     """Delete files that are still those the plan saw."""
-    with writing(folder, alone=True):
-        for path in paths:
-            if path in plan.files and folder.stamp(*path) == plan.files[path]:
-                folder.delete(*path)
+    for path in paths:
+        if path in plan.files and folder.stamp(*path) == plan.files[path]:
+            folder.delete(*path)

@@ -17,7 +17,16 @@ USE, FAILED, INTERRUPTED = 2, 1, 75
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `zoo` and exit."""
     signal.signal(signal.SIGTERM, _interrupt)  # until a sweep drains: as Ctrl-C, exit code 75
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    try:
+        code = run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:  # while the command line was being imported
+        code = _interrupted()
+    sys.exit(code)
+
+
+def _interrupted() -> int:
+    print("zoo: interrupted", file=sys.stderr)
+    return INTERRUPTED
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -30,6 +39,7 @@ def run(arguments: Sequence[str]) -> int:
 
     from catalog.errors import CatalogError
     from jobs.cli import app
+    from jobs.output import printable
     from zoo.errors import ZooError
 
     try:
@@ -37,11 +47,10 @@ def run(arguments: Sequence[str]) -> int:
     except CycloptsError:
         return USE  # cyclopts has printed what was wrong
     except (ZooError, CatalogError) as error:
-        print(f"zoo: {error}", file=sys.stderr)
+        print(printable(f"zoo: {error}", keep="\n"), file=sys.stderr)
         return USE if error.cause == "use" else FAILED
     except KeyboardInterrupt:
-        print("zoo: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return _interrupted()
     except BrokenPipeError:  # `zoo rank ... | head` closed our standard output
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -27,6 +27,10 @@ _GATE_S = 10.0
 """The gate answers at once, or is being started anew on another node."""
 _MAX_STILLBORN = 3
 """Workers in a row that could not be started, a slot, before the sweep gives up."""
+_MAX_REVIVALS = 3
+"""Times that a Ray which this process started is started anew after it died under the sweep."""
+_LIFELESS_S = 10.0
+"""Without one worker for so long, a Ray of our own is asked whether it is still there."""
 _OBJECT_STORE_BYTES = 100 << 20
 """Rows are kilobytes; Ray's default would reserve a third of the machine."""
 
@@ -66,6 +70,10 @@ class RayRunner:
         self._slots: list[_Slot] = []
         self._num_stillborn = 0
         self._owns = not ray.is_initialized()
+        self._is_ours = self._owns and not address
+        self._local = (workers, cpus)
+        self._num_revivals = 0
+        self._seen_alive_s = time.monotonic()
         if self._owns:
             self._connect(address, workers, cpus)
         wanted = {"CPU": cpus, "GPU": gpus, "memory": memory_bytes or 0}
@@ -106,6 +114,8 @@ class RayRunner:
 
     def wait(self, timeout_s: float) -> list[Done]:
         """See `Runner.wait`. UseError when workers cannot be started at all."""
+        if self._is_ours and not self.num_slots:
+            self._revive()
         awaited = {slot.birth or slot.ref: slot for slot in self._slots if slot.birth or slot.task}
         if not awaited:
             time.sleep(timeout_s)
@@ -179,6 +189,30 @@ class RayRunner:
         else:
             slot.birth = None
             self._num_stillborn = 0
+            self._seen_alive_s = time.monotonic()
+
+    def _revive(self) -> None:
+        """Start our own Ray anew when its node is gone: its actors would wait for it for ever.
+
+        The raylet ends with any of its agents, and a killed one takes all workers with it. Their tasks
+        have come back as `node` by then. A cluster at an address may get other nodes: it is waited for.
+        """
+        if time.monotonic() - self._seen_alive_s < _LIFELESS_S:
+            return
+        self._seen_alive_s = time.monotonic()
+        if any(node["Alive"] for node in self._ray.nodes()):
+            return
+        self._num_revivals += 1
+        if self._num_revivals > _MAX_REVIVALS:
+            raise UseError(
+                f"the Ray on this machine died {self._num_revivals} times; look at its logs and at the "
+                "machine's memory, or use --runner local. The same command resumes"
+            )
+        self._ray.shutdown()
+        self._connect(None, *self._local)
+        if self.hub is not None and isinstance(self.hub.gate, _RemoteGate):
+            self.hub.gate.move_to(_start_gate(self._ray))
+        self._slots = [self._start() for _ in self._slots]
 
     def _collect(self, slot: _Slot) -> Done:
         task = slot.task
@@ -249,6 +283,10 @@ class _RemoteGate:
     """A `Gate` that asks the actor; without an answer nobody waits."""
 
     def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    def move_to(self, actor: Any) -> None:
+        """Ask `actor` from now on: the other one is gone with its Ray."""
         self._actor = actor
 
     def acquire(self, kind: str) -> float:

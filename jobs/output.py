@@ -59,12 +59,15 @@ def _csv_cell(value: object) -> object:
         return ""
     if isinstance(plain, list | dict):
         return json.dumps(plain, ensure_ascii=False)
-    return _printable(plain) if isinstance(plain, str) and sys.stdout.isatty() else plain
+    return printable(plain) if isinstance(plain, str) and sys.stdout.isatty() else plain
 
 
-def _printable(text: str) -> str:
-    """Control characters of hostile names must not reach a terminal; a file gets them verbatim."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+def printable(text: str, *, keep: str = "") -> str:
+    """`text` without the control characters of hostile names, but for those in `keep`.
+
+    They must not reach a terminal; a file gets them verbatim.
+    """
+    return "".join(c if c.isprintable() or c in keep else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _short(value: object) -> str:
@@ -78,7 +81,7 @@ def _short(value: object) -> str:
         return f"{plain:.4g}"
     if isinstance(plain, list | dict):
         return json.dumps(plain, ensure_ascii=False)
-    return _printable(str(plain))
+    return printable(str(plain))
 
 
 def _print_markdown(rows: Rows, columns: Sequence[str]) -> None:

@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from jobs.output import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as RichProgress
@@ -104,9 +106,9 @@ class Progress:
         if self._quiet:
             return
         if self._bar is not None:
-            self._bar.console.print(_printable(text), markup=False, highlight=False)
+            self._bar.console.print(printable(text, keep="\n"), markup=False, highlight=False)
         else:
-            print(_printable(text), file=sys.stderr, flush=True)
+            print(printable(text, keep="\n"), file=sys.stderr, flush=True)
 
     def _advance(self) -> None:
         if self._bar is not None and self._bar_task is not None:
@@ -119,10 +121,5 @@ class Progress:
 
 
 def _name(model_id: str, step: int | None) -> str:
-    shown = _printable(model_id.replace("\n", " "))
+    shown = printable(model_id.replace("\n", " "))
     return shown if step is None else f"{shown} step {step}"
-
-
-def _printable(text: str) -> str:
-    """Control characters of hostile model names must not reach a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -98,6 +98,12 @@ def test_a_row_that_is_there_twice_is_found(root: str) -> None:
     assert kinds(root) == {("error", "duplicate"), ("error", "incomplete")}
 
 
+def test_two_analyses_of_one_revision_are_no_duplicates(root: str) -> None:
+    commit(root)
+    commit(root, analysis_key="k2")
+    assert check(root) == ()
+
+
 def test_a_unit_that_lost_its_layers_is_found(root: str) -> None:
     hot(root).unlink()
     (finding,) = check(root)

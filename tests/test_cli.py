@@ -66,6 +66,14 @@ def test_control_characters_never_reach_a_terminal(catalog: Path, zoo: Zoo, caps
     assert "\x1b" not in capsys.readouterr().out
 
 
+def test_control_characters_never_reach_a_terminal_in_a_message(
+    catalog: Path, zoo: Zoo, capsys: Caught
+) -> None:
+    assert zoo("sql", catalog, "select * from \"\x1b[31m\"") == 2
+    assert zoo("show", catalog, "\x1b[31m") == 2
+    assert "\x1b" not in capsys.readouterr().err
+
+
 def test_a_where_condition_filters(catalog: Path, zoo: Zoo, capsys: Caught) -> None:
     where = "model_id = 'local/model1'"
     assert zoo("rank", "alpha", catalog, "--where", where, "--format", "json") == 0

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from jobs.cluster import RayRunner
@@ -33,6 +36,27 @@ def test_a_node_that_dies_costs_no_model_and_changes_no_number(tmp_path: Path, z
     assert zoo("sweep", spec, "--out", tmp_path / "calm", "-j", 2) == 0
     for table in ("layers", "traps", "spectra", "tensors"):
         assert numbers(cat, table) == numbers(tmp_path / "calm", table)
+
+
+@pytest.mark.ray
+def test_a_sweep_outlives_the_ray_it_started(
+    tmp_path: Path, zoo_process: Callable[..., subprocess.Popen[str]]
+) -> None:
+    spec, cat = small_zoo(tmp_path, models=MODELS, side=300), tmp_path / "cat"
+    process = zoo_process("sweep", spec, "--out", cat, "--runner", "ray", "-j", 1)
+    while not list((cat / "models").rglob("*local*.parquet")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    (agent,) = (c for c in children(process.pid) if "RuntimeEnvAgent" in " ".join(c.cmdline()))
+    agent.kill()  # the raylet goes with it, and with that every worker
+    _, said = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    assert ask(cat, "select count(*) from models") == [(MODELS,)]
+    assert ask(cat, "select count(*) from failures") == [(0,)]
+
+
+def children(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
 
 
 @pytest.mark.ray

@@ -58,12 +58,12 @@ def sql(
 def _ask(con: duckdb.DuckDBPyConnection, query: str, format: Format, quiet: bool) -> int:
     from catalog.errors import QueryError
     from catalog.query import ask
-    from jobs.output import print_arrow
+    from jobs.output import print_arrow, printable
 
     try:
         result = ask(con, query)
     except QueryError as error:
-        print(f"zoo: {error}", file=sys.stderr)
+        print(printable(f"zoo: {error}", keep="\n"), file=sys.stderr)
         return 2
     if result.column_names not in ([], ["Success"], ["Count"]) or result.num_rows:  # SET, CREATE
         print_arrow(result, format=format, quiet=quiet)

@@ -69,7 +69,7 @@ def test_control_characters_never_reach_a_terminal(catalog: Path, zoo: Zoo, caps
 def test_control_characters_never_reach_a_terminal_in_a_message(
     catalog: Path, zoo: Zoo, capsys: Caught
 ) -> None:
-    assert zoo("sql", catalog, "select * from \"\x1b[31m\"") == 2
+    assert zoo("sql", catalog, 'select * from "\x1b[31m"') == 2
     assert zoo("show", catalog, "\x1b[31m") == 2
     assert "\x1b" not in capsys.readouterr().err
 

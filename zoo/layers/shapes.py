@@ -19,9 +19,7 @@ _MASK: Final = re.compile(r"(?:attn|attention)\.(?:bias|masked_bias|mask|causal_
 _DECAY: Final = re.compile(r"\.A_log$|\.A$|\.ssm_a$|\.time_(?:decay|first|faaaa)$")
 _NORM_MAGNITUDE: Final = re.compile(r"weight_g$|parametrizations\.weight\.original0$")
 _NORM_DIRECTION: Final = re.compile(r"weight_v$|parametrizations\.weight\.original1$")
-_NAMED_WEIGHT: Final = re.compile(
-    r"(?:^|[._])(?:weight|kernel|w|filters?|lora|merged)$|conv[^.]*$"
-)
+_NAMED_WEIGHT: Final = re.compile(r"(?:^|[._])(?:weight|kernel|w|filters?|lora|merged)$|conv[^.]*$")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,32 @@ from types import ModuleType
 import pytest
 
 from jobs import cli
-from jobs.spec import parse_spec
+from jobs.spec import (
+    LayersTable,
+    ProbesTable,
+    Query,
+    RunTable,
+    Source,
+    SweepTable,
+    TailTable,
+    TrapsTable,
+    parse_spec,
+)
 from tests.conftest import Zoo
 from tests.models import weights, write_model
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 PACKAGES = ("zoo", "catalog", "jobs")
+SPEC_TABLES = {
+    "sweep": SweepTable,
+    "source": Source,
+    "layers": LayersTable,
+    "traps": TrapsTable,
+    "tail": TailTable,
+    "probes": ProbesTable,
+    "run": RunTable,
+}
 TINY = """
 [sweep]
 name = "nightly"
@@ -147,6 +166,15 @@ def tracked_files() -> list[str]:
     else:
         names = [str(p.relative_to(ROOT)) for top in PACKAGES for p in (ROOT / top).rglob("*")]
     return [name for name in names if name.endswith((".py", ".sql")) and (ROOT / name).exists()]
+
+
+def test_the_page_of_the_spec_has_every_key_under_its_table() -> None:
+    text = (ROOT / "docs" / "spec.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## `\[*(\w+)[^\n]*\n(.*?)(?=^## |\Z)", text, re.M | re.S))
+    tables = {"query": Query, **SPEC_TABLES}
+    for name, model in tables.items():
+        rows = re.findall(r"^\| (`[^|]*) \|", sections[name], re.MULTILINE)
+        assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(model.model_fields), name
 
 
 def test_the_page_of_tables_is_current() -> None:

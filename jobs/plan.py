@@ -154,7 +154,7 @@ def _sides(spec: LayerSpec) -> tuple[int, int]:
 
 
 def _seconds(n: int, m: int, options: AnalysisOptions) -> float:
-    from zoo.layer import FULL_SHUFFLE_UP_TO  # torch comes with it
+    from zoo.shuffles import FULL_SHUFFLE_UP_TO  # torch comes with it
 
     solve = m**3 * _SECONDS_PER_CUBE + n * m * m * _SECONDS_PER_PRODUCT
     shuffles = options.replicates or 1

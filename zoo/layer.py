@@ -1,14 +1,14 @@
 """One layer: its matrices -> every numeric column of its row, its traps, its spectra.
 
-Composes `zoo.spectral`. Knows nothing of names, formats or files, nor of tables but their column
-names.
+Composes `zoo.spectral` and `zoo.shuffles`. Knows nothing of names, formats or files, nor of tables but
+their column names.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,44 +17,17 @@ from numpy.typing import NDArray
 
 from zoo.device import choose_device, with_cpu_fallback
 from zoo.options import AnalysisOptions
-from zoo.seeds import generator, seed_for
-from zoo.spectral.bulk_entries import BulkEntries, Moments
-from zoo.spectral.columns import (
-    Columns,
-    fields_of,
-    incumbent_count,
-    rand_spectrum_columns,
-    scaled,
-    shuffle_columns,
-    spectral_columns,
-)
+from zoo.seeds import generator
+from zoo.shuffles import Layer, Rows, shuffled_columns
+from zoo.spectral.bulk_entries import Moments
+from zoo.spectral.columns import Columns, fields_of, spectral_columns
 from zoo.spectral.diagnostics import NOT_ASKED_FOR, EntryStatistics, entry_statistics
-from zoo.spectral.edge import Trap
 from zoo.spectral.extras import EXTRA_COLUMNS, tail_extras
 from zoo.spectral.farms import farms
-from zoo.spectral.null import Entries, Shuffled, measure_full, measure_top
-from zoo.spectral.shuffle import Permutation
-from zoo.spectral.spectrum import Solved, Spectrum, divided, entry_exponent, solve
-from zoo.spectral.trap_modes import (
-    Sector,
-    leading_modes,
-    localisation,
-    modes_of,
-    reduced_modes,
-    top_sector,
-)
-
-FULL_SHUFFLE_UP_TO = 2048
-"""Smaller side up to which `shuffle = "auto"` computes the whole shuffled spectrum."""
-MANY_REPLICATES_BELOW = 100
-"""Smaller side below which five shuffles are made, and pooled for the incumbent's count."""
-CHEAP_FULL_BELOW = 512
-"""Smaller side below which further replicates are solved in full: faster than their top alone."""
-MAX_MODES = 32
-"""Traps of one slice whose modes are computed, largest first; the others have null columns."""
+from zoo.spectral.null import Entries
+from zoo.spectral.spectrum import Solved, Spectrum, entry_exponent, solve
 
 Vector = NDArray[np.float64]
-Rows = tuple[Mapping[str, object], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,26 +42,6 @@ class LayerMeasures:
     spectrum: Spectrum | None
     rand_spectrum: Spectrum | None
     """Of the first replicate; None unless its full spectrum was computed."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """What the steps of one measurement share."""
-
-    matrices: torch.Tensor
-    options: AnalysisOptions
-    seed_key: tuple[str, ...]
-    entries: Entries
-    solved: Solved
-    device: torch.device
-
-    @property
-    def n(self) -> int:
-        return max(self.matrices.shape[1:])
-
-    @property
-    def m(self) -> int:
-        return min(self.matrices.shape[1:])
 
 
 def measure_layer(
@@ -120,7 +73,7 @@ def measure_layer(
         return failed_layer(shape, f"non_finite: {count} of {matrices.numel()} entries")
     max_abs = statistics.weight_max_abs or 0.0
     entries = Entries(max_abs, _moments(statistics), entry_exponent(max_abs))
-    layer = _Layer(matrices, options, seed_key, entries, own, device)
+    layer = Layer(matrices, options, seed_key, entries, own, device)
     spectrum = Spectrum.rounded(own.evals.reshape(-1), 2 * entries.exponent)
     columns: Columns = {**_empty_columns(), **_shape_columns(shape), "status": "ok"}
     columns |= {k: v for k, v in fields_of(statistics).items() if k != "non_finite"}
@@ -137,7 +90,7 @@ def measure_layer(
     if options.shuffle_mode == "none":
         return LayerMeasures(columns, (), spectrum, None)
     started = time.perf_counter()
-    found, traps, rand = _shuffled(layer, spectrum)
+    found, traps, rand = shuffled_columns(layer, spectrum)
     columns |= {**found, "shuffle_s": time.perf_counter() - started}
     return LayerMeasures(columns, traps, spectrum, rand)
 
@@ -210,7 +163,7 @@ def _moments(statistics: EntryStatistics) -> Moments | None:
     return Moments(mean, std**2, statistics.weight_kurtosis)
 
 
-def _optional_fits(layer: _Layer, spectrum: Spectrum, storage_bits: int) -> Columns:
+def _optional_fits(layer: Layer, spectrum: Spectrum, storage_bits: int) -> Columns:
     """What the options ask for beyond the power law; nothing by default."""
     options, columns = layer.options, dict[str, object]()
     if options.farms:
@@ -227,121 +180,6 @@ def _optional_fits(layer: _Layer, spectrum: Spectrum, storage_bits: int) -> Colu
             rng=generator(*layer.seed_key, "bootstrap", options.seed),
         )
     return columns
-
-
-def _shuffled(layer: _Layer, spectrum: Spectrum) -> tuple[Columns, Rows, Spectrum | None]:
-    """The shuffle's columns, the rows of its traps, and the first replicate's full spectrum."""
-    options, n, m = layer.options, layer.n, layer.m
-    exponent = layer.entries.exponent
-    mode = options.shuffle_mode
-    if mode == "auto":
-        mode = "full" if m <= FULL_SHUFFLE_UP_TO else "top"
-    count = options.replicates or (5 if m < MANY_REPLICATES_BELOW else 1)
-    null: list[Shuffled] = []
-    for i in range(count):
-        full = mode == "full" and (i == 0 or m < CHEAP_FULL_BELOW)
-        null.append(_replicate(layer, i, full=full, bulks=null[0].bulks if null else None))
-    columns = shuffle_columns(spectrum, [r.test for r in null], n=n, m=m, exponent=exponent)
-    columns["rand_lambda_max"] = scaled(null[0].lambda_max, 2 * exponent)
-    evals = null[0].evals
-    rand = None if evals is None else Spectrum.rounded(evals.reshape(-1), 2 * exponent)
-    if rand is not None:
-        sigma = columns.get("rand_mp_sigma")
-        columns |= rand_spectrum_columns(
-            spectrum, rand, sigma=sigma if isinstance(sigma, float) else None, n=n, m=m
-        )
-    if options.incumbent and rand is not None:
-        columns["num_traps_ww"] = incumbent_count(_pooled(null, rand, m), n=n, m=m)
-    return columns, _trap_rows(layer, null), rand
-
-
-def _replicate(
-    layer: _Layer, replicate: int, *, full: bool, bulks: tuple[BulkEntries, ...] | None
-) -> Shuffled:
-    k, rows, cols = layer.matrices.shape
-    permutations = tuple(
-        Permutation(
-            seed_for(*layer.seed_key, "shuffle", replicate, index, layer.options.seed), rows * cols
-        )
-        for index in range(k)
-    )
-    measure = measure_full if full else measure_top
-    found, _ = with_cpu_fallback(
-        lambda where: measure(
-            layer.matrices,
-            permutations,
-            entries=layer.entries,
-            bulks=bulks,
-            level=layer.options.level,
-            keep=layer.options.trap_modes,
-            device=where,
-        ),
-        layer.device,
-    )
-    return found
-
-
-def _pooled(null: Sequence[Shuffled], rand: Spectrum, m: int) -> list[Vector]:
-    """The shuffled eigenvalues that the incumbent pools: every replicate's below m = 100."""
-    if m >= MANY_REPLICATES_BELOW:
-        return [rand.evals]
-    return [replicate.evals for replicate in null if replicate.evals is not None]
-
-
-def _trap_rows(layer: _Layer, null: Sequence[Shuffled]) -> Rows:
-    rows: list[Mapping[str, object]] = []
-    sectors: dict[int, Sector] = {}
-    for replicate, shuffled in enumerate(null):
-        if shuffled.test is None:
-            continue
-        traps = shuffled.test.traps
-        shapes: dict[Trap, Columns] = {}
-        if layer.options.trap_modes:
-            for index in sorted({trap.slice_index for trap in traps}):
-                shapes |= _trap_shapes(layer, replicate, shuffled, index, sectors)
-        for index, trap in enumerate(traps, start=1):
-            rows.append(
-                {
-                    **dict.fromkeys(_TRAP_COLUMNS),
-                    "replicate": replicate,
-                    "trap_index": index,
-                    "lambda": scaled(trap.eigenvalue, 2 * layer.entries.exponent),
-                    "excess_rel": trap.excess_rel,
-                    "p_value": trap.p_value,
-                    "verdict": "unprobed",
-                    **shapes.get(trap, {}),
-                }
-            )
-    return tuple(rows)
-
-
-def _trap_shapes(
-    layer: _Layer, replicate: int, shuffled: Shuffled, index: int, sectors: dict[int, Sector]
-) -> dict[Trap, Columns]:
-    """Localisation columns of the traps of slice `index`; its top sector is kept in `sectors`."""
-    assert shuffled.test is not None
-    traps = [t for t in shuffled.test.traps if t.slice_index == index][:MAX_MODES]
-    permutation, exponent = shuffled.permutations[index], layer.entries.exponent
-    rng = generator(*layer.seed_key, "modes", replicate, index, layer.options.seed)
-    if index not in sectors:
-        matrix = divided(layer.matrices[index], exponent)
-        sectors[index] = top_sector(matrix, layer.solved.reductions[index], rng=rng)
-        del matrix
-    top = shuffled.tops[index] if shuffled.tops else None
-    reduction = shuffled.reductions[index] if shuffled.reductions else None
-    if top is not None:
-        modes = modes_of(top, len(traps))
-    else:  # singular vectors do not change with scale; float32 has a range
-        moved = divided(shuffled.slice_of(layer.matrices, index), exponent)
-        if reduction is not None and shuffled.evals is not None:
-            modes = reduced_modes(moved, reduction, shuffled.evals[index], len(traps))
-        else:
-            modes = leading_modes(moved, len(traps), rng=rng)
-        del moved  # a carried-back mode is as large again
-    return {
-        trap: fields_of(localisation(mode, permutation, sectors[index], rng=rng))
-        for trap, mode in zip(traps, modes, strict=True)
-    }
 
 
 def _unmeasured(shape: tuple[int, int, int] | None, status: str, reason: str) -> LayerMeasures:
@@ -383,12 +221,5 @@ _COLUMNS = tuple(
     erg_num erg_lambda_min erg_gap erg_delta erg_log_ratio
     quality_discrete quality_free_cauchy quality_inverse_mp quality_levy_wigner
     quality_r_transform htsr_phase spectrum_s shuffle_s device
-    """.split()
-)
-_TRAP_COLUMNS = tuple(
-    """
-    replicate trap_index lambda excess_rel p_value ipr_left ipr_right localisation_q
-    participation_ratio top5_mass top10_mass rank1_mass top_overlap mean_overlap
-    jsd jsd_stderr jsd_control_p95 probe_kind num_probes temperature verdict
     """.split()
 )

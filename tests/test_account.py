@@ -93,6 +93,16 @@ def test_factors_of_codes_nobody_decodes_are_no_weight(codes: str, factors: str)
 
 
 @pytest.mark.parametrize(
+    ("index", "table"),
+    [("relative_position_index", "relative_position_bias_table"),
+     ("attention_bias_idxs", "attention_biases")],
+)  # fmt: skip
+def test_a_table_beside_its_index_stays_a_weight(index: str, table: str) -> None:
+    state = {f"a.{index}": ints(49, 49, dtype=torch.int64), f"a.{table}": torch.ones(9, 3)}
+    assert [entry.fate for entry in accounted(state, {}).entries] == ["skipped", "analysed"]
+
+
+@pytest.mark.parametrize(
     ("state", "config", "message"),
     [
         ({"a.weight": f8(256, 256)}, FP8_BLOCK, "no tensor 'a.weight_scale'"),

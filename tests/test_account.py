@@ -261,6 +261,14 @@ def test_a_saturated_cast_was_scaled_and_is_refused() -> None:
         weight.load(checkpoint)
 
 
+@pytest.mark.parametrize("beside", ["weight_factor", "multiplier", "s"])
+def test_eight_bit_floats_beside_an_unknown_tensor_are_no_cast(beside: str) -> None:
+    found = accounted(
+        {"a.weight": f8(8, 8), f"a.{beside}": torch.ones(1), "a.bias": torch.ones(8)}, {}
+    )
+    assert "no tensor 'a.weight_scale' beside it" in (found.entries[0].reason or "")
+
+
 def test_eight_bit_rows_in_another_layout_are_refused() -> None:
     state = {"a.weight": ints(8, 8, dtype=torch.int8), "a.SCB": torch.ones(8)}
     checkpoint = memory_checkpoint({**state, "a.weight_format": u8(1)})

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from zoo.errors import DecodeError
 from zoo.formats.account import account
 from zoo.formats.weight import Account
+from zoo.io.configs import CONFIG_NAMES
 from zoo.io.local import LocalLocation
 from zoo.io.memory import memory_checkpoint
 from zoo.io.opening import open_checkpoint
@@ -296,8 +297,19 @@ def test_older_quantisation_files_are_found(tmp_path: Path) -> None:
         tmp_path / "model.safetensors",
     )
     (tmp_path / "quantize_config.json").write_text('{"bits": 4, "group_size": 32}')
-    with open_checkpoint(open_store(LocalLocation.of(tmp_path))) as checkpoint:
-        assert [w.decoder for w in account(checkpoint).weights] == ["gptq"]
+    for source in (tmp_path, tmp_path / "model.safetensors"):
+        with open_checkpoint(open_store(LocalLocation.of(source))) as checkpoint:
+            assert [w.decoder for w in account(checkpoint).weights] == ["gptq"]
+
+
+@pytest.mark.parametrize("name", CONFIG_NAMES)
+def test_every_file_of_settings_is_part_of_the_fingerprint(tmp_path: Path, name: str) -> None:
+    save_file({"a.weight": torch.ones(4, 4)}, tmp_path / "model.safetensors")
+    found = set()
+    for text in ("{}", '{"checkpoint_format": "gptq_v2"}'):
+        (tmp_path / name).write_text(text)
+        found.add(open_store(LocalLocation.of(tmp_path)).revision)
+    assert len(found) == 2
 
 
 def test_one_expert_of_a_stack_is_read_without_the_others(tmp_path: Path) -> None:

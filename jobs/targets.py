@@ -20,7 +20,7 @@ from pathlib import Path
 from jobs.bases import base_target, named_base, on_base
 from jobs.spec import Source, Spec
 from jobs.target import Target, failure_of
-from zoo.errors import UseError, ZooError
+from zoo.errors import NotFoundError, UseError, ZooError
 
 WEIGHT_SUFFIXES = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt")
 """What a path source takes for a weight file, by name."""
@@ -79,7 +79,7 @@ def _path_targets(
 ) -> list[Target]:
     path = source.path or ""
     if "://" in path:
-        return [_remote_target(source, path)]
+        return list(_remote_targets(source, path, where))
     matches = (
         sorted(glob.glob(path)) if glob.has_magic(path) and not os.path.exists(path) else [path]
     )
@@ -177,30 +177,77 @@ def _local_target(source: Source, path: Path, pattern: re.Pattern[str] | None) -
     except (ZooError, OSError) as error:
         return replace(empty, failure=failure_of(error), revision=_unread_revision(path))
     if step is not None:
-        # Two steps may hold the same bytes; they are two revisions all the same.
-        revision = hashlib.blake2b(f"{revision} step {step}".encode(), digest_size=20).hexdigest()
+        revision = _of_step(revision, step)
     location = replace(location, revision=revision)
     return replace(empty, location=location, revision=revision, nbytes=nbytes)
 
 
-def _remote_target(source: Source, url: str) -> Target:
+def _remote_targets(source: Source, url: str, where: str) -> Iterator[Target]:
+    """Targets of an fsspec URL: a folder, a weight file, or a glob over these."""
+    pattern = re.compile(source.step_pattern) if source.step_pattern else None
+    for match in _matching_urls(url, where):
+        if _wanted(Path(match), pattern):
+            yield _remote_target(source, match, pattern)
+
+
+def _matching_urls(url: str, where: str) -> list[str]:
+    if not glob.has_magic(url):
+        return [url]
+    from fsspec.core import url_to_fs
+
+    try:
+        fs, path = url_to_fs(url)
+        found = fs.glob(path, detail=True)
+    except (ImportError, ValueError, OSError) as error:
+        raise UseError(f"{where}.path: cannot list {url!r}: {error}") from error
+    models = [
+        fs.unstrip_protocol(name)
+        for name, info in sorted(found.items())
+        if info["type"] == "directory" or _is_weight_file(name.rpartition("/")[2])
+    ]
+    if not models:
+        raise UseError(
+            f"{where}.path: got {url!r}; wanted a URL that matches folders or weight files"
+        )
+    return models
+
+
+def _remote_target(source: Source, url: str, pattern: re.Pattern[str] | None) -> Target:
+    from zoo.io.local import BESIDE_A_FILE
     from zoo.io.remote import FsspecLocation
     from zoo.io.store import open_store
 
-    model_id = f"{source.name or 'local'}/{Path(url.rstrip('/')).name}"
-    location = FsspecLocation(url, model_id=model_id)
-    empty = Target(model_id, "", location, f"path:{url}", None, source.family, origin=url)
+    folder, _, last = url.rstrip("/").rpartition("/")
+    is_file = _is_weight_file(last)
+    step = _step(Path(url), pattern) if pattern else None
+    named = folder.rpartition("/")[2] if pattern else (Path(last).stem if is_file else last)
+    model_id = f"{source.name or 'local'}/{named}"
+    files = (last, *BESIDE_A_FILE) if is_file else None
+    location = FsspecLocation(folder if is_file else url, files, model_id)
+    origin = folder if pattern else url
+    empty = Target(model_id, "", location, f"path:{url}", step, source.family, origin=origin)
     try:
         store = open_store(location)
         try:
-            revision, nbytes = store.revision, sum(store.files().values())
+            revision, sizes = store.revision, store.files()
         finally:
             store.close()
+        if is_file and last not in sizes:
+            raise NotFoundError(f"nothing at {url}; check the URL")
     except (ZooError, OSError) as error:
         return replace(empty, failure=failure_of(error), revision=_unread_revision(Path(url)))
+    revision = revision if step is None else _of_step(revision, step)
     return replace(
-        empty, location=replace(location, revision=revision), revision=revision, nbytes=nbytes
+        empty,
+        location=replace(location, revision=revision),
+        revision=revision,
+        nbytes=sum(sizes.values()),
     )
+
+
+def _of_step(revision: str, step: int) -> str:
+    """Two steps may hold the same bytes; they are two revisions all the same."""
+    return hashlib.blake2b(f"{revision} step {step}".encode(), digest_size=20).hexdigest()
 
 
 def _unread_revision(path: Path) -> str:

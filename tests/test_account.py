@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from zoo.errors import DecodeError
 from zoo.formats.account import account
 from zoo.formats.weight import Account
+from zoo.io.configs import CONFIG_NAMES
 from zoo.io.local import LocalLocation
 from zoo.io.memory import memory_checkpoint
 from zoo.io.opening import open_checkpoint
@@ -90,6 +91,16 @@ def test_every_tensor_has_one_fate(
 def test_factors_of_codes_nobody_decodes_are_no_weight(codes: str, factors: str) -> None:
     state = {f"a.{codes}": ints(8, 4), f"a.{factors}": torch.ones(8, 6)}
     assert {entry.fate for entry in accounted(state, {}).entries} == {"unknown"}
+
+
+@pytest.mark.parametrize(
+    ("index", "table"),
+    [("relative_position_index", "relative_position_bias_table"),
+     ("attention_bias_idxs", "attention_biases")],
+)  # fmt: skip
+def test_a_table_beside_its_index_stays_a_weight(index: str, table: str) -> None:
+    state = {f"a.{index}": ints(49, 49, dtype=torch.int64), f"a.{table}": torch.ones(9, 3)}
+    assert [entry.fate for entry in accounted(state, {}).entries] == ["skipped", "analysed"]
 
 
 @pytest.mark.parametrize(
@@ -251,6 +262,14 @@ def test_a_saturated_cast_was_scaled_and_is_refused() -> None:
         weight.load(checkpoint)
 
 
+@pytest.mark.parametrize("beside", ["weight_factor", "multiplier", "s"])
+def test_eight_bit_floats_beside_an_unknown_tensor_are_no_cast(beside: str) -> None:
+    found = accounted(
+        {"a.weight": f8(8, 8), f"a.{beside}": torch.ones(1), "a.bias": torch.ones(8)}, {}
+    )
+    assert "no tensor 'a.weight_scale' beside it" in (found.entries[0].reason or "")
+
+
 def test_eight_bit_rows_in_another_layout_are_refused() -> None:
     state = {"a.weight": ints(8, 8, dtype=torch.int8), "a.SCB": torch.ones(8)}
     checkpoint = memory_checkpoint({**state, "a.weight_format": u8(1)})
@@ -278,8 +297,19 @@ def test_older_quantisation_files_are_found(tmp_path: Path) -> None:
         tmp_path / "model.safetensors",
     )
     (tmp_path / "quantize_config.json").write_text('{"bits": 4, "group_size": 32}')
-    with open_checkpoint(open_store(LocalLocation.of(tmp_path))) as checkpoint:
-        assert [w.decoder for w in account(checkpoint).weights] == ["gptq"]
+    for source in (tmp_path, tmp_path / "model.safetensors"):
+        with open_checkpoint(open_store(LocalLocation.of(source))) as checkpoint:
+            assert [w.decoder for w in account(checkpoint).weights] == ["gptq"]
+
+
+@pytest.mark.parametrize("name", CONFIG_NAMES)
+def test_every_file_of_settings_is_part_of_the_fingerprint(tmp_path: Path, name: str) -> None:
+    save_file({"a.weight": torch.ones(4, 4)}, tmp_path / "model.safetensors")
+    found = set()
+    for text in ("{}", '{"checkpoint_format": "gptq_v2"}'):
+        (tmp_path / name).write_text(text)
+        found.add(open_store(LocalLocation.of(tmp_path)).revision)
+    assert len(found) == 2
 
 
 def test_one_expert_of_a_stack_is_read_without_the_others(tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def test_a_tensor_of_unknown_layout_fails_and_says_so() -> None:
 
 
 def test_three_axes_are_experts_by_name_and_a_kernel_otherwise() -> None:
-    config = {"num_experts": 4}
+    config: Mapping[str, object] = {"num_experts": 4}
     kernel = only(weight("layers.0.conv1d.weight", 4, 8, 16), config=config)
     assert (kernel.num_slices, kernel.expert) == (16, None)
     stack = taken(weight("layers.0.mlp.experts.down_proj", 4, 8, 16), config=config).specs
@@ -295,3 +295,25 @@ def test_biases_beside_stacked_gates_do_not_tell_how_they_lie(
     )
     cuts = {s.part: (s.cut.start, s.cut.stop, s.cut.step) for s in found.specs if s.rows == 8}
     assert {part: cut for part, cut in cuts.items() if part != "down"} == parts
+
+
+@pytest.mark.parametrize(
+    ("module", "parts"),
+    [("layers.0.mlp.input_linear", {"gate", "up"}), ("layers.0.mlp.switch_mlp.up_proj", {None})],
+    ids=["jetmoe", "mlx"],
+)
+def test_stacked_experts_under_other_names_are_no_kernels(
+    module: str, parts: set[str | None]
+) -> None:
+    down = module.replace("input", "output").replace("up_", "down_")
+    tensors = weight(f"{module}.weight", 4, 24, 16), weight(f"{down}.weight", 4, 16, 12)
+    found = [s for s in taken(*tensors).specs if s.tensor.startswith(module)]
+    assert {(s.expert, s.part) for s in found} == {(e, part) for e in range(4) for part in parts}
+    assert {s.num_slices for s in found} == {1}
+
+
+def test_a_kernel_whose_first_axis_counts_experts_is_refused() -> None:
+    config: Mapping[str, object] = {"num_experts": 4}
+    spec = only(weight("layers.0.mlp.w_in.weight", 4, 24, 16), config=config)
+    assert "number of experts" in (spec.fail_reason or "")
+    assert only(weight("layers.0.conv1d.weight", 4, 1, 3), config=config).num_slices == 3

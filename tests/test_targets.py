@@ -11,6 +11,7 @@ from jobs.target import Target
 from jobs.targets import find_targets
 from tests.models import weights, write_model
 from zoo.errors import UseError
+from zoo.io.store import open_store
 
 
 def spec(folder: Path, *sources: str) -> Spec:
@@ -103,3 +104,32 @@ def test_the_revision_follows_the_bytes_not_the_place(zoo_folder: Path) -> None:
     (zoo_folder / "zoo").rename(zoo_folder / "moved")
     (after,) = targets(zoo_folder, "path = 'moved/a'")
     assert before.revision == after.revision
+
+
+def test_a_url_may_be_a_glob_over_folders(zoo_folder: Path) -> None:
+    found = targets(zoo_folder, f"path = 'file://{zoo_folder}/zoo/*'")
+    assert ids(found) == ["local/a", "local/b"]
+    assert all(t.failure is None and t.nbytes for t in found)
+
+
+def test_a_url_may_be_one_file_with_the_settings_beside_it(zoo_folder: Path) -> None:
+    (target,) = targets(zoo_folder, f"path = 'file://{zoo_folder}/zoo/a/model.safetensors'")
+    assert (target.model_id, target.failure) == ("local/model", None)
+    store = open_store(target.location)
+    assert set(store.files()) <= {"model.safetensors", "config.json", "README.md"}
+
+
+def test_steps_are_found_in_urls_too(tmp_path: Path) -> None:
+    for step in (1, 20):
+        write_model(tmp_path / "run" / f"step{step}", weights(0, (20, 10)))
+    found = targets(tmp_path, f"path = 'file://{tmp_path}/run/*'\nstep_pattern = 'step(\\d+)'")
+    assert [(t.model_id, t.step) for t in found] == [("local/run", 1), ("local/run", 20)]
+    assert len({t.revision for t in found}) == 2
+
+
+def test_a_url_that_matches_nothing_is_refused_or_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(UseError, match="wanted a URL that matches"):
+        targets(tmp_path, f"path = 'file://{tmp_path}/none*'")
+    for path in ("none", "none.safetensors"):
+        (target,) = targets(tmp_path, f"path = 'file://{tmp_path}/{path}'")
+        assert target.failure is not None

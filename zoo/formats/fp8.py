@@ -35,12 +35,19 @@ _LARGEST = {
 def fp8(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
     """Every F8 tensor with two axes or more."""
     scales_exist = any(p in n.rpartition(".")[2] for n in checkpoint.tensors for p in _SCALE_PARTS)
+    has_more = {  # modules with a tensor nobody expects: it may be a scale under another name
+        name.rpartition(".")[0]
+        for name in checkpoint.tensors
+        if not name.endswith((".weight", "bias"))
+    }
     taken: set[str] = set()
     for name, meta in free.items():
         if meta.dtype not in _EIGHT_BIT or len(meta.shape) < 2 or name in taken:
             continue
         scale = scale_name(free, name)
-        if scale is None and not scales_exist and not quantisation(checkpoint, name):
+        is_alone = not (name.endswith(".weight") and name.removesuffix(".weight") in has_more)
+        is_cast = is_alone and not scales_exist and not quantisation(checkpoint, name)
+        if scale is None and is_cast:
             make = partial(_cast, meta)
             yield claim_weight(free, name, companions=(), make=make)
             continue

@@ -13,7 +13,7 @@ _BUFFER = re.compile(
     r"position_ids|token_type_ids|relative_position_index|relative_coords_table|relative_coords"
     r"|num_batches_tracked|running_mean|running_var|inv_freq|original_inv_freq|cos_cached"
     r"|sin_cached|freqs_cis|masked_bias|attn_mask|attention_mask|causal_mask|anchors|stride_tensor"
-    r"|spiece_model|tokenizer_json|rope_freqs"
+    r"|attention_bias_idxs|spiece_model|tokenizer_json|rope_freqs"
     r")(\.[0-9]+|\.weight)?$"
 )
 _FACTOR = re.compile(r"(^|\.)logit_scale$")

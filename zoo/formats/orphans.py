@@ -10,8 +10,10 @@ import re
 from collections.abc import Iterator
 
 from zoo.formats.claim import Claim, Free
+from zoo.formats.leftovers import no_weight
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.dtypes import NATIVE_FLOATS
+from zoo.io.header import TensorMeta
 
 _QUANTISATION_DATA = re.compile(
     r"(^|[._])(scale_inv|weight_scale|weight_scale_2|weight_global_scale|weight_zero_point"
@@ -30,7 +32,7 @@ def orphans(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
     coded = {
         name.rpartition(".")[0]
         for name, meta in checkpoint.tensors.items()
-        if len(meta.shape) >= 2 and meta.dtype not in NATIVE_FLOATS and meta.dtype != "BOOL"
+        if len(meta.shape) >= 2 and _holds_codes(meta)
     }
     for name, meta in free.items():
         if len(meta.shape) < 2 or meta.numel <= 1:
@@ -43,6 +45,11 @@ def orphans(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
                 "wanted its weight beside it in a known format. Report the format"
             )
             yield Claim(name, (), None, reason)
+
+
+def _holds_codes(meta: TensorMeta) -> bool:
+    """True for what is neither plain floats nor a mask or buffer (Swin's index beside its table)."""
+    return meta.dtype not in (*NATIVE_FLOATS, "BOOL", "I64") and no_weight(meta) is None
 
 
 def _is_data(checkpoint: Checkpoint, name: str) -> bool:

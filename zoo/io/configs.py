@@ -14,10 +14,13 @@ from zoo.io.files import read_bytes
 from zoo.io.store import Store
 
 MAX_CONFIG_BYTES = 16 << 20
-_CONFIG_NAMES = (
+CONFIGS_OF_A_FILE = (
     "config.json", "adapter_config.json", "quantize_config.json", "quant_config.json",
-    "hf_quant_config.json", "model_index.json", "modules.json",
+    "hf_quant_config.json",
 )  # fmt: skip
+"""Files that say how the weights beside them are to be read."""
+CONFIG_NAMES = (*CONFIGS_OF_A_FILE, "model_index.json", "modules.json")
+"""Every file of settings that is read."""
 _OLD_QUANTISATION_FILES = {
     "quantize_config.json": "gptq", "quant_config.json": "awq", "hf_quant_config.json": "modelopt",
 }  # fmt: skip
@@ -27,7 +30,7 @@ def read_configs(store: Store) -> dict[str, Mapping[str, object]]:
     """The config files of a store by name. The list in `modules.json` comes under `modules`."""
     found: dict[str, Mapping[str, object]] = {}
     for name, size in store.files().items():
-        if name.rpartition("/")[2] in _CONFIG_NAMES and name.count("/") <= 2:
+        if name.rpartition("/")[2] in CONFIG_NAMES and name.count("/") <= 2:
             found[name] = _object(_read(store, name, size), name)
     return found
 

@@ -11,12 +11,13 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from zoo.errors import TransientError
+from zoo.io.configs import CONFIG_NAMES
 
 _BLOCK_BYTES = 4 << 20
 _READ_SUFFIXES = (
     ".safetensors", ".safetensors.index.json", ".gguf", ".bin", ".pt", ".pth", ".ckpt",
 )  # fmt: skip
-_READ_NAMES = ("config.json", "adapter_config.json", "model_index.json", "README.md")
+_READ_NAMES = (*CONFIG_NAMES, "README.md")
 
 
 def matters(name: str) -> bool:

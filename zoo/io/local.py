@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.errors import CheckpointError, NotFoundError, UnsafeError
+from zoo.io.configs import CONFIGS_OF_A_FILE
 from zoo.io.files import ByteFile, Counters, LocalFile
 from zoo.io.fingerprint import fingerprint_files
 from zoo.io.names import checked_name
 from zoo.io.store import open_store
 
 MAX_FILES = 100_000
-BESIDE_A_FILE = ("config.json", "adapter_config.json", "README.md")
+BESIDE_A_FILE = (*CONFIGS_OF_A_FILE, "README.md")
 """Files that belong to a single weight file when they lie next to it."""
 
 

@@ -19,7 +19,8 @@ from zoo.layers.settings import Settings
 from zoo.layers.spec import Cut
 
 _STACK: Final = re.compile(
-    r"(?:^|\.)experts?\.(?!#)[\w.]*\w$|_exps$|(?:moe|block_sparse_moe)\.(?:input|output)_linear$"
+    r"(?:^|\.)experts?\.(?!#)[\w.]*\w$|_exps$|(?:moe|mlp)\.(?:input|output)_linear$"
+    r"|(?:^|\.)switch_(?:mlp|glu)\.\w+$"
 )
 _FLAT: Final = re.compile(r"experts\.mlp\.(?:w1|v1|w2)$")
 _MAX_EXPERTS: Final = 1 << 16
@@ -31,6 +32,13 @@ _DOWN_OF: Final = {"gate_up_proj": "down_proj", "input_linear": "output_linear"}
 def is_stack(where: Place, shape: tuple[int, ...]) -> bool:
     """True when the name says that the tensor holds all experts of a block."""
     return len(shape) > 2 and where.expert is None and _STACK.search(where.module) is not None
+
+
+def unnamed_stack(where: Place, shape: tuple[int, ...], settings: Settings) -> str | None:
+    """Why a 3-D weight is no kernel although its name does not say experts either, or None."""
+    if len(shape) != 3 or shape[0] not in settings.expert_counts or "conv" in where.module.lower():
+        return None
+    return f"unknown_layout: {list(shape)} starts with the number of experts, its name says none"
 
 
 def flat_stack(where: Place, shape: tuple[int, ...], settings: Settings) -> int | None:

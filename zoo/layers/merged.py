@@ -102,4 +102,7 @@ def _base_of(path: str, weights: Mapping[str, Weight]) -> Weight | str:
         return longer[0]
     if any(name.startswith(BASE) for name in weights):
         return f"merged: the base model has no {path!r}"
-    return "merged: the base model is not known; give `base` in the [[source]]"
+    return (
+        "merged: no weights of a base model; give `base` in the [[source]], in the adapter's kind of "
+        "file (safetensors or PyTorch)"
+    )

@@ -102,6 +102,9 @@ def rows_of(weight: Weight, model: ModelView) -> list[LayerSpec] | NotALayer:
     settings = model.settings(weight.name, where)
     if experts.is_stack(where, weight.shape):
         return _stacked(weight, where, settings, model)
+    unnamed = experts.unnamed_stack(where, weight.shape, settings)
+    if unnamed is not None:
+        return [_spec(weight, where, Shape(1, None, None, "dense", fail_reason=unnamed), model)]
     shape = classify(weight.name, weight.shape, where)
     if isinstance(shape, NotALayer):
         return shape

@@ -161,6 +161,21 @@ def test_analyze_of_nothing_says_what_it_wanted(zoo: Zoo, tmp_path: Path, capsys
     assert "no such folder or file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--threads=0", "--seed=-1"])
+def test_analyze_refuses_numbers_that_make_no_sense(
+    option: str, model: Path, zoo: Zoo, capsys: Caught
+) -> None:
+    assert zoo("analyze", model, option) == 2
+    assert f"{option.replace('=', ': got ')}; wanted" in capsys.readouterr().err
+
+
+def test_a_weight_file_that_is_not_there_is_not_looked_for_on_the_hub(
+    zoo: Zoo, capsys: Caught
+) -> None:
+    assert zoo("analyze", "nowhere/model.safetensors") == 1
+    assert "no such folder or file" in capsys.readouterr().err
+
+
 def test_analyze_of_several_models_asks_for_one(zoo: Zoo, tmp_path: Path, capsys: Caught) -> None:
     small_zoo(tmp_path)
     assert zoo("analyze", tmp_path / "zoo") == 2

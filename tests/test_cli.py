@@ -243,6 +243,23 @@ def test_unknown_arguments_are_bad_use(zoo: Zoo) -> None:
     assert zoo("rank", "beauty", "cat") == 2
 
 
+_STOP_IN_EXEC = """
+import jobs.__main__ as command
+command.run = lambda arguments: exec(
+    "import os, signal; os.kill(os.getpid(), signal.SIGINT); sum(range(10**6))"
+)
+command.main([])
+"""
+
+
+def test_an_interrupted_import_exits_75(tmp_path: Path) -> None:
+    (tmp_path / "stopped.py").write_text(_STOP_IN_EXEC)
+    command = [sys.executable, "-m", "stopped"]
+    path = {**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[1]}"}
+    done = subprocess.run(command, capture_output=True, text=True, env=path)
+    assert (done.returncode, done.stderr) == (75, "zoo: interrupted\n")
+
+
 def test_help_needs_no_torch() -> None:
     code = (
         "import sys; from jobs.__main__ import run; run(['--help']);"

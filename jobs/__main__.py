@@ -16,7 +16,8 @@ USE, FAILED, INTERRUPTED = 2, 1, 75
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `zoo` and exit."""
-    signal.signal(signal.SIGTERM, _interrupt)  # until a sweep drains: as Ctrl-C, exit code 75
+    for number in (signal.SIGINT, signal.SIGTERM):  # until a sweep drains
+        signal.signal(number, _interrupt)
     try:
         code = run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:  # while the command line was being imported
@@ -29,8 +30,13 @@ def _interrupted() -> int:
     return INTERRUPTED
 
 
+class _Stop(KeyboardInterrupt):
+    """Python ends by the signal, whoever caught it, once a plain KeyboardInterrupt has left an exec()
+    (as in the import of a dataclass): the exit code would be 130."""
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    raise _Stop
 
 
 def run(arguments: Sequence[str]) -> int:

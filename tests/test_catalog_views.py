@@ -247,7 +247,8 @@ INCUMBENT = """layer_id name D M N Q alpha alpha_weighted entropy has_esd lambda
     rank_loss rf sigma spectral_norm stable_rank status sv_max sv_min warning xmax xmin
     max_rand_eval rand_distance ww_softrank ww_maxdist rand_num_spikes num_traps rand_sigma_mp
     rand_mp_softrank rand_bulk_max num_spikes sigma_mp mp_softrank W_scale bulk_max bulk_min
-    detX_num num_ERG_spikes ERG_gap detX_val detX_val_unrescaled""".split()
+    detX_num num_ERG_spikes ERG_gap detX_val detX_val_unrescaled
+    weak_rank_loss rand_W_scale rand_bulk_min""".split()
 
 
 def test_the_incumbents_columns_are_there_and_null_where_it_says_minus_one(root: str) -> None:

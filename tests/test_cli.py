@@ -161,6 +161,21 @@ def test_analyze_of_nothing_says_what_it_wanted(zoo: Zoo, tmp_path: Path, capsys
     assert "no such folder or file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--threads=0", "--seed=-1"])
+def test_analyze_refuses_numbers_that_make_no_sense(
+    option: str, model: Path, zoo: Zoo, capsys: Caught
+) -> None:
+    assert zoo("analyze", model, option) == 2
+    assert f"{option.replace('=', ': got ')}; wanted" in capsys.readouterr().err
+
+
+def test_a_weight_file_that_is_not_there_is_not_looked_for_on_the_hub(
+    zoo: Zoo, capsys: Caught
+) -> None:
+    assert zoo("analyze", "nowhere/model.safetensors") == 1
+    assert "no such folder or file" in capsys.readouterr().err
+
+
 def test_analyze_of_several_models_asks_for_one(zoo: Zoo, tmp_path: Path, capsys: Caught) -> None:
     small_zoo(tmp_path)
     assert zoo("analyze", tmp_path / "zoo") == 2
@@ -226,6 +241,23 @@ def test_no_workers_at_all_are_bad_use(
 
 def test_unknown_arguments_are_bad_use(zoo: Zoo) -> None:
     assert zoo("rank", "beauty", "cat") == 2
+
+
+_STOP_IN_EXEC = """
+import jobs.__main__ as command
+command.run = lambda arguments: exec(
+    "import os, signal; os.kill(os.getpid(), signal.SIGINT); sum(range(10**6))"
+)
+command.main([])
+"""
+
+
+def test_an_interrupted_import_exits_75(tmp_path: Path) -> None:
+    (tmp_path / "stopped.py").write_text(_STOP_IN_EXEC)
+    command = [sys.executable, "-m", "stopped"]
+    path = {**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[1]}"}
+    done = subprocess.run(command, capture_output=True, text=True, env=path)
+    assert (done.returncode, done.stderr) == (75, "zoo: interrupted\n")
 
 
 def test_help_needs_no_torch() -> None:

@@ -110,6 +110,9 @@ def open_source(
         store.close()
 
 
+_WEIGHT_FILES = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt")
+
+
 def locate(source: str | os.PathLike[str]) -> object:
     """The location of a path, URL or Hub id; what exists on disk wins. Raises UseError, SourceError."""
     from zoo.io.local import LocalLocation
@@ -122,7 +125,8 @@ def locate(source: str | os.PathLike[str]) -> object:
     if os.path.exists(text):
         return LocalLocation.of(text)
     repo, _, revision = text.partition("@")
-    if repo.count("/") > 1 or repo.startswith((".", "/", "~")) or not repo:
+    is_path = repo.startswith((".", "/", "~")) or repo.endswith(_WEIGHT_FILES)
+    if repo.count("/") > 1 or is_path or not repo:
         raise NotFoundError(f"got {text!r}: no such folder or file, and no Hub id (owner/name)")
     import zoo.hub.register  # noqa: F401  `open_store` takes a HubLocation from here on
     from zoo.hub.listing import resolve_model

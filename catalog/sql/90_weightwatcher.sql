@@ -2,6 +2,7 @@
 -- would say -1. Different by intent: num_traps is its own recipe (ours is layers.num_traps);
 -- eigenvalues of convolutions are not halved; detX_val is in the units of the eigenvalues and
 -- detX_val_unrescaled in mean-1 units, as its columns hold them (the names are swapped there).
+-- weak_rank_loss (eigenvalues below 1e-6, whatever the scale) is always NULL: ask `spectra` for it.
 create or replace view weightwatcher as
 select
     model_id, revision,
@@ -27,6 +28,7 @@ select
     frobenius_norm_sq as norm, log_norm, lambda_max as spectral_norm, log_spectral_norm,
     log_alpha_norm, stable_rank, matrix_entropy as entropy, matrix_rank,
     num_evals - matrix_rank as rank_loss,
+    null::bigint as weak_rank_loss,
     lambda_max, sqrt(lambda_max) as sv_max, sqrt(greatest(lambda_min, 0)) as sv_min,
     mp_num_spikes as num_spikes, mp_sigma as sigma_mp, mp_softrank,
     mp_edge_upper as bulk_max, mp_edge_lower as bulk_min,
@@ -37,6 +39,9 @@ select
     num_traps_ww as num_traps, num_traps_ww as rand_num_spikes,
     rand_mp_sigma as rand_sigma_mp, rand_mp_edge_upper as rand_bulk_max,
     rand_mp_edge_upper / nullif(rand_lambda_max, 0) as rand_mp_softrank,
+    rand_mp_edge_upper * pow((sqrt(q) - 1) / (sqrt(q) + 1), 2) as rand_bulk_min,
+    case when rand_lambda_max is not null then sqrt(num_evals / nullif(frobenius_norm_sq, 0)) end
+        as rand_W_scale,
     erg_num as detX_num, erg_num as num_ERG_spikes, erg_gap as ERG_gap,
     erg_lambda_min * frobenius_norm_sq / nullif(num_evals, 0) as detX_val,
     erg_lambda_min as detX_val_unrescaled

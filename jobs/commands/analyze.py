@@ -61,7 +61,13 @@ def analyze(
         raise UseError(
             "--out: got it without --format parquet; the other formats go to standard output"
         )
+    if threads < 1:
+        raise UseError(f"--threads: got {threads}; wanted 1 or more")
+    if seed < 0:
+        raise UseError(f"--seed: got {seed}; wanted 0 or more")
     progress = Progress(quiet=quiet)
+    if "://" not in source and not Path(source).exists():
+        progress.say(f"{source}: no such file or folder here; a Hub id?")
     options = AnalysisOptions(metrics=metrics, shuffle=shuffle, seed=seed)
     analysis = analyse_source(source, options=options, threads=threads)
     rows = analysis.layers

@@ -79,7 +79,7 @@ def _path_targets(
 ) -> list[Target]:
     path = source.path or ""
     if "://" in path:
-        return list(_remote_targets(source, path, where))
+        return list(_remote_targets(source, path, where, say))
     matches = (
         sorted(glob.glob(path)) if glob.has_magic(path) and not os.path.exists(path) else [path]
     )
@@ -182,12 +182,15 @@ def _local_target(source: Source, path: Path, pattern: re.Pattern[str] | None) -
     return replace(empty, location=location, revision=revision, nbytes=nbytes)
 
 
-def _remote_targets(source: Source, url: str, where: str) -> Iterator[Target]:
+def _remote_targets(
+    source: Source, url: str, where: str, say: Callable[[str], None] | None
+) -> Iterator[Target]:
     """Targets of an fsspec URL: a folder, a weight file, or a glob over these."""
     pattern = re.compile(source.step_pattern) if source.step_pattern else None
-    for match in _matching_urls(url, where):
-        if _wanted(Path(match), pattern):
-            yield _remote_target(source, match, pattern)
+    urls = {Path(match): match for match in _matching_urls(url, where)}
+    wanted = list(urls) if pattern is None else _with_steps(list(urls), pattern, where, say)
+    for path in wanted:
+        yield _remote_target(source, urls[path], pattern)
 
 
 def _matching_urls(url: str, where: str) -> list[str]:

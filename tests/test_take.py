@@ -317,3 +317,9 @@ def test_a_kernel_whose_first_axis_counts_experts_is_refused() -> None:
     spec = only(weight("layers.0.mlp.w_in.weight", 4, 24, 16), config=config)
     assert "number of experts" in (spec.fail_reason or "")
     assert only(weight("layers.0.conv1d.weight", 4, 1, 3), config=config).num_slices == 3
+
+
+def test_stacked_projections_are_no_kernels() -> None:
+    spec = only(weight("depth_decoder.layers.0.self_attn.q_proj.linear.weight", 8, 32, 32))
+    assert "stack or a kernel" in (spec.fail_reason or "")
+    assert only(weight("layers.0.self_attn.q_proj.weight", 32, 32, 1)).num_slices == 1

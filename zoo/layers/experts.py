@@ -24,6 +24,7 @@ _STACK: Final = re.compile(
 )
 _FLAT: Final = re.compile(r"experts\.mlp\.(?:w1|v1|w2)$")
 _MAX_EXPERTS: Final = 1 << 16
+_MAX_KERNEL: Final = 16
 _INTERLEAVED: Final = frozenset({"gpt_oss"})
 _BIASED_HALVES: Final = frozenset({"openai_privacy_filter"})
 _DOWN_OF: Final = {"gate_up_proj": "down_proj", "input_linear": "output_linear"}
@@ -35,10 +36,20 @@ def is_stack(where: Place, shape: tuple[int, ...]) -> bool:
 
 
 def unnamed_stack(where: Place, shape: tuple[int, ...], settings: Settings) -> str | None:
-    """Why a 3-D weight is no kernel although its name does not say experts either, or None."""
-    if len(shape) != 3 or shape[0] not in settings.expert_counts or "conv" in where.module.lower():
+    """Why a 3-D weight is no kernel although its name does not say experts either, or None.
+
+    Moshi and CSM stack the projections of their codebooks under plain names: what has many columns
+    and would be a long kernel of many channels is named, not guessed.
+    """
+    if len(shape) != 3 or 1 in shape or "conv" in where.module.lower():
         return None
-    return f"unknown_layout: {list(shape)} starts with the number of experts, its name says none"
+    if shape[0] in settings.expert_counts:
+        return (
+            f"unknown_layout: {list(shape)} starts with the number of experts, its name says none"
+        )
+    if min(shape[1:]) > _MAX_KERNEL:
+        return f"unknown_layout: {list(shape)} is a stack or a kernel, its name does not say"
+    return None
 
 
 def flat_stack(where: Place, shape: tuple[int, ...], settings: Settings) -> int | None:

@@ -116,12 +116,12 @@ def top_of(
     """
     operator = Operator(matrix)
     order = operator.order
-    limit = min(order, _MAX_BASIS)
+    if start is None:
+        start = rng.standard_normal((order, block_width(order)), dtype=np.float32)
+    limit = min(order, _MAX_BASIS, max_passes * start.shape[1])
     basis = np.empty((order, limit), dtype=np.float32, order="F")
     image = np.empty_like(basis)
     projected = np.zeros((limit, limit))
-    if start is None:
-        start = rng.standard_normal((order, block_width(order)), dtype=np.float32)
     fresh = _orthonormal(start, np.linalg.norm(start, axis=0))
     size, steady, count = 0, 0, 1
     evals, before = np.zeros(0), np.zeros(0)

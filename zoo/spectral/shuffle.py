@@ -55,11 +55,9 @@ class Permutation:
         return out
 
     def invert(self, values: Array) -> Array:
-        """The array that `apply` turns into `values`. Uses `values` as scratch beyond `LEAF`
-        entries.
-        """
+        """The array that `apply` turns into `values`, which is overwritten."""
         if self.size <= LEAF:
-            return _swap(values.copy(), self._leaf_rng(0), backwards=True)
+            return _swap(values, self._leaf_rng(0), backwards=True)
         starts = self._bucket_starts()
         for bucket in range(starts.size - 1):
             part = values[starts[bucket] : starts[bucket + 1]]

@@ -126,6 +126,18 @@ def test_alpha_and_traps_do_not_change_with_scale(scale: float) -> None:
     assert large["log_norm"] == pytest.approx(plain["log_norm"] + 2 * math.log10(scale), abs=1e-5)
 
 
+@pytest.mark.parametrize("exponent", [-1030, -1060])
+def test_subnormal_float64_entries_are_measured(exponent: int) -> None:
+    """-1060 leaves entries some 14 bits."""
+    weights = noise(1, 80, 40).to(torch.float64)
+    here = measured(weights).columns
+    tiny = measured(torch.ldexp(weights, torch.tensor(exponent))).columns
+    assert tiny["status"] == "ok"
+    assert tiny["lambda_max"] is None and tiny["reason"] is not None
+    for name in ("alpha", "weight_kurtosis", "trap_p_value", "erg_delta"):
+        assert tiny[name] == pytest.approx(here[name], rel=0.05)
+
+
 def test_subnormal_entries_are_measured() -> None:
     columns = measured(noise(1, 80, 40) * 1e-39).columns
     assert columns["status"] == "ok" and columns["alpha"] is not None

@@ -185,3 +185,14 @@ def test_a_shuffled_slice_holds_the_same_entries(dtype: torch.dtype) -> None:
     moved = shuffle_slice(w, Permutation(1, 600))
     assert moved.shape == w.shape
     assert torch.equal(moved.flatten().sort()[0], w.flatten().sort()[0].to(moved.dtype))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 500), (9, 96, 1)], ids=["one row", "depthwise"])
+def test_a_large_entry_in_a_single_row_is_neither_trap_nor_small_p(
+    shape: tuple[int, int, int],
+) -> None:
+    """Its one eigenvalue is the trace; p was 1e-254 beside no trap."""
+    w = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    w.view(-1)[7] = 60.0
+    test = trap_test_of(w)
+    assert (test.traps, test.p_value) == ((), 1.0)

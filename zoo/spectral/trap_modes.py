@@ -23,6 +23,8 @@ Vector = NDArray[np.float64]
 
 SECTOR = 10
 """Leading singular vectors of W that make its top sector (a tenth of m when that is fewer)."""
+_SECTOR_DWARFS = 1000.0
+"""λ_max over the last of the sector from which on a tolerance relative to λ_max is too coarse."""
 _CARRIED_PASSES = 12
 _CARRIED_TOLERANCE = 1e-5
 
@@ -160,9 +162,21 @@ def top_sector(
     count = max(1, min(SECTOR, min(matrix.shape) // 10))
     if reduction is not None:
         return Sector(*singular_pair(Operator(matrix), reduction.leading(count)))
-    top = top_of(
-        matrix, rng=rng, wanted=lambda _: count, vectors=True, tolerance=1e-3, max_passes=30
-    )
+
+    def search(dtype: torch.dtype) -> Top:
+        return top_of(
+            matrix,
+            rng=rng,
+            wanted=lambda _: count,
+            vectors=True,
+            tolerance=1e-3,
+            max_passes=30,
+            dtype=dtype,
+        )
+
+    top = search(KRYLOV_DTYPE)
+    if top.evals[0] > _SECTOR_DWARFS * top.evals[min(count, top.evals.size) - 1]:
+        top = search(torch.float64)
     return Sector(top.left, top.right)
 
 

@@ -107,6 +107,22 @@ def test_the_top_alone_gives_the_same_test_as_the_whole_spectrum() -> None:
     assert math.log(top.p_value) == pytest.approx(math.log(full.p_value), rel=1e-3)
 
 
+@pytest.mark.parametrize("planted", ["entry", "mean"])
+def test_a_trap_that_dwarfs_the_edge_hides_no_other_from_the_top(planted: str) -> None:
+    """λ_max is 1e6 times the edge: the search stopped at one trap of three, or counted noise."""
+    w = torch.randn((1, 400, 300), generator=torch.Generator().manual_seed(0))
+    w[0, 3, 5], w[0, 9, 9] = 50.0, 60.0
+    if planted == "entry":
+        w[0, 20, 20] = 4e4
+    else:
+        w += 100.0
+    full, top = trap_test_of(w), trap_test_of(w, top=True)
+    assert len(full.traps) == len(top.traps) >= 3
+    for here, there in zip(full.slices, top.slices, strict=True):
+        assert there.variance == pytest.approx(here.variance, rel=1e-3)
+    assert top.threshold == pytest.approx(full.threshold, rel=1e-3)
+
+
 def test_each_slice_is_held_against_its_own_variance() -> None:
     scales = torch.arange(1.0, 10.0)[:, None, None]
     w = torch.randn((9, 128, 64), generator=torch.Generator().manual_seed(2)) * scales
@@ -185,3 +201,14 @@ def test_a_shuffled_slice_holds_the_same_entries(dtype: torch.dtype) -> None:
     moved = shuffle_slice(w, Permutation(1, 600))
     assert moved.shape == w.shape
     assert torch.equal(moved.flatten().sort()[0], w.flatten().sort()[0].to(moved.dtype))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 500), (9, 96, 1)], ids=["one row", "depthwise"])
+def test_a_large_entry_in_a_single_row_is_neither_trap_nor_small_p(
+    shape: tuple[int, int, int],
+) -> None:
+    """Its one eigenvalue is the trace; p was 1e-254 beside no trap."""
+    w = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    w.view(-1)[7] = 60.0
+    test = trap_test_of(w)
+    assert (test.traps, test.p_value) == ((), 1.0)

@@ -64,3 +64,13 @@ def test_slices_of_a_convolution_are_pooled_at_each_window() -> None:
     w = torch.randn(4, 40, 10, dtype=torch.float64)
     assert farms(w, storage_bits=32).num_windows == 4
     assert farms(w, storage_bits=32).farms_alpha is not None  # 40 values, one slice alone has 10
+
+
+@pytest.mark.parametrize("exponent", [-1000, -500, 500, 1000])
+def test_farms_does_not_change_with_scale_at_the_ends_of_float64(exponent: int) -> None:
+    w = torch.randn(60, 30, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    scaled = torch.ldexp(w, torch.tensor(exponent))
+    found, moved = farms(w[None], storage_bits=64), farms(scaled[None], storage_bits=64)
+    assert found.farms_alpha is not None
+    assert moved.farms_alpha == pytest.approx(found.farms_alpha, rel=1e-9)
+    assert moved.farms_alpha_hill == pytest.approx(found.farms_alpha_hill, rel=1e-9)

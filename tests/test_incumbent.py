@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from scipy.optimize import brute
 
@@ -97,6 +98,17 @@ def test_the_scale_of_the_weights_does_not_matter() -> None:
     evals = shuffled(200, 80, law="laplace", large=4)
     first, second = incumbent_fit(evals, n=200, m=80), incumbent_fit(evals * 2.0**90, n=200, m=80)
     assert first == second
+
+
+@pytest.mark.parametrize(("slices", "traps"), [(1, 5), (9, 1)], ids=["40 values", "360 values"])
+def test_five_shuffles_are_pooled_below_a_hundred_eigenvalues_of_all_slices(
+    slices: int, traps: int
+) -> None:
+    """A kernel of 3·3 slices 60×40 was counted over all five, as if it had 40 eigenvalues."""
+    w = torch.randn((slices, 60, 40), generator=torch.Generator().manual_seed(0))
+    w[0, 3, 5] = 40.0
+    found = measure_layer(w, options=AnalysisOptions(), seed_key=("r", "conv"), storage_bits=32)
+    assert (found.columns["num_traps_ww"], found.columns["num_traps"]) == (traps, 1.0)
 
 
 @pytest.mark.bench

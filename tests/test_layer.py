@@ -126,6 +126,37 @@ def test_alpha_and_traps_do_not_change_with_scale(scale: float) -> None:
     assert large["log_norm"] == pytest.approx(plain["log_norm"] + 2 * math.log10(scale), abs=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_erg_tail_that_reaches_the_null_space_ends_in_zeros(dtype: torch.dtype) -> None:
+    """Not in rounding noise, which made erg_log_ratio 35 and depended on the side of the matrix."""
+    w = torch.cat((noise(1, 90, 300), noise(1, 90, 300)), dim=1).to(dtype)  # every row twice
+    for matrix in (w, w.transpose(1, 2)):
+        columns = measured(matrix).columns
+        assert (columns["erg_num"], columns["erg_lambda_min"]) == (91, 0.0)
+        assert columns["erg_log_ratio"] is None and columns["alpha"] is not None
+        assert columns["erg_delta"] == pytest.approx(
+            180 * columns["xmin"] / columns["frobenius_norm_sq"]
+        )
+
+
+@pytest.mark.parametrize("value", [0.3, 1.0])
+def test_a_constant_matrix_has_an_erg_of_two(value: float) -> None:
+    columns = measured(torch.full((1, 60, 40), value)).columns
+    assert (columns["erg_num"], columns["erg_lambda_min"]) == (2, 0.0)
+
+
+@pytest.mark.parametrize("exponent", [-1030, -1060])
+def test_subnormal_float64_entries_are_measured(exponent: int) -> None:
+    """-1060 leaves entries some 14 bits."""
+    weights = noise(1, 80, 40).to(torch.float64)
+    here = measured(weights).columns
+    tiny = measured(torch.ldexp(weights, torch.tensor(exponent))).columns
+    assert tiny["status"] == "ok"
+    assert tiny["lambda_max"] is None and tiny["reason"] is not None
+    for name in ("alpha", "weight_kurtosis", "trap_p_value", "erg_delta"):
+        assert tiny[name] == pytest.approx(here[name], rel=0.05)
+
+
 def test_subnormal_entries_are_measured() -> None:
     columns = measured(noise(1, 80, 40) * 1e-39).columns
     assert columns["status"] == "ok" and columns["alpha"] is not None

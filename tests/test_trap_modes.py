@@ -92,3 +92,23 @@ def test_top_mass_is_that_of_all_products_sorted(seed: int) -> None:
 def test_top_mass_survives_ties_and_zeros() -> None:
     assert outer_top_mass(np.ones(10), np.ones(10), (0.05,)) == pytest.approx([0.05])
     assert outer_top_mass(np.eye(10)[0], np.eye(10)[0], (0.05,)) == pytest.approx([1.0])
+
+
+def test_the_mode_of_a_small_trap_beside_one_that_dwarfs_it_is_found() -> None:
+    w = torch.randn((300, 200), generator=torch.Generator().manual_seed(0))
+    w[1, 2], w[7, 9] = 3e4, 60.0
+    _, small = leading_modes(w, 2, rng=np.random.default_rng(0))
+    left, sigma, right = np.linalg.svd(w.double().numpy())
+    assert small.sigma == pytest.approx(sigma[1], rel=1e-6)
+    assert abs(small.left @ left[:, 1]) == pytest.approx(1.0, abs=1e-6)
+    assert abs(small.right @ right[1]) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_the_top_sector_beside_a_direction_that_dwarfs_it_is_found() -> None:
+    scales = torch.ones(200).index_put((torch.arange(10),), torch.linspace(8.0, 4.0, 10))
+    scales[0] = 4e3
+    w = torch.randn((300, 200), generator=torch.Generator().manual_seed(0)) * scales
+    sector = top_sector(w, None, rng=np.random.default_rng(0))
+    left, _, right = np.linalg.svd(w.double().numpy())
+    assert np.sum((sector.left.T @ left[:, :10]) ** 2) == pytest.approx(10.0, abs=1e-2)
+    assert np.sum((sector.right.T @ right[:10].T) ** 2) == pytest.approx(10.0, abs=1e-2)

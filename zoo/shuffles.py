@@ -41,7 +41,8 @@ from zoo.spectral.trap_modes import (
 FULL_SHUFFLE_UP_TO = 2048
 """Smaller side up to which `shuffle = "auto"` computes the whole shuffled spectrum."""
 MANY_REPLICATES_BELOW = 100
-"""Smaller side below which five shuffles are made, and pooled for the incumbent's count."""
+"""Smaller side below which five shuffles are made; eigenvalues below which the incumbent pools
+them."""
 CHEAP_FULL_BELOW = 512
 """Smaller side below which further replicates are solved in full: faster than their top alone."""
 MAX_MODES = 32
@@ -97,7 +98,7 @@ def shuffled_columns(layer: Layer, spectrum: Spectrum) -> tuple[Columns, Rows, S
             spectrum, rand, sigma=sigma if isinstance(sigma, float) else None, n=n, m=m
         )
     if options.incumbent and rand is not None:
-        columns["num_traps_ww"] = incumbent_count(_pooled(null, rand, m), n=n, m=m)
+        columns["num_traps_ww"] = incumbent_count(_pooled(null, rand), n=n, m=m)
     return columns, _trap_rows(layer, null), rand
 
 
@@ -127,9 +128,10 @@ def _replicate(
     return found
 
 
-def _pooled(null: Sequence[Shuffled], rand: Spectrum, m: int) -> list[Vector]:
-    """The shuffled eigenvalues that the incumbent pools: every replicate's below m = 100."""
-    if m >= MANY_REPLICATES_BELOW:
+def _pooled(null: Sequence[Shuffled], rand: Spectrum) -> list[Vector]:
+    """The shuffled eigenvalues that the incumbent pools: every replicate's where the layer, all its
+    slices together, has fewer than 100."""
+    if rand.evals.size >= MANY_REPLICATES_BELOW:
         return [rand.evals]
     return [replicate.evals for replicate in null if replicate.evals is not None]
 

@@ -130,10 +130,10 @@ _SHUFFLE = (
 
 _SETOL = (
     Column("erg_num", INT, "count", "Eigenvalues of the largest tail with Σ ln λ below 0."),
-    Column("erg_lambda_min", REAL, "1", "Smallest of them, mean-1 units."),
+    Column("erg_lambda_min", REAL, "1", "Smallest of them, mean-1 units; 0 in the null space."),
     Column("erg_gap", INT, "count", "erg_num − num_tail."),
     Column("erg_delta", REAL, "1", "xmin − erg_lambda_min, mean-1 units."),
-    Column("erg_log_ratio", REAL, "nat", "ln(xmin/erg_lambda_min)."),
+    Column("erg_log_ratio", REAL, "nat", "ln(xmin/erg_lambda_min); NULL when that is 0."),
     Column("quality_discrete", REAL, "log10", "log10 Q̄² of the discrete R-transform model."),
     Column("quality_free_cauchy", REAL, "log10", "log10 Q̄² of the free Cauchy model."),
     Column("quality_inverse_mp", REAL, "log10", "log10 Q̄² of the inverse Marchenko-Pastur model."),

@@ -21,7 +21,7 @@ from zoo.spectral.fingers import fit_clipped
 from zoo.spectral.incumbent import incumbent_fit
 from zoo.spectral.mp import MpFit, fit_bulk, mp_cdf
 from zoo.spectral.phase import htsr_phase
-from zoo.spectral.scalars import scalars
+from zoo.spectral.scalars import scalars, without_noise
 from zoo.spectral.setol import quality
 from zoo.spectral.spectrum import Spectrum
 from zoo.spectral.tails import TailFit, fit_tail
@@ -63,15 +63,17 @@ def spectral_columns(
     if is_tail_only:
         return _in_true_units(columns, spectrum.scale_exponent)
     fitted = tail if isinstance(tail, TailFit) else None
+    # a tail that reaches the null space is to end in zeros: the logarithms of noise would decide it
+    clean = without_noise(evals, m=m, storage_bits=storage_bits)
     effective = erg(
-        evals,
+        clean,
         xmin=fitted.xmin if fitted else None,
         num_tail=fitted.num_tail if fitted else None,
     )
     columns |= fields_of(effective)
     if evals[-1] > 0.0:
         alpha = fitted.alpha if fitted else None
-        columns |= fields_of(quality(evals, erg_num=effective.erg_num, alpha=alpha))
+        columns |= fields_of(quality(clean, erg_num=effective.erg_num, alpha=alpha))
         bulk = fit_bulk(mean_one(evals), n=n, m=m)
         columns |= _bulk_columns(evals, bulk)
         columns["htsr_phase"] = htsr_phase(

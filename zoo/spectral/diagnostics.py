@@ -60,7 +60,7 @@ def entry_statistics(matrices: torch.Tensor) -> EntryStatistics:
     max_abs = max(abs(low), abs(high))
     exponent = 0
     if max_abs > 0.0 and not _SAFE[0] < max_abs < _SAFE[1]:
-        exponent = math.frexp(max_abs)[1]
+        exponent = max(math.frexp(max_abs)[1], -1022)  # of subnormals 2^-exponent is no float64
         table = _block_table(matrices, scale=math.ldexp(1.0, -exponent))
     return _merge(table, low=low, high=high, exponent=exponent)
 

@@ -120,7 +120,8 @@ def trap_test(
         shift = edge_shift(bulk.kurtosis, m / n)
         edge = variance * (math.sqrt(n) + math.sqrt(m)) ** 2
         standardised = (top[::-1][: max(num_traps, 1)] / variance - shift - law.centre) / law.scale
-        p_values = [_family(tw1_sf(float(s)), len(tops)) for s in standardised]
+        # the one eigenvalue of m = 1 is the trace, which no shuffle moves: never a trap
+        p_values = [1.0 if m == 1 else _family(tw1_sf(float(s)), len(tops)) for s in standardised]
         slices.append(
             SliceEdge(variance, threshold, edge, num_traps, p_values[0], float(standardised[0]))
         )
@@ -139,7 +140,7 @@ def _test_slice(
         return None
     limit = min(top.size, m // 2) if m > 1 else 0
     removed = np.concatenate(([0.0], np.cumsum(top[::-1])))
-    ceiling = trace * (1.0 - bulk.extreme_share) / (n * m)
+    ceiling = trace * (1.0 - bulk.extreme_share if m > 1 else 1.0) / (n * m)
     num_traps = 0
     while True:
         rest = (trace - float(removed[num_traps])) / ((n - num_traps) * (m - num_traps))

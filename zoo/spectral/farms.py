@@ -6,6 +6,7 @@ Composes `hill` and `tails`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +51,7 @@ def farms(matrices: torch.Tensor, *, storage_bits: int) -> Farms:
     for start in starts:
         window = matrices.narrow(axis, start, side).to(torch.float64)
         sigma = torch.linalg.svdvals(window).reshape(-1).cpu().numpy()
+        sigma = np.ldexp(sigma, -math.frexp(float(sigma.max()))[1])  # its squares fit at any scale
         data = above_tolerance(np.sort(sigma**2), m=side, storage_bits=storage_bits)
         hill = alpha_hill(data)
         if hill is not None:

@@ -1,8 +1,8 @@
 """The top of a spectrum without the rest: largest eigenvalues of WᵀW and their singular vectors.
 
 Block Krylov iteration with full re-orthogonalisation and Rayleigh-Ritz on the smaller side, in
-float32. A block of vectors costs a pass over W little more than one vector does, and finds equal
-eigenvalues. Knows nothing of traps or shuffles.
+float32 unless told otherwise. A block of vectors costs a pass over W little more than one vector
+does, and finds equal eigenvalues. Knows nothing of traps or shuffles.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from numpy.typing import NDArray
 from zoo.device import KRYLOV_DTYPE
 
 Vector = NDArray[np.float64]
-Block = NDArray[np.float32]
+Block = NDArray[np.floating]
 
 _BLOCK, _WIDE_BLOCK, _WIDE_FROM = 8, 16, 1024
 """Vectors a pass; more from order 1,024 on, where a pass over W is what costs."""
 _MAX_BASIS = 1024
 _ROW_BYTES = 64 << 20
-"""Float32 copy of a block of rows of a matrix stored in another type."""
+"""Copy of a block of rows of a matrix stored in another type."""
+DWARFS = 30.0
+"""λ_max over the smallest eigenvalue of interest from which on callers search in float64."""
 _STEADY = 1
 """Passes in a row that may change a converged eigenvalue by no more than the tolerance."""
-_DEPENDENT = 1e-5
-"""A new direction this short, relative to the vector it came from, is rounding."""
+_DEPENDENT = {4: 1e-5, 8: 1e-13}
+"""A new direction this short, relative to the vector it came from, is rounding; by bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,10 @@ def block_width(order: int) -> int:
 class Operator:
     """Products of one matrix, seen from its longer side, with blocks of vectors."""
 
-    def __init__(self, matrix: torch.Tensor) -> None:
+    def __init__(self, matrix: torch.Tensor, dtype: torch.dtype = KRYLOV_DTYPE) -> None:
+        self._dtype = dtype
+        self.kind = np.float64 if dtype == torch.float64 else np.float32
+        """Type of the blocks."""
         self.is_tall = matrix.shape[0] >= matrix.shape[1]
         self._tall = matrix.detach() if self.is_tall else matrix.detach().T
         self.order = int(self._tall.shape[1])
@@ -74,12 +79,12 @@ class Operator:
         return np.concatenate([rows @ block for rows in self._row_blocks()])
 
     def _row_blocks(self) -> Iterator[Block]:
-        """The rows as float32 arrays: at once when they are stored so, else converted in blocks."""
-        if self._tall.dtype == KRYLOV_DTYPE:
+        """The rows as arrays: at once when they are stored so, else converted in blocks."""
+        if self._tall.dtype == self._dtype:
             yield self._tall.numpy()
             return
         for rows in torch.split(self._tall, self._height()):
-            yield rows.to(KRYLOV_DTYPE).numpy()
+            yield rows.to(self._dtype).numpy()
 
     def _cuda(
         self,
@@ -89,7 +94,7 @@ class Operator:
         joined: bool,
     ) -> Block:
         x = torch.from_numpy(block).to(self._tall.device)
-        parts = [product(r.to(KRYLOV_DTYPE), x) for r in torch.split(self._tall, self._height())]
+        parts = [product(r.to(self._dtype), x) for r in torch.split(self._tall, self._height())]
         whole = torch.cat(parts) if joined else torch.stack(parts).sum(dim=0)
         result: Block = whole.cpu().numpy()
         return result
@@ -107,19 +112,22 @@ def top_of(
     tolerance: float,
     max_passes: int,
     start: Block | None = None,
+    dtype: torch.dtype = KRYLOV_DTYPE,
 ) -> Top:
     """The largest eigenvalues of WᵀW for `matrix` [rows, cols].
 
     `wanted(evals)`: from the present descending estimates (lower bounds), how many must converge:
     change by less than `tolerance`·λ_max in a pass. `rng` draws the first block, unless `start`
-    [smaller side, width] is a better guess.
+    [smaller side, width] is a better guess. `dtype`: of all products; in float64 the tolerance is
+    relative to the smallest eigenvalue that is wanted, which float32 cannot promise.
     """
-    operator = Operator(matrix)
+    operator = Operator(matrix, dtype)
     order = operator.order
     if start is None:
         start = rng.standard_normal((order, block_width(order)), dtype=np.float32)
+    start = start.astype(operator.kind, copy=False)
     limit = min(order, _MAX_BASIS, max_passes * start.shape[1])
-    basis = np.empty((order, limit), dtype=np.float32, order="F")
+    basis = np.empty((order, limit), dtype=operator.kind, order="F")
     image = np.empty_like(basis)
     projected = np.zeros((limit, limit))
     fresh = _orthonormal(start, np.linalg.norm(start, axis=0))
@@ -135,7 +143,8 @@ def top_of(
         projected[:size, new], projected[new, :size] = cross, cross.T
         before, evals = evals, np.maximum(_eigvals(projected[:size, :size]), 0.0)
         count = min(max(wanted(evals), 1), size)
-        steady = steady + 1 if _has_settled(before, evals, count, tolerance) else 0
+        change = tolerance * float(evals[count - 1 if operator.kind == np.float64 else 0])
+        steady = steady + 1 if _has_settled(before, evals, count, change) else 0
         if steady >= _STEADY or size >= limit:
             break
         fresh = _new_directions(basis[:, :size], image[:, new])
@@ -147,7 +156,7 @@ def top_of(
         nothing = np.zeros((0, 0))
         return Top(evals, nothing, nothing, count, converged)
     _, weights = np.linalg.eigh(projected[:size, :size])
-    inner = basis[:, :size] @ weights[:, ::-1][:, :count].astype(np.float32)
+    inner = basis[:, :size] @ weights[:, ::-1][:, :count].astype(operator.kind)
     left, right = singular_pair(operator, inner.astype(np.float64))
     return Top(evals, left, right, count, converged)
 
@@ -155,7 +164,7 @@ def top_of(
 def singular_pair(operator: Operator, inner: Vector) -> tuple[Vector, Vector]:
     """(left, right) unit singular vectors from those of the smaller side, columns of `inner`."""
     unit: Vector = inner / np.linalg.norm(inner, axis=0).astype(np.float64)
-    outer: Vector = operator.times(unit.astype(np.float32)).astype(np.float64)
+    outer: Vector = operator.times(unit.astype(operator.kind)).astype(np.float64)
     lengths = np.linalg.norm(outer, axis=0).astype(np.float64)
     outer = outer / np.maximum(lengths, float(np.finfo(np.float64).tiny))
     return (outer, unit) if operator.is_tall else (unit, outer)
@@ -166,16 +175,16 @@ def _eigvals(projected: Vector) -> Vector:
     return values
 
 
-def _has_settled(before: Vector, evals: Vector, count: int, tolerance: float) -> bool:
+def _has_settled(before: Vector, evals: Vector, count: int, change: float) -> bool:
     if before.size < count:
         return False
-    return bool(np.all(np.abs(evals[:count] - before[:count]) <= tolerance * evals[0]))
+    return bool(np.all(np.abs(evals[:count] - before[:count]) <= change))
 
 
 def _new_directions(basis: Block, image: Block) -> Block:
     """Orthonormal basis of what `image` adds to `basis`, re-orthogonalised twice."""
     lengths = np.linalg.norm(image, axis=0)
-    fresh = image - basis @ (basis.T @ image)
+    fresh: Block = image - basis @ (basis.T @ image)
     fresh -= basis @ (basis.T @ fresh)
     fresh = _orthonormal(fresh, lengths)
     fresh -= basis @ (basis.T @ fresh)
@@ -185,4 +194,4 @@ def _new_directions(basis: Block, image: Block) -> Block:
 def _orthonormal(block: Block, lengths: NDArray[np.floating]) -> Block:
     """Orthonormal columns spanning `block`, but for directions lost in rounding of `lengths`."""
     q, r = np.linalg.qr(block)
-    return q[:, np.abs(np.diagonal(r)) > _DEPENDENT * lengths]
+    return q[:, np.abs(np.diagonal(r)) > _DEPENDENT[block.itemsize] * lengths]

@@ -57,6 +57,19 @@ def rank_tolerance(lambda_max: float, *, m: int, storage_bits: int) -> float:
     return lambda_max * (m * machine_epsilon(storage_bits)) ** 2
 
 
+def without_noise(evals: Evals, *, m: int, storage_bits: int) -> Evals:
+    """The eigenvalues with those of rounding alone as 0: at or below λ_max·m·2⁻⁵².
+
+    That is how exactly a float64 Gram matrix gives them (`spectrum.solve`); those of float64
+    weights are exact to the square of it. Without any, the array itself.
+    """
+    if evals.size == 0:
+        return evals
+    exact = m * 2.0**-52
+    floor = evals[-1] * (exact**2 if storage_bits >= 64 else exact)
+    return evals if evals[0] > floor else np.where(evals > floor, evals, 0.0)
+
+
 def above_tolerance(evals: Evals, *, m: int, storage_bits: int) -> Evals:
     """The eigenvalues above `rank_tolerance`, ascending (a view)."""
     if evals.size == 0 or evals[-1] <= 0.0:

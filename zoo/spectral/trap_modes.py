@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zoo.spectral.krylov import Operator, Top, block_width, singular_pair, top_of
+from zoo.device import KRYLOV_DTYPE
+from zoo.spectral.krylov import DWARFS, Operator, Top, block_width, singular_pair, top_of
 from zoo.spectral.shuffle import Permutation
 from zoo.spectral.symmetric import Reduction
 
@@ -22,6 +23,8 @@ Vector = NDArray[np.float64]
 
 SECTOR = 10
 """Leading singular vectors of W that make its top sector (a tenth of m when that is fewer)."""
+_SECTOR_DWARFS = 1000.0
+"""λ_max over the last of the sector from which on a tolerance relative to λ_max is too coarse."""
 _CARRIED_PASSES = 12
 _CARRIED_TOLERANCE = 1e-5
 
@@ -67,16 +70,25 @@ class Localisation:
 
 
 def leading_modes(shuffled: torch.Tensor, count: int, *, rng: np.random.Generator) -> list[Mode]:
-    """The `count` largest modes of the shuffled matrix [rows, cols]."""
-    top = top_of(
-        shuffled,
-        rng=rng,
-        wanted=lambda _: count,
-        vectors=True,
-        tolerance=1e-7,
-        max_passes=60,
-    )
-    return modes_of(top, count)
+    """The `count` largest modes of the shuffled matrix [rows, cols].
+
+    In float64 where the largest dwarfs the smallest: its rounding would be all there is of it.
+    """
+
+    def search(dtype: torch.dtype) -> Top:
+        return top_of(
+            shuffled,
+            rng=rng,
+            wanted=lambda _: count,
+            vectors=True,
+            tolerance=1e-7,
+            max_passes=60,
+            dtype=dtype,
+        )
+
+    top = search(KRYLOV_DTYPE)
+    is_dwarfed = top.evals[0] > DWARFS * top.evals[min(count, top.evals.size) - 1]
+    return modes_of(search(torch.float64) if is_dwarfed else top, count)
 
 
 def reduced_modes(
@@ -150,9 +162,21 @@ def top_sector(
     count = max(1, min(SECTOR, min(matrix.shape) // 10))
     if reduction is not None:
         return Sector(*singular_pair(Operator(matrix), reduction.leading(count)))
-    top = top_of(
-        matrix, rng=rng, wanted=lambda _: count, vectors=True, tolerance=1e-3, max_passes=30
-    )
+
+    def search(dtype: torch.dtype) -> Top:
+        return top_of(
+            matrix,
+            rng=rng,
+            wanted=lambda _: count,
+            vectors=True,
+            tolerance=1e-3,
+            max_passes=30,
+            dtype=dtype,
+        )
+
+    top = search(KRYLOV_DTYPE)
+    if top.evals[0] > _SECTOR_DWARFS * top.evals[min(count, top.evals.size) - 1]:
+        top = search(torch.float64)
     return Sector(top.left, top.right)
 
 

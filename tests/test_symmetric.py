@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from zoo.spectral import symmetric, two_stage
 from zoo.spectral.symmetric import symmetric_eigenvalues
+from zoo.spectral.two_stage import two_stage_eigenvalues
 
 DTYPES = [np.float64, np.float32]
 
@@ -40,6 +42,21 @@ def test_kept_reductions_give_the_leading_eigenvectors(
     found = reduction.leading(2)
     assert found.T @ found == pytest.approx(np.eye(2), abs=1e-5)
     assert np.abs(np.sum(found * expected[:, ::-1][:, :2], axis=0)) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_two_stages_give_the_eigenvalues_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone, _ = symmetric_eigenvalues(gram(150, np.float64))
+    monkeypatch.setattr(symmetric, "_TWO_STAGE_FROM", 100)
+    assert two_stage_eigenvalues(gram(150, np.float64)) is not None  # scipy's wheels have it
+    found, _ = symmetric_eigenvalues(gram(150, np.float64))
+    assert found == pytest.approx(alone, abs=1e-13 * alone[-1])
+
+
+def test_without_two_stages_one_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone, _ = symmetric_eigenvalues(gram(60, np.float64))
+    monkeypatch.setattr(symmetric, "_TWO_STAGE_FROM", 10)
+    monkeypatch.setattr(two_stage, "_routine", lambda: None)
+    assert np.array_equal(symmetric_eigenvalues(gram(60, np.float64))[0], alone)
 
 
 def test_keeping_the_reduction_changes_no_bit() -> None:

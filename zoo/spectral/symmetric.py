@@ -16,12 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh_tridiagonal, lapack
 
+from zoo.spectral.two_stage import two_stage_eigenvalues
+
 Vector = NDArray[np.float64]
 Real = NDArray[np.floating]
 
 _PANEL = 32
 """Columns that LAPACK reduces at a time; its wrapper's default workspace allows one (twice as slow).
 """
+_TWO_STAGE_FROM = 2048
+"""Orders above it are solved in two stages where that can be had (`two_stage`)."""
 _SAFE_EXPONENT = 40
 """A trace within 2^±40 keeps every product inside float32."""
 _NOT_FINITE = "the matrix holds NaN or Inf; wanted finite entries, reject the layer first"
@@ -79,6 +83,10 @@ def symmetric_eigenvalues(lower: Real, *, keep: bool = False) -> tuple[Vector, R
     if order == 1:
         values = np.maximum(lower[0].astype(np.float64), 0.0)
         return np.ldexp(values, exponent), None
+    if order > _TWO_STAGE_FROM and not keep and lower.dtype == np.float64:
+        found = two_stage_eigenvalues(np.asarray(lower, dtype=np.float64))
+        if found is not None:
+            return np.asarray(np.maximum(found, 0.0)), None
     reflectors, diagonal, off_diagonal, factors, info = routines.sytrd(
         lower, lower=1, lwork=_PANEL * order, overwrite_a=1
     )

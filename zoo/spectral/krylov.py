@@ -25,7 +25,7 @@ _MAX_BASIS = 1024
 _ROW_BYTES = 64 << 20
 """Copy of a block of rows of a matrix stored in another type."""
 DWARFS = 30.0
-"""λ_max over the smallest eigenvalue of interest from which on callers search in float64."""
+"""λ_max over the smallest eigenvalue of interest from which on traps are searched in float64."""
 _STEADY = 1
 """Passes in a row that may change a converged eigenvalue by no more than the tolerance."""
 _DEPENDENT = {4: 1e-5, 8: 1e-13}
@@ -159,6 +159,17 @@ def top_of(
     inner = basis[:, :size] @ weights[:, ::-1][:, :count].astype(operator.kind)
     left, right = singular_pair(operator, inner.astype(np.float64))
     return Top(evals, left, right, count, converged)
+
+
+def sure_top(search: Callable[[torch.dtype], Top], *, dwarfs: float, beyond: int = 0) -> Top:
+    """`search` in float32, and again in float64 where that cannot see what is asked for.
+
+    That is where λ_max is more than `dwarfs` times the last eigenvalue that was wanted, or the one
+    `beyond` places after it.
+    """
+    top = search(KRYLOV_DTYPE)
+    least = top.evals[min(top.num_wanted - 1 + beyond, top.evals.size - 1)]
+    return top if top.evals[0] <= dwarfs * least else search(torch.float64)
 
 
 def singular_pair(operator: Operator, inner: Vector) -> tuple[Vector, Vector]:

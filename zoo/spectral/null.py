@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zoo.device import KRYLOV_DTYPE, SHUFFLE_DTYPE
+from zoo.device import SHUFFLE_DTYPE
 from zoo.spectral.bulk_entries import BulkEntries, Moments, bulk_entries
 from zoo.spectral.edge import EdgeTest, trap_test
-from zoo.spectral.krylov import DWARFS, Top, top_of
+from zoo.spectral.krylov import DWARFS, Top, sure_top, top_of
 from zoo.spectral.shuffle import LEAF, Permutation
 from zoo.spectral.spectrum import divided, eigenvalues, solve
 from zoo.spectral.symmetric import Reduction
@@ -208,9 +208,7 @@ def top_slice(
             dtype=dtype,
         )
 
-    top = search(KRYLOV_DTYPE)
-    beside = top.evals[min(top.num_wanted, top.evals.size - 1)]
-    return top if top.evals[0] <= DWARFS * beside else search(torch.float64)
+    return sure_top(search, dwarfs=DWARFS, beyond=1)
 
 
 def _test(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.linalg import blas
 
 from zoo.device import GRAM_DTYPE
-from zoo.spectral.symmetric import Reduction, symmetric_eigenvalues
+from zoo.spectral.symmetric import NOT_FINITE, Reduction, symmetric_eigenvalues
 
 Vector = NDArray[np.float64]
 
@@ -35,7 +35,6 @@ _SMALL = 64
 """Stacks of matrices with a smaller side up to this are solved in one call."""
 _KEPT_ORDER = 1024
 """Above it a search for a few eigenvectors is a small part of the solve."""
-_NOT_FINITE = "the matrix holds NaN or Inf; wanted finite entries, reject the layer first"
 _RESOLVED = 1e-9
 """λ/λ_max from which a float64 Gram matrix gives λ to six digits; below, float64 data needs an SVD.
 """
@@ -177,7 +176,7 @@ def _eigenvalues_small(matrices: torch.Tensor, *, exponent: int) -> Vector:
     """A stack of small matrices in one batched product and one batched solve."""
     stack = np.ldexp(matrices.detach().cpu().to(GRAM_DTYPE).numpy(), -exponent)
     if not np.isfinite(stack).all():
-        raise ValueError(_NOT_FINITE)
+        raise ValueError(NOT_FINITE)
     turned = stack.transpose(0, 2, 1)
     tall = stack.shape[1] >= stack.shape[2]
     values: Vector = np.linalg.eigvalsh(turned @ stack if tall else stack @ turned)
@@ -216,6 +215,6 @@ def _eigenvalues_cuda(matrices: torch.Tensor, *, exponent: int, device: torch.de
     rows, cols = stack.shape[1:]
     grams = stack.mT @ stack if rows >= cols else stack @ stack.mT
     if not bool(torch.isfinite(grams.diagonal(dim1=1, dim2=2)).all()):
-        raise ValueError(_NOT_FINITE)
+        raise ValueError(NOT_FINITE)
     values: Vector = torch.linalg.eigvalsh(grams).clamp_min(0.0).cpu().numpy()
     return values

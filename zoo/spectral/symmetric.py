@@ -28,7 +28,7 @@ _TWO_STAGE_FROM = 2048
 """Orders above it are solved in two stages where that can be had (`two_stage`)."""
 _SAFE_EXPONENT = 40
 """A trace within 2^±40 keeps every product inside float32."""
-_NOT_FINITE = "the matrix holds NaN or Inf; wanted finite entries, reject the layer first"
+NOT_FINITE = "the matrix holds NaN or Inf; wanted finite entries, reject the layer first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def symmetric_eigenvalues(lower: Real, *, keep: bool = False) -> tuple[Vector, R
     order = len(lower)
     trace = float(np.trace(lower))
     if not math.isfinite(trace):
-        raise ValueError(_NOT_FINITE)
+        raise ValueError(NOT_FINITE)
     routines = _lapack(lower.dtype)
     exponent = _exponent(trace, lower.dtype)
     if exponent:

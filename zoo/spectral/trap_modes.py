@@ -14,8 +14,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zoo.device import KRYLOV_DTYPE
-from zoo.spectral.krylov import DWARFS, Operator, Top, block_width, singular_pair, top_of
+from zoo.spectral.krylov import (
+    DWARFS,
+    Operator,
+    Top,
+    block_width,
+    singular_pair,
+    sure_top,
+    top_of,
+)
 from zoo.spectral.shuffle import Permutation
 from zoo.spectral.symmetric import Reduction
 
@@ -86,9 +93,7 @@ def leading_modes(shuffled: torch.Tensor, count: int, *, rng: np.random.Generato
             dtype=dtype,
         )
 
-    top = search(KRYLOV_DTYPE)
-    is_dwarfed = top.evals[0] > DWARFS * top.evals[min(count, top.evals.size) - 1]
-    return modes_of(search(torch.float64) if is_dwarfed else top, count)
+    return modes_of(sure_top(search, dwarfs=DWARFS), count)
 
 
 def reduced_modes(
@@ -174,9 +179,7 @@ def top_sector(
             dtype=dtype,
         )
 
-    top = search(KRYLOV_DTYPE)
-    if top.evals[0] > _SECTOR_DWARFS * top.evals[min(count, top.evals.size) - 1]:
-        top = search(torch.float64)
+    top = sure_top(search, dwarfs=_SECTOR_DWARFS)
     return Sector(top.left, top.right)
 
 

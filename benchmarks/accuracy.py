@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.speed import dense_layers
-from zoo.spectral.spectrum import Spectrum, eigenvalues
+from zoo.spectral.solve import eigenvalues
+from zoo.spectral.spectrum import Spectrum
 from zoo.spectral.tails import TailFit, fit_tail
 
 Vector = NDArray[np.float64]

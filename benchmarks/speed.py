@@ -83,7 +83,7 @@ def theirs(layers: dict[str, Any], *, everything: bool = True) -> None:
 
 def floor(layers: dict[str, Any]) -> None:
     """Gram and eigenvalues, twice."""
-    from zoo.spectral.spectrum import gram
+    from zoo.spectral.solve import gram
     from zoo.spectral.symmetric import symmetric_eigenvalues
 
     for tensor in layers.values():

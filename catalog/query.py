@@ -61,12 +61,9 @@ def _one_moment(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 
 def columns(con: duckdb.DuckDBPyConnection, view: str) -> tuple[str, ...]:
-    """Column names of a view or table."""
-    found = ask(
-        con, "select column_name from duckdb_columns() where table_name = ? order by column_index",
-        [view],
-    )  # fmt: skip
-    return tuple(found.column(0).to_pylist())
+    """Column names of a view or table; no file is opened."""
+    query = "select column_name from duckdb_columns() where table_name = ? order by column_index"
+    return tuple(name for (name,) in con.execute(query, [view]).fetchall())
 
 
 def condition(con: duckdb.DuckDBPyConnection, where: str) -> str:

@@ -6,18 +6,19 @@ processes with one mathematics thread each), and a unit whose numbers moved is c
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
 from catalog import store
+from catalog.columns.keys import COMMIT
 from catalog.folder import Folder
 from catalog.lock import compact_lock
 from catalog.query import columns
@@ -39,12 +40,14 @@ from jobs.spec import Spec
 from zoo.spectral.spectrum import Spectrum
 from zoo.threads import set_threads
 
-POOL_ABOVE = 4000
-"""Layers up to which starting worker processes (they import torch) costs more than it saves."""
+POOL_ABOVE = 1500
+"""Layers up to which starting worker processes costs more than it saves."""
 _BATCH_LAYERS = 4096
 _BATCH_UNITS = 512
 _SLICE = 64
 """Layers a worker gets at a time."""
+_READ = 512
+"""Layers that are read at a time."""
 _PENDING = 64
 """Slices handed to workers and not yet back."""
 _STORED = tuple(dict.fromkeys((*INPUTS, *OWN, *EXTRAS, *RAND, *EDGE)))
@@ -119,21 +122,21 @@ def refit_catalog(
     LockedError while a compaction or another refit runs. Safe beside a sweep.
     """
     tally = Tally()
+    _prepare(workers)
     with ExitStack() as stack:
         stack.enter_context(compact_lock(root))
         con = stack.enter_context(store.connect(root))
-        folder = Folder.parse(root)
-        units, tally.left = refit_units(con, folder, spec, spec_text)
-        files = UnitFiles(con, folder)
+        units, tally.left = refit_units(con, spec, spec_text)
+        files = UnitFiles(con, Folder.parse(root))
+        query = _query(con)
         pool = _pool(workers, sum(unit.num_layers for unit in units))
         if pool is not None:
             stack.callback(pool.shutdown, wait=True, cancel_futures=True)
         pen = None if dry_run else Pen(root, con, files)
         status = "interrupted"
         try:
-            for batch in _batches(units):
-                found = _recompute(con, files, batch, pool, tally)
-                written = list(_to_write(batch, found, tally))
+            for batch in _recomputed(con, files, units, query, pool, tally):
+                written = list(_to_write(batch, tally))
                 tally.num_written += len(written)
                 if pen is not None:
                     pen.commit(written)
@@ -144,13 +147,19 @@ def refit_catalog(
     return tally
 
 
+def _prepare(workers: int) -> None:
+    """One mathematics thread; and start the imports of the worker processes, a second's work."""
+    set_threads(1)
+    if workers > 1:
+        forkserver.set_forkserver_preload(["jobs.refit"])
+        forkserver.ensure_running()
+
+
 def _pool(workers: int, num_layers: int) -> ProcessPoolExecutor | None:
     """Worker processes, or None where this process alone is as fast."""
-    set_threads(1)
     if workers == 1 or num_layers <= POOL_ABOVE:
         return None
     context = get_context("forkserver")  # imports once, then forks: a worker starts in no time
-    context.set_forkserver_preload(["jobs.refit"])
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
 
 
@@ -178,11 +187,10 @@ def _batches(units: Sequence[RefitUnit]) -> Iterator[list[RefitUnit]]:
         yield batch
 
 
-def _to_write(
-    batch: list[RefitUnit], found: list[tuple[int, dict[int, LayerChange]]], tally: Tally
-) -> Iterator[tuple[RefitUnit, dict[int, LayerChange]]]:
+def _to_write(batch: _Batch, tally: Tally) -> Iterator[tuple[RefitUnit, Mapping[int, LayerChange]]]:
     """Units that are new or have a number that moved; incomplete ones are left out and noted."""
-    for unit, (num_layers, changes) in zip(batch, found, strict=True):
+    for number, unit in enumerate(batch.units):
+        num_layers, changes = batch.counts[number], batch.changes.get(number, {})
         model = unit.keys["model_id"]
         if num_layers != unit.num_layers:
             why = f"{model} has {num_layers} of {unit.num_layers} spectra; sweep it again"
@@ -193,57 +201,96 @@ def _to_write(
             yield unit, changes
 
 
-def _recompute(
+def _recomputed(
     con: duckdb.DuckDBPyConnection,
     files: UnitFiles,
-    batch: list[RefitUnit],
+    units: Sequence[RefitUnit],
+    query: str,
     pool: ProcessPoolExecutor | None,
     tally: Tally,
-) -> list[tuple[int, dict[int, LayerChange]]]:
-    """For every unit of `batch`: layers recomputed, and the changed ones by layer_index."""
-    counts: Counter[int] = Counter()
-    changes: dict[int, dict[int, LayerChange]] = defaultdict(dict)
-    orders = [unit.change for unit in batch]
+) -> Iterator[_Batch]:
+    """The batches of `units`, recomputed.
 
-    def take(found: _Found) -> None:
-        tally.add(found)
-        counts.update(found.units)
+    Each is handed out when the next one has been read, so that the workers have work meanwhile; the
+    connection is free then.
+    """
+    before: _Batch | None = None
+    for run in _batches(units):
+        batch = _Batch(run, tally)
+        for rows in _read(con, files, run, query):
+            orders = [unit.change for unit in run]
+            if pool is None:
+                batch.take(_refit_slice(rows, orders))
+            else:
+                batch.add(pool.submit(_refit_bytes, rows.schema, rows.serialize(), orders))
+        if before is not None:
+            before.finish()
+            yield before
+        before = batch
+    if before is not None:
+        before.finish()
+        yield before
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Units that are read together, and what was found in them so far."""
+
+    units: list[RefitUnit]
+    tally: Tally
+    counts: Counter[int] = field(default_factory=Counter)
+    """Layers recomputed, by number of the unit."""
+    changes: dict[int, dict[int, LayerChange]] = field(default_factory=dict)
+    """The changed ones, by number of the unit and layer_index."""
+    pending: set[Future[_Found]] = field(default_factory=set)
+
+    def take(self, found: _Found) -> None:
+        """Add what came out of one slice."""
+        self.tally.add(found)
+        self.counts.update(found.units)
         for (number, layer_index), change in found.changes.items():
-            changes[number][layer_index] = change
+            self.changes.setdefault(number, {})[layer_index] = change
 
-    pending: set[Future[_Found]] = set()
-    for rows in _read(con, files, batch):
-        if pool is None:
-            take(_refit_slice(rows, orders))
-            continue
-        pending.add(pool.submit(_refit_bytes, rows.schema, rows.serialize(), orders))
-        if len(pending) > _PENDING:
-            ended, pending = wait(pending, return_when=FIRST_COMPLETED)
+    def add(self, slice_: Future[_Found]) -> None:
+        """Wait for one more slice; at once, where too many are on the way."""
+        self.pending.add(slice_)
+        if len(self.pending) > _PENDING:
+            ended, self.pending = wait(self.pending, return_when=FIRST_COMPLETED)
             for future in ended:
-                take(future.result())
-    for future in pending:
-        take(future.result())
-    return [(counts[number], changes[number]) for number in range(len(batch))]
+                self.take(future.result())
+
+    def finish(self) -> None:
+        """Wait for the rest."""
+        for future in self.pending:
+            self.take(future.result())
+        self.pending.clear()
 
 
-def _read(
-    con: duckdb.DuckDBPyConnection, files: UnitFiles, batch: list[RefitUnit]
-) -> Iterator[pa.RecordBatch]:
-    """The layers of `batch` that have a spectrum, with it, in slices."""
-    keys = register(con, batch)
+def _query(con: duckdb.DuckDBPyConnection) -> str:
+    """The layers of $units that have a spectrum, with it, from $layers and $spectra."""
     there = {*columns(con, "layers")}  # a catalog may be older than a column
     stored = ", ".join(
         f"l.{name}" if name in there else f"null as {name}" for name in ("layer_index", *_STORED)
     )
-    found = con.sql(
+    keys = ", ".join(COMMIT)
+    return (
         f"select u.unit_no, {stored}, {', '.join(f's.{name}' for name in _SPECTRA)} "
         f"from read_parquet($spectra, union_by_name = true, hive_partitioning = false) s "
         f"join refit_units u using ({keys}) "
         f"join read_parquet($layers, union_by_name = true, hive_partitioning = false) l "
-        f"using ({keys}, layer_index) where l.status = 'ok'",
-        params={table: files.of(table, batch) for table in ("spectra", "layers")},
+        f"using ({keys}, layer_index) where l.status = 'ok'"
     )
-    for rows in found.to_arrow_reader(_SLICE):
+
+
+def _read(
+    con: duckdb.DuckDBPyConnection, files: UnitFiles, units: list[RefitUnit], query: str
+) -> Iterator[pa.RecordBatch]:
+    """The layers of `units` that have a spectrum, with it, in slices."""
+    register(con, units)
+    found = con.sql(
+        query, params={table: files.of(table, units) for table in ("spectra", "layers")}
+    )
+    for rows in found.to_arrow_reader(_READ):
         for start in range(0, rows.num_rows, _SLICE):
             yield rows.slice(start, _SLICE)
 

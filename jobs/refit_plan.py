@@ -18,7 +18,6 @@ import duckdb
 
 from catalog.columns.keys import COMMIT
 from catalog.commits import UnitKey
-from catalog.folder import Folder
 from catalog.query import ask
 from jobs.errors import SpecError
 from jobs.refit_rows import Change
@@ -31,13 +30,8 @@ _FROM_SPECTRA = ("clip_fingers", "level", "tail_models", "bootstrap")
 """Options that a refit can change. The others need the weights."""
 
 _UNITS = """
-with shown as (
-    select *, split_part(filename, '/', -2) as generation
-    from read_parquet($1, filename = true, union_by_name = true, hive_partitioning = false)
-    qualify generation = max(generation) over (partition by model_id, revision, analysis_key)
-)
 select m.sweep_id, m.model_id, m.revision, m.analysis_key, m.generation, m.layers_analysed, s.spec
-from shown as m left join sweeps as s using (sweep_id)
+from internal.shown_models as m left join sweeps as s using (sweep_id)
 where m.layers_analysed > 0
 order by m.generation, m.model_id, m.revision, m.analysis_key
 """
@@ -87,10 +81,10 @@ def refit_key(options: AnalysisOptions, selection: LayerSelection) -> str:
 
 
 def refit_units(
-    con: duckdb.DuckDBPyConnection, folder: Folder, spec: Spec | None, spec_text: str
+    con: duckdb.DuckDBPyConnection, spec: Spec | None, spec_text: str
 ) -> tuple[list[RefitUnit], list[LeftOut]]:
     """Every unit in file order; with a spec, the newest of each revision that differs from it."""
-    found = ask(con, _UNITS, [folder.glob("models", "*", "*.parquet")]).to_pylist()
+    found = ask(con, _UNITS).to_pylist()
     latest: set[tuple[object, ...]] = set()
     if spec is not None:
         newest = ask(con, f"select {', '.join(COMMIT)} from models_latest").to_pylist()
@@ -99,19 +93,24 @@ def refit_units(
     units: list[RefitUnit] = []
     left: list[LeftOut] = []
     settings: dict[str | None, Settings | None] = {}
+    plans: dict[tuple[str | None, str], tuple[str, Change] | str] = {}
+    defaults = _default_keys()
     for row in found:
         text = row["spec"]
         if text not in settings:
             settings[text] = _settings(text)
         keys = {name: str(row[name]) for name in COMMIT}
-        if text is None and keys["analysis_key"] not in _default_keys():
+        if text is None and keys["analysis_key"] not in defaults:
             left.append(
                 LeftOut(keys["model_id"], "its sweep, and so its options, are not recorded")
             )
             continue
         if spec is not None and tuple(keys.values()) not in latest:
             continue
-        plan = _plan(keys["analysis_key"], settings[text], spec)
+        known = (text, keys["analysis_key"])
+        if known not in plans:
+            plans[known] = _plan(keys["analysis_key"], settings[text], spec)
+        plan = plans[known]
         if isinstance(plan, str):
             left.append(LeftOut(keys["model_id"], plan))
             continue

@@ -14,9 +14,8 @@ import numpy as np
 
 from zoo.options import AnalysisOptions
 from zoo.seeds import generator
-from zoo.spectral.bulk_entries import BulkEntries
 from zoo.spectral.columns import rand_spectrum_columns, scaled, shuffle_columns, spectral_columns
-from zoo.spectral.edge import EdgeTest, trap_test
+from zoo.spectral.edge import BulkEntries, EdgeTest, trap_test
 from zoo.spectral.extras import EXTRA_COLUMNS, tail_extras
 from zoo.spectral.mp import slice_level
 from zoo.spectral.spectrum import Spectrum

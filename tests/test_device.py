@@ -14,7 +14,7 @@ from zoo.errors import UseError
 from zoo.layer import measure_layer
 from zoo.options import AnalysisOptions
 from zoo.spectral.krylov import Operator
-from zoo.spectral.spectrum import _eigenvalues_cuda, eigenvalues
+from zoo.spectral.solve import _eigenvalues_cuda, eigenvalues
 
 CPU = torch.device("cpu")
 OPTIONS = AnalysisOptions(device="cpu")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from zoo.device import choose_device
 from zoo.layer import LayerMeasures, measure_layer
 from zoo.options import AnalysisOptions
-from zoo.spectral.spectrum import eigenvalues
+from zoo.spectral.solve import eigenvalues
 
 _BATCH_BYTES = 4 << 30
 """Float64 copies of the matrices of one batch on the accelerator."""

@@ -25,7 +25,8 @@ from zoo.spectral.diagnostics import NOT_ASKED_FOR, EntryStatistics, entry_stati
 from zoo.spectral.extras import EXTRA_COLUMNS, tail_extras
 from zoo.spectral.farms import farms
 from zoo.spectral.null import Entries
-from zoo.spectral.spectrum import Solved, Spectrum, entry_exponent, solve
+from zoo.spectral.solve import Solved, entry_exponent, solve
+from zoo.spectral.spectrum import Spectrum
 
 Vector = NDArray[np.float64]
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from zoo.device import with_cpu_fallback
 from zoo.options import AnalysisOptions
 from zoo.seeds import generator, seed_for
-from zoo.spectral.bulk_entries import BulkEntries
 from zoo.spectral.columns import (
     Columns,
     fields_of,
@@ -25,10 +24,11 @@ from zoo.spectral.columns import (
     scaled,
     shuffle_columns,
 )
-from zoo.spectral.edge import Trap
+from zoo.spectral.edge import BulkEntries, Trap
 from zoo.spectral.null import Entries, Shuffled, measure_full, measure_top
 from zoo.spectral.shuffle import Permutation
-from zoo.spectral.spectrum import Solved, Spectrum, divided
+from zoo.spectral.solve import Solved, divided
+from zoo.spectral.spectrum import Spectrum
 from zoo.spectral.trap_modes import (
     Sector,
     leading_modes,

@@ -7,6 +7,7 @@ every process that computes calls `set_threads` before its first matrix.
 from __future__ import annotations
 
 import os
+import sys
 
 _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -18,10 +19,13 @@ def export_threads(count: int) -> None:
 
 
 def set_threads(count: int) -> None:
-    """Set torch, OpenBLAS, MKL and OpenMP to `count` threads in this process."""
-    import torch
+    """Set torch, OpenBLAS, MKL and OpenMP to `count` threads in this process.
+
+    A library that is loaded later reads the environment; torch, seconds to load, is left unloaded.
+    """
     from threadpoolctl import threadpool_limits
 
     export_threads(count)
-    torch.set_num_threads(count)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(count)
     threadpool_limits(limits=count)

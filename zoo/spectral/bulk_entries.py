@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from zoo.spectral.edge import BulkEntries
+
 _SAMPLE = 1 << 14
 _FAR, _NEAR = 1e-3, 1e-2
 """Shares of entries beyond the two quantiles that fix the exponential tail."""
@@ -23,16 +25,6 @@ share. Fewer planted entries than that cannot move it: five in 2,500 used to hid
 _EXPECTED = 0.01
 """Entries expected beyond the cut in the whole matrix if the tail were exponential."""
 _BLOCK = 1 << 15
-
-
-@dataclass(frozen=True, slots=True)
-class BulkEntries:
-    """What the bulk of the entries adds to the trap test."""
-
-    kurtosis: float
-    """Excess kurtosis of the entries within the cut, ≥ −2; 0 for constant entries."""
-    extreme_share: float
-    """Share of Σw² in the entries beyond the cut, in [0, 1)."""
 
 
 @dataclass(frozen=True, slots=True)

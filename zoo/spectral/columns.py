@@ -19,7 +19,7 @@ from zoo.spectral.edge import EdgeTest
 from zoo.spectral.erg import erg, mean_one
 from zoo.spectral.fingers import fit_clipped
 from zoo.spectral.incumbent import incumbent_fit
-from zoo.spectral.mp import MpFit, fit_bulk, mp_cdf
+from zoo.spectral.mp import MpFit, fit_bulk, ks_distance
 from zoo.spectral.phase import htsr_phase
 from zoo.spectral.scalars import scalars, without_noise
 from zoo.spectral.setol import quality
@@ -65,20 +65,27 @@ def spectral_columns(
     fitted = tail if isinstance(tail, TailFit) else None
     # a tail that reaches the null space is to end in zeros: the logarithms of noise would decide it
     clean = without_noise(evals, m=m, storage_bits=storage_bits)
+    if evals[-1] <= 0.0:
+        columns |= fields_of(erg(clean, xmin=None, num_tail=None))
+        return _in_true_units(columns, spectrum.scale_exponent)
+    scaled = mean_one(evals)
+    clean_scaled = scaled if clean is evals else mean_one(clean)
     effective = erg(
         clean,
         xmin=fitted.xmin if fitted else None,
         num_tail=fitted.num_tail if fitted else None,
+        scaled=clean_scaled,
     )
     columns |= fields_of(effective)
-    if evals[-1] > 0.0:
-        alpha = fitted.alpha if fitted else None
-        columns |= fields_of(quality(clean, erg_num=effective.erg_num, alpha=alpha))
-        bulk = fit_bulk(mean_one(evals), n=n, m=m)
-        columns |= _bulk_columns(evals, bulk)
-        columns["htsr_phase"] = htsr_phase(
-            evals, n=n, m=m, matrix_rank=norms.matrix_rank, tail=tail, bulk=bulk
-        )
+    alpha = fitted.alpha if fitted else None
+    columns |= fields_of(
+        quality(clean, erg_num=effective.erg_num, alpha=alpha, scaled=clean_scaled)
+    )
+    bulk = fit_bulk(scaled, n=n, m=m)
+    columns |= _bulk_columns(evals, bulk)
+    columns["htsr_phase"] = htsr_phase(
+        evals, n=n, m=m, matrix_rank=norms.matrix_rank, tail=tail, bulk=bulk, scaled=scaled
+    )
     return _in_true_units(columns, spectrum.scale_exponent)
 
 
@@ -134,11 +141,8 @@ def ks_test(evals: Vector, *, sigma: float, gamma: float) -> tuple[float, float]
     The p-value treats them as independent (Stephens 1970). They repel each other, so that noise
     gives p near 1; a small p means another law or strong traps.
     """
-    count = evals.size
-    law = mp_cdf(evals, sigma=sigma, gamma=gamma)
-    steps = np.arange(count + 1) / count
-    distance = float(max(np.max(steps[1:] - law), np.max(law - steps[:-1])))
-    root = math.sqrt(count)
+    distance = ks_distance(evals, sigma=sigma, gamma=gamma)
+    root = math.sqrt(evals.size)
     return distance, float(kolmogorov((root + 0.12 + 0.11 / root) * distance))
 
 
@@ -204,5 +208,5 @@ def _in_true_units(columns: Columns, exponent: int) -> Columns:
 
 
 def _relative_entropy(p: Vector, q: Vector) -> float:
-    start = int(np.searchsorted(p, 0.0, side="right"))
+    start = int(p.searchsorted(0.0, side="right"))
     return float(p[start:] @ np.log(p[start:] / q[start:]))

@@ -18,11 +18,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.spectral.bulk_entries import BulkEntries
 from zoo.spectral.mp import slice_level
 from zoo.spectral.tracy_widom import johnstone, tw1_quantile, tw1_sf
 
 Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class BulkEntries:
+    """What the bulk of the entries adds to the trap test."""
+
+    kurtosis: float
+    """Excess kurtosis of the entries within the cut, ≥ −2; 0 for constant entries."""
+    extreme_share: float
+    """Share of Σw² in the entries beyond the cut, in [0, 1)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,22 +49,27 @@ def erg_size(scaled: NDArray[np.float64]) -> int | None:
     """
     if scaled[0] == scaled[-1]:
         return None
-    with np.errstate(divide="ignore"):
-        log_sums = np.cumsum(np.log(scaled[::-1]))
-    below = np.flatnonzero(log_sums < 0.0)
-    return (
-        int(below[0]) + 1 if below.size else int(scaled.size)
-    )  # Σ over all is < 0 but for rounding
+    positive = scaled[scaled.searchsorted(0.0, side="right") :]
+    (below,) = (np.log(positive[::-1]).cumsum() < 0.0).nonzero()
+    if below.size:
+        return int(below[0]) + 1
+    return min(int(positive.size) + 1, int(scaled.size))  # ln 0, or Σ over all < 0 but for rounding
 
 
-def erg(evals: NDArray[np.float64], *, xmin: float | None, num_tail: int | None) -> Erg:
+def erg(
+    evals: NDArray[np.float64],
+    *,
+    xmin: float | None,
+    num_tail: int | None,
+    scaled: NDArray[np.float64] | None = None,
+) -> Erg:
     """The ERG columns of ascending eigenvalues `evals`, beside a tail fit (None, None without one).
 
-    `xmin` in the units of `evals`.
+    `xmin` in the units of `evals`; `scaled`: `mean_one(evals)`, where it is at hand.
     """
     if evals.size == 0 or evals[-1] <= 0.0:
         return Erg(None, None, None, None, None)
-    scaled = mean_one(evals)
+    scaled = mean_one(evals) if scaled is None else scaled
     size = erg_size(scaled)
     if size is None:
         return Erg(None, None, None, None, None)

@@ -24,5 +24,5 @@ def alpha_hill(nonzero: NDArray[np.float64]) -> float | None:
     if nonzero.size < MIN_EVALS:
         return None
     upper = nonzero[nonzero.size // 2 :]
-    total = float(np.sum(np.log1p((upper - upper[0]) / upper[0])))
+    total = float(np.log1p((upper - upper[0]) / upper[0]).sum())
     return 1.0 + upper.size / total if total > 0.0 else None

@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from zoo.device import SHUFFLE_DTYPE
-from zoo.spectral.bulk_entries import BulkEntries, Moments, bulk_entries
-from zoo.spectral.edge import EdgeTest, trap_test
+from zoo.spectral.bulk_entries import Moments, bulk_entries
+from zoo.spectral.edge import BulkEntries, EdgeTest, trap_test
 from zoo.spectral.krylov import DWARFS, Top, sure_top, top_of
 from zoo.spectral.shuffle import LEAF, Permutation
-from zoo.spectral.spectrum import divided, eigenvalues, solve
+from zoo.spectral.solve import divided, eigenvalues, solve
 from zoo.spectral.symmetric import Reduction
 
 Vector = NDArray[np.float64]

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.spectral.erg import mean_one
-from zoo.spectral.mp import MpFit, mp_cdf
+from zoo.spectral.mp import MpFit, ks_distance
 from zoo.spectral.tails import (
     MIN_EVALS,
     OVER_TRAINED_BELOW,
@@ -51,16 +51,19 @@ def htsr_phase(
     matrix_rank: int,
     tail: TailFit | NoTail,
     bulk: MpFit | None,
+    scaled: NDArray[np.float64] | None = None,
 ) -> Phase | None:
     """The phase of ascending eigenvalues of an n×m matrix (or pooled slices); rule in the module.
 
     `bulk`: the Marchenko-Pastur fit of the same eigenvalues in mean-1 units, None without a bulk.
+    `scaled`: `mean_one(evals)`, where it is at hand.
     """
     if evals.size < MIN_EVALS:
         return None
     if 2 * matrix_rank <= evals.size:
         return "rank_collapse"
-    if bulk is not None and _is_marchenko_pastur(evals, n=n, m=m, bulk=bulk):
+    limit = MAX_BULK_DISTANCE + 2.0 / m
+    if bulk is not None and bulk_distance(evals, n=n, m=m, bulk=bulk, scaled=scaled) <= limit:
         if bulk.num_spikes == 0:
             return "random_like"
         few = bulk.num_spikes <= MAX_SPIKE_SHARE * evals.size
@@ -73,13 +76,14 @@ def htsr_phase(
     return "very_heavy" if tail.alpha < OVER_TRAINED_BELOW else "heavy"
 
 
-def bulk_distance(evals: NDArray[np.float64], *, n: int, m: int, bulk: MpFit) -> float:
+def bulk_distance(
+    evals: NDArray[np.float64],
+    *,
+    n: int,
+    m: int,
+    bulk: MpFit,
+    scaled: NDArray[np.float64] | None = None,
+) -> float:
     """Kolmogorov-Smirnov distance of the eigenvalues that are not spikes to the fitted law."""
-    inside = mean_one(evals)[: evals.size - bulk.num_spikes]
-    law = mp_cdf(inside, sigma=bulk.sigma, gamma=m / n)
-    steps = np.arange(inside.size + 1) / inside.size
-    return float(max(np.max(law - steps[:-1]), np.max(steps[1:] - law)))
-
-
-def _is_marchenko_pastur(evals: NDArray[np.float64], *, n: int, m: int, bulk: MpFit) -> bool:
-    return bulk_distance(evals, n=n, m=m, bulk=bulk) <= MAX_BULK_DISTANCE + 2.0 / m
+    inside = (mean_one(evals) if scaled is None else scaled)[: evals.size - bulk.num_spikes]
+    return ks_distance(inside, sigma=bulk.sigma, gamma=m / n)

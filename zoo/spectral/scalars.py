@@ -75,7 +75,7 @@ def above_tolerance(evals: Evals, *, m: int, storage_bits: int) -> Evals:
     if evals.size == 0 or evals[-1] <= 0.0:
         return evals[:0]
     tolerance = rank_tolerance(float(evals[-1]), m=m, storage_bits=storage_bits)
-    return evals[np.searchsorted(evals, tolerance, side="right") :]
+    return evals[evals.searchsorted(tolerance, side="right") :]
 
 
 def matrix_entropy(nonzero: Evals) -> float | None:
@@ -113,8 +113,7 @@ def scalars(evals: Evals, *, n: int, m: int, storage_bits: int) -> Scalars:
     nonzero = above_tolerance(evals, m=m, storage_bits=storage_bits)
     if largest <= 0.0:
         return Scalars(largest, smallest, 0.0, None, None, None, 0, None)
-    with np.errstate(over="ignore", under="ignore"):
-        relative_sum = float(np.sum(evals / largest))  # divide first: Σλ can overflow
+    relative_sum = float((evals / largest).sum())  # divide first: Σλ can overflow
     total = relative_sum * largest
     log_largest = math.log10(largest)
     return Scalars(

@@ -38,11 +38,16 @@ class Quality:
     quality_r_transform: float | None
 
 
-def quality(evals: Vector, *, erg_num: int | None, alpha: float | None) -> Quality:
-    """All five for ascending eigenvalues, the ERG tail size and the fitted exponent."""
+def quality(
+    evals: Vector, *, erg_num: int | None, alpha: float | None, scaled: Vector | None = None
+) -> Quality:
+    """All five for ascending eigenvalues, the ERG tail size and the fitted exponent.
+
+    `scaled`: `mean_one(evals)`, where it is at hand.
+    """
     if erg_num is None:
         return Quality(None, None, None, None, None)
-    ecs = mean_one(evals)[evals.size - erg_num :]
+    ecs = (mean_one(evals) if scaled is None else scaled)[evals.size - erg_num :]
     return Quality(
         quality_discrete=_log10(discrete(ecs)),
         quality_free_cauchy=_log10(free_cauchy(ecs)),
@@ -59,7 +64,7 @@ def discrete(ecs: Vector) -> float:
     λ̃)²); it is kept here, being 0.2 to 0.5 of the mean in practice. The R table's prefactor 1/M̃
     contradicts the derivation, which has none: none here.
     """
-    return float(ecs.sum() * np.sum(ecs - ecs[0]))
+    return float(ecs.sum() * (ecs - ecs[0]).sum())
 
 
 def free_cauchy(ecs: Vector) -> float:
@@ -69,7 +74,7 @@ def free_cauchy(ecs: Vector) -> float:
     eigenvalue in these units. The summary's log Q = log λ_max replaces the same sum by its largest
     term.
     """
-    return float(np.sum(ecs - ecs[0]))
+    return float((ecs - ecs[0]).sum())
 
 
 def inverse_mp(ecs: Vector, *, alpha: float) -> float:
@@ -82,12 +87,14 @@ def inverse_mp(ecs: Vector, *, alpha: float) -> float:
     take the modulus of G instead of its real part are not followed.
     """
     kappa = alpha / 2.0
-    root = np.sqrt(np.maximum(kappa * kappa - 2.0 * kappa * ecs, 0.0))
-    below = 2.0 * kappa * np.log(kappa + root) - 2.0 * root - kappa * math.log(2.0 * kappa)
-    with np.errstate(divide="ignore"):
-        above = kappa * np.log(ecs)
-    potential = np.where(ecs >= kappa / 2.0, above, below)
-    return float(np.sum(potential - potential[0]))
+    branch = int(ecs.searchsorted(kappa / 2.0))  # from here on λ ≥ κ/2
+    potential = np.empty_like(ecs)
+    potential[branch:] = kappa * np.log(ecs[branch:])
+    if branch:
+        root = np.sqrt(np.maximum(kappa * kappa - 2.0 * kappa * ecs[:branch], 0.0))
+        real = 2.0 * kappa * np.log(kappa + root) - 2.0 * root - kappa * math.log(2.0 * kappa)
+        potential[:branch] = real
+    return float((potential - potential[0]).sum())
 
 
 def log10_levy_wigner(ecs: Vector, *, alpha: float) -> float | None:
@@ -100,7 +107,7 @@ def log10_levy_wigner(ecs: Vector, *, alpha: float) -> float | None:
     if alpha <= 1.0:
         return None
     with np.errstate(under="ignore"):
-        relative = float(np.mean((ecs / ecs[-1]) ** (alpha - 1.0)))
+        relative = float(((ecs / ecs[-1]) ** (alpha - 1.0)).mean())
     return (alpha - 1.0) * math.log10(ecs[-1]) + math.log10(relative)
 
 
@@ -130,8 +137,10 @@ def r_transform(ecs: Vector) -> float:
     law, and free cumulants need those. The printed "mean-centered and normalized by its standard
     deviation" would make κ1 = 0, so it is read as the mean-1 units that the ECS already has.
     """
-    powers = np.vander(ecs, 6, increasing=True)[:, 1:]
-    m1, m2, m3, m4, m5 = moments = powers.mean(axis=0).tolist()
+    powers = np.empty((ecs.size, 5))
+    powers[:] = ecs[:, None]
+    np.multiply.accumulate(powers, axis=1, out=powers)
+    m1, m2, m3, m4, m5 = moments = (powers.sum(axis=0) / ecs.size).tolist()
     kappas = free_cumulants((m1, m2, m3, m4, m5))
     size = float(ecs.size)  # Σ(λ/M̃)^k = m_k·M̃^(1−k)
     terms = zip(kappas, moments, range(1, 6), strict=True)

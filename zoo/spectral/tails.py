@@ -5,8 +5,8 @@ The method of Clauset, Shalizi and Newman (2009, section 3) for continuous data,
 xmin considered. Knows nothing of layers; alternatives to the power law are in `tail_models`.
 
 Speed: the distance of a candidate is at least its distance at a few ranks, so all candidates are
-first bounded from below at 24 ranks, the survivors of long spectra again at 256, and what may still
-win is measured in full in the order of the bounds. The result is that of the full search; of its n²
+first bounded from below at 6 ranks, many survivors again at 24 and those of long spectra at 256, and
+what may still win is measured in full in the order of the bounds. The result is that of the full search; of its n²
 terms some 3 % are computed for a spectrum that is a power law throughout, far fewer otherwise.
 """
 
@@ -31,10 +31,16 @@ MIN_EVALS = 20
 OVER_TRAINED_BELOW = 2.0
 UNDER_TRAINED_ABOVE = 6.0
 
-_COARSE = np.linspace(0.0, 1.0, 25)[1:]
+_SHORT = 64
+"""Up to here every candidate is measured in full: bounds would cost more."""
+_COARSE = np.linspace(0.0, 1.0, 7)[1:]
 """Relative ranks at which every candidate is bounded."""
+_MIDDLE = np.linspace(0.0, 1.0, 25)[1:]
+"""Relative ranks at which the survivors are bounded again."""
+_FEW = 16
+"""So few survivors are measured in full at once: another bound would cost more."""
 _FINE = np.linspace(0.0, 1.0, 257)[1:]
-"""Relative ranks at which the survivors are bounded again, in long spectra."""
+"""Relative ranks at which what is left is bounded once more, in long spectra."""
 _TIE = 2.0**-20
 """Values closer than this (in ln) are one value: eigenvalues are stored as float32, and those of a
 multiple singular value differ by rounding alone, which must not make candidates of them."""
@@ -92,14 +98,14 @@ class Start:
 def tail_alpha(tail: Vector) -> float:
     """1 + k / Σ ln(x/xmin), the maximum-likelihood exponent of ascending `tail` (CSN 2009, eq.
     3.1)."""
-    return 1.0 + tail.size / float(np.sum(np.log1p((tail - tail[0]) / tail[0])))
+    return 1.0 + tail.size / float(np.log1p((tail - tail[0]) / tail[0]).sum())
 
 
 def tail_distance(tail: Vector, alpha: float) -> float:
     """max |1 − (x/xmin)^(1−alpha) − i/k| over ascending `tail`, i = 0..k−1 (lower step of the
     ECDF)."""
     model = -np.expm1((1.0 - alpha) * np.log1p((tail - tail[0]) / tail[0]))
-    return float(np.max(np.abs(model - np.arange(tail.size) / tail.size)))
+    return float(np.abs(model - np.arange(tail.size) / tail.size).max())
 
 
 def best_start(data: Vector) -> Start | None:
@@ -109,14 +115,19 @@ def best_start(data: Vector) -> Start | None:
     if there are none.
     """
     size = data.size
-    gaps = np.log1p(np.diff(data) / data[:-1])  # ln(x_j/x_{j−1}), to full relative accuracy
+    if size < 2:
+        return None
+    below = data[:-1]
+    gaps = np.log1p((data[1:] - below) / below)  # ln(x_j/x_{j−1}), to full relative accuracy
     weights = np.arange(size - 1, 0, -1, dtype=np.float64)
     # Σ_{j≥i} ln(x_j/x_i) = Σ_{j>i} (n−j)·gap_j: a sum of non-negative terms, nothing cancels
-    log_sums = np.cumsum((weights * gaps)[::-1])[::-1]
-    logs = np.concatenate(([0.0], np.cumsum(gaps)))
-    first_of_value = np.concatenate(([True], gaps[:-1] > _TIE))
-    first_of_value &= logs[:-1] < logs[-1] - _TIE
-    candidates = np.flatnonzero(first_of_value & (log_sums > 0.0))
+    log_sums = (weights * gaps)[::-1].cumsum()[::-1]
+    logs = np.zeros(size)
+    gaps.cumsum(out=logs[1:])
+    is_candidate = log_sums > 0.0
+    is_candidate[1:] &= gaps[:-1] > _TIE
+    is_candidate &= logs[:-1] < logs[-1] - _TIE
+    (candidates,) = is_candidate.nonzero()
     if candidates.size == 0:
         return None
     rates = (size - candidates) / log_sums[candidates]  # alpha − 1
@@ -127,20 +138,30 @@ def best_start(data: Vector) -> Start | None:
 
 def _smallest_distance(logs: Vector, candidates: NDArray[np.intp], rates: Vector) -> int:
     """Position in `candidates` of the first smallest KS distance."""
+    if logs.size <= _SHORT:
+        return int(_distances(logs, candidates, rates).argmin())
     bounds = _lower_bounds(logs, candidates, rates, _COARSE)
-    best = int(np.argmin(bounds))
-    best_distance = float(_distances(logs, candidates[[best]], rates[[best]])[0])
-    alive = np.flatnonzero(bounds <= best_distance + _SLACK)
-    if logs.size > 4 * _FINE.size:
-        bounds = _lower_bounds(logs, candidates[alive], rates[alive], _FINE)
-    else:
-        bounds = bounds[alive]
-    order = np.argsort(bounds, kind="stable")
+    best = int(bounds.argmin())
+    best_distance = _distance(logs, int(candidates[best]), float(rates[best]))
+    bounds[best] = np.inf  # measured
+    (alive,) = (bounds <= best_distance + _SLACK).nonzero()
+    bounds = bounds[alive]
+    if alive.size > _FEW:
+        bounds = _lower_bounds(logs, candidates[alive], rates[alive], _MIDDLE)
+        (kept,) = (bounds <= best_distance + _SLACK).nonzero()
+        alive, bounds = alive[kept], bounds[kept]
+        if logs.size > 4 * _FINE.size:
+            bounds = _lower_bounds(logs, candidates[alive], rates[alive], _FINE)
+    order = bounds.argsort(kind="stable")
     bounds, alive = bounds[order], alive[order]
     start, width = 0, 1
     while start < alive.size and bounds[start] <= best_distance + _SLACK:
         block = alive[start : start + width]
-        distances = _distances(logs, candidates[block], rates[block])
+        starts, factors = candidates[block], rates[block]
+        if width == 1:
+            distances = np.array([_distance(logs, int(starts[0]), float(factors[0]))])
+        else:
+            distances = _distances(logs, starts, factors)
         for position, distance in zip(block.tolist(), distances.tolist(), strict=True):
             if distance < best_distance or (distance == best_distance and position < best):
                 best_distance, best = distance, position
@@ -160,12 +181,22 @@ def _lower_bounds(
         starts = candidates[a : a + rows, None]
         lengths = logs.size - starts
         steps = (fractions * (lengths - 1)).astype(np.intp)
-        residual = logs[starts] - logs[starts + steps]
+        residual = logs.take(starts) - logs.take(starts + steps)
         residual *= rates[a : a + rows, None]
         np.exp(residual, out=residual)  # expm1 would take ten times as long
         residual += steps / lengths - 1.0
         bounds[a : a + rows] = np.abs(residual, out=residual).max(axis=1)
     return bounds
+
+
+def _distance(logs: Vector, start: int, rate: float) -> float:
+    """The full KS distance of one candidate."""
+    size = logs.size - start
+    residual = logs[start] - logs[start:]
+    residual *= rate
+    np.exp(residual, out=residual)
+    residual += np.arange(size) / size - 1.0
+    return float(np.abs(residual, out=residual).max())
 
 
 def _distances(logs: Vector, candidates: NDArray[np.intp], rates: Vector) -> Vector:
@@ -215,9 +246,9 @@ def fit_data(data: Vector, *, evals: Vector) -> TailFit | NoTail:
 
 def log_alpha_norm(evals: Vector, alpha: float) -> float:
     """log10 Σ λ^alpha over the positive eigenvalues, in log space; `evals` ascending, λ_max > 0."""
-    positive = evals[np.searchsorted(evals, 0.0, side="right") :]
+    positive = evals[evals.searchsorted(0.0, side="right") :]
     with np.errstate(under="ignore"):
-        relative = np.sum((positive / positive[-1]) ** alpha)
+        relative = ((positive / positive[-1]) ** alpha).sum()
     return alpha * math.log10(positive[-1]) + math.log10(relative)
 
 

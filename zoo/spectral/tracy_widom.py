@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.polynomial.chebyshev import chebfit, chebpts1, chebval
@@ -29,8 +29,7 @@ _CENTRAL = 12.0
 _DEGREE = 64
 
 
-@dataclass(frozen=True, slots=True)
-class EdgeScale:
+class EdgeScale(NamedTuple):
     """λ_max of WᵀW, W n×m white with unit variance, is about `centre + scale·TW1`."""
 
     centre: float

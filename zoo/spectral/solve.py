@@ -1,0 +1,184 @@
+"""Eigenvalues of WᵀW for one matrix or a pooled stack of equal ones.
+
+The Gram matrix of the smaller side is accumulated by blocks of rows, so a matrix of any height needs
+no copy in another precision, and solved in place. Knows nothing of tails, traps or layers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import blas
+
+from zoo.device import GRAM_DTYPE
+from zoo.spectral.symmetric import NOT_FINITE, Reduction, symmetric_eigenvalues
+
+Vector = NDArray[np.float64]
+
+_BLOCK_BYTES = 2 << 20
+"""Copy of a block of rows in the precision of the product; the only copy of the matrix made."""
+_DWARFS = 100.0
+"""λ_max over the median beyond which float32 would blur the bulk: errors are 1e-6·λ_max."""
+_KEPT_BYTES = 16 << 20
+"""Reductions of all slices together; beyond it a few eigenvectors are searched anew."""
+_SMALL = 64
+"""Stacks of matrices with a smaller side up to this are solved in one call."""
+_KEPT_ORDER = 1024
+"""Above it a search for a few eigenvectors is a small part of the solve."""
+_RESOLVED = 1e-9
+"""λ/λ_max from which a float64 Gram matrix gives λ to six digits; below, float64 data needs an SVD.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """Eigenvalues of a stack of matrices, and what gives a few of their singular vectors."""
+
+    evals: Vector
+    """Shape (k, m), each row ascending, in units of 4^exponent, not rounded."""
+    reductions: tuple[Reduction | None, ...]
+    """Of the Gram matrix of the smaller side, a slice each; None where it was not kept."""
+
+
+def eigenvalues(
+    matrices: torch.Tensor,
+    *,
+    storage_bits: int,
+    exponent: int = 0,
+    product: torch.dtype = GRAM_DTYPE,
+    device: torch.device,
+) -> Vector:
+    """All eigenvalues of each `matrices[i]` [k, rows, cols] (`solve`)."""
+    return solve(
+        matrices, storage_bits=storage_bits, exponent=exponent, product=product, device=device
+    ).evals
+
+
+def solve(
+    matrices: torch.Tensor,
+    *,
+    storage_bits: int,
+    exponent: int = 0,
+    product: torch.dtype = GRAM_DTYPE,
+    keep: bool = False,
+    device: torch.device,
+) -> Solved:
+    """All eigenvalues of each `matrices[i]` [k, rows, cols], in units of 4^exponent.
+
+    `exponent` divides the entries by 2^exponent first (`entry_exponent`). Eigenvalues of float64
+    data are as exact as float64 allows (an SVD is made when the spectrum spans more than nine
+    decades); others are exact to 1e-15·λ_max, or 1e-6·λ_max when `product` is float32, unless one
+    eigenvalue dwarfs the others (then float64 is taken). `keep`: keep reductions of small matrices.
+    Raises ValueError for non-finite entries.
+    """
+    k, rows, cols = matrices.shape
+    m = min(rows, cols)
+    nothing: tuple[Reduction | None, ...] = (None,) * k
+    if device.type == "cuda":
+        return Solved(_eigenvalues_cuda(matrices, exponent=exponent, device=device), nothing)
+    if k > 1 and m <= _SMALL and storage_bits != 64:
+        return Solved(_eigenvalues_small(matrices, exponent=exponent), nothing)
+    keep = keep and m <= _KEPT_ORDER and 8 * k * m * m <= _KEPT_BYTES
+    found, reductions = np.empty((k, m)), list(nothing)
+    for index in range(k):
+        lower = gram(matrices[index], exponent=exponent, product=product)
+        found[index], reductions[index] = symmetric_eigenvalues(lower, keep=keep)
+        if product != GRAM_DTYPE and found[index, m // 2] < found[index, -1] / _DWARFS:
+            lower = gram(matrices[index], exponent=exponent)
+            found[index], reductions[index] = symmetric_eigenvalues(lower, keep=keep)
+        if storage_bits == 64 and m > 1 and found[index, 0] < _RESOLVED * found[index, -1]:
+            found[index] = _svd_eigenvalues(matrices[index], exponent=exponent)
+    return Solved(found, tuple(reductions))
+
+
+def entry_exponent(max_abs: float) -> int:
+    """The power of two that brings entries to about 1; 0 while they lie within 2^±40.
+
+    Float64 sums of squares would need it much later, but Krylov products are float32.
+    """
+    if max_abs == 0.0 or 2.0**-40 < max_abs < 2.0**40:
+        return 0
+    return math.frexp(max_abs)[1]
+
+
+def divided(matrix: torch.Tensor, exponent: int) -> torch.Tensor:
+    """The matrix over 2^exponent, exact; in two steps, because 2^exponent may not be a float32."""
+    if exponent == 0:
+        return matrix
+    half = exponent // 2
+    return (matrix * 2.0**-half) * 2.0 ** (half - exponent)
+
+
+def gram(
+    matrix: torch.Tensor, *, exponent: int = 0, product: torch.dtype = GRAM_DTYPE
+) -> NDArray[np.floating]:
+    """Lower triangle of the m×m Gram matrix of `matrix` [rows, cols], Fortran order.
+
+    The upper triangle is left undefined. Entries are divided by 2^exponent. `product`: precision of
+    products, sums and result.
+    """
+    tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    m = tall.shape[1]
+    syrk = blas.dsyrk if product == GRAM_DTYPE else blas.ssyrk
+    total: NDArray[np.floating] | None = None
+    for block in _blocks(tall, exponent, product):
+        operand, turned = (block.T, 0) if block.flags.c_contiguous else (block, 1)
+        if total is None:
+            total = syrk(1.0, operand, trans=turned, lower=1)
+        else:
+            total = syrk(1.0, operand, trans=turned, lower=1, beta=1.0, c=total, overwrite_c=1)
+        del block, operand  # before the next one is made
+    return np.zeros((m, m), order="F") if total is None else total
+
+
+def _eigenvalues_small(matrices: torch.Tensor, *, exponent: int) -> Vector:
+    """A stack of small matrices in one batched product and one batched solve."""
+    stack = np.ldexp(matrices.detach().cpu().to(GRAM_DTYPE).numpy(), -exponent)
+    if not np.isfinite(stack).all():
+        raise ValueError(NOT_FINITE)
+    turned = stack.transpose(0, 2, 1)
+    tall = stack.shape[1] >= stack.shape[2]
+    values: Vector = np.linalg.eigvalsh(turned @ stack if tall else stack @ turned)
+    return np.maximum(values, 0.0, out=values)
+
+
+def _blocks(
+    tall: torch.Tensor, exponent: int, dtype: torch.dtype
+) -> Iterator[NDArray[np.floating]]:
+    """Blocks of rows of a tall matrix, C- or Fortran-contiguous, divided by 2^exponent."""
+    rows, cols = tall.shape
+    is_dense = tall.is_contiguous() or tall.T.is_contiguous()
+    is_copied = exponent != 0 or tall.dtype != dtype or tall.device.type != "cpu" or not is_dense
+    most = max(1, _BLOCK_BYTES // (8 * max(cols, 1)), cols // 4) if is_copied else max(rows, 1)
+    height = -(-rows // -(-rows // most))  # equal blocks
+    for start in range(0, rows, height):
+        yield _dense(divided(tall[start : start + height].detach().cpu(), exponent).to(dtype))
+
+
+def _dense(block: torch.Tensor) -> NDArray[np.floating]:
+    """A C- or Fortran-contiguous array; a copy only where the tensor is neither."""
+    is_dense = block.is_contiguous() or block.T.is_contiguous()
+    array: NDArray[np.floating] = (block if is_dense else block.contiguous()).numpy()
+    return array
+
+
+def _svd_eigenvalues(matrix: torch.Tensor, *, exponent: int) -> Vector:
+    array = np.ldexp(matrix.detach().cpu().to(torch.float64).numpy(), -exponent)
+    sigma: Vector = np.linalg.svd(array, compute_uv=False)
+    return sigma[::-1] ** 2
+
+
+def _eigenvalues_cuda(matrices: torch.Tensor, *, exponent: int, device: torch.device) -> Vector:
+    """The whole stack in one batched product and one batched solve. Unmeasured; see benchmarks."""
+    stack = divided(matrices.to(device=device, dtype=GRAM_DTYPE), exponent)
+    rows, cols = stack.shape[1:]
+    grams = stack.mT @ stack if rows >= cols else stack @ stack.mT
+    if not bool(torch.isfinite(grams.diagonal(dim1=1, dim2=2)).all()):
+        raise ValueError(NOT_FINITE)
+    values: Vector = torch.linalg.eigvalsh(grams).clamp_min(0.0).cpu().numpy()
+    return values

@@ -52,26 +52,23 @@ def arrow_schema(name: str) -> pa.Schema:
     )
 
 
-def dictionary() -> pa.Table:
-    """One row for every column of every table: table_name, column_name, type, unit, meaning."""
-    return pa.Table.from_pylist(
-        [
-            {
-                "table_name": table.name,
-                "column_name": column.name,
-                "type": str(column.type),
-                "unit": column.unit,
-                "nullable": column.nullable,
-                "meaning": column.meaning,
-            }
-            for table in TABLES.values()
-            for column in table.columns
-        ]
-    )
+DICTIONARY = ("table_name", "column_name", "type", "unit", "nullable", "meaning")
+"""Columns of the table that says what every column of the tables means."""
+
+
+def dictionary() -> dict[str, list[object]]:
+    """That table, column by column."""
+    rows = [
+        (table.name, column.name, str(column.type), column.unit, column.nullable, column.meaning)
+        for table in TABLES.values()
+        for column in table.columns
+    ]
+    return {name: [row[i] for row in rows] for i, name in enumerate(DICTIONARY)}
 
 
 __all__ = [
     "CAUSES",
+    "DICTIONARY",
     "SCHEMA_VERSION",
     "TABLES",
     "UNIT_TABLES",

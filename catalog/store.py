@@ -13,7 +13,7 @@ from importlib import resources
 import duckdb
 
 from catalog.commits import check_marker
-from catalog.duck import open_duck
+from catalog.duck import open_duck, put
 from catalog.errors import StorageError
 from catalog.folder import Folder
 from catalog.parts import SEED
@@ -34,7 +34,7 @@ def connect(root: str | os.PathLike[str]) -> duckdb.DuckDBPyConnection:
         con.execute("set variable zoo_files = ?", ["/".join(SEED)])
         con.execute(script())
         con.execute("reset variable zoo_files")
-        con.register("dictionary", dictionary())
+        put(con, "dictionary", dictionary())
     except duckdb.Error as error:
         con.close()
         raise StorageError(

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from catalog import commits
 from catalog.columns.keys import COMMIT
+from catalog.duck import put
 from catalog.folder import Folder
 from catalog.parts import HOT, SEED
 from catalog.query import ask
@@ -80,8 +81,8 @@ class UnitFiles:
 def register(con: duckdb.DuckDBPyConnection, units: Sequence[RefitUnit]) -> str:
     """Make `units` the table `refit_units` (unit_no and keys) of `con`; the keys, to join on."""
     names = list(units[0].keys)
-    columns: dict[str, object] = {name: [unit.keys[name] for unit in units] for name in names}
-    con.register("refit_units", pa.table({**columns, "unit_no": list(range(len(units)))}))
+    columns = {name: [unit.keys[name] for unit in units] for name in names}
+    put(con, "refit_units", {**columns, "unit_no": range(len(units))})
     return ", ".join(names)
 
 

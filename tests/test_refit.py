@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +293,18 @@ def test_options_that_need_the_weights_leave_the_units_alone_and_say_so(
     assert zoo("refit", sweep / "cat", "--spec", spec) == 1
     assert "another seed needs the weights" in capsys.readouterr().err
     assert ask(sweep / "cat", "select count(*) from models") == [(3,)]
+
+
+def test_a_refit_loads_neither_torch_nor_pandas(sweep: Path) -> None:
+    """Seconds of every start and of every worker, for nothing that a refit needs."""
+    code = (
+        "import sys; from jobs.__main__ import run; run(sys.argv[1:]);"
+        "sys.exit(sorted({'torch', 'pandas'} & set(sys.modules)) or 0)"
+    )
+    command = [sys.executable, "-c", code, "refit", str(sweep / "cat"), "--workers", "1"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "0 numbers moved" in done.stderr
 
 
 def test_a_unit_whose_options_are_not_recorded_is_left_alone_and_named(

@@ -26,7 +26,8 @@ from tests.hub_folders import fresh_session, put_model, put_settings, put_sharde
 from tests.test_sweep import ask, numbers
 from zoo.hub.client import HubOptions
 from zoo.hub.serve.faults import Fault
-from zoo.hub.serve.server import HubServer, RateLimit
+from zoo.hub.serve.quota import RateLimit
+from zoo.hub.serve.server import HubServer
 from zoo.hub.session import configure
 
 TOKEN = "hf_loopbackOnlyNeverReal0123456789"

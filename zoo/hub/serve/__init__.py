@@ -6,9 +6,9 @@ For air-gapped sweeps, and as the peer of every test that speaks to a Hub. Stand
 from zoo.hub.serve.faults import KINDS as KINDS
 from zoo.hub.serve.faults import Fault as Fault
 from zoo.hub.serve.faults import parse_fault as parse_fault
+from zoo.hub.serve.origin import Served as Served
+from zoo.hub.serve.quota import RateLimit as RateLimit
 from zoo.hub.serve.server import HubServer as HubServer
-from zoo.hub.serve.server import RateLimit as RateLimit
-from zoo.hub.serve.server import Served as Served
 from zoo.hub.serve.server import run as run
 
 __all__ = ["KINDS", "Fault", "HubServer", "RateLimit", "Served", "parse_fault", "run"]

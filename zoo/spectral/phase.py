@@ -62,18 +62,26 @@ def htsr_phase(
         return None
     if 2 * matrix_rank <= evals.size:
         return "rank_collapse"
-    limit = MAX_BULK_DISTANCE + 2.0 / m
-    if bulk is not None and bulk_distance(evals, n=n, m=m, bulk=bulk, scaled=scaled) <= limit:
-        if bulk.num_spikes == 0:
-            return "random_like"
-        few = bulk.num_spikes <= MAX_SPIKE_SHARE * evals.size
-        if few and (isinstance(tail, NoTail) or tail.num_tail > 2 * bulk.num_spikes):
-            return "bulk_spikes"
+    candidate = None if bulk is None else _bulk_phase(bulk, evals.size, tail)
+    if bulk is not None and candidate is not None:  # the distance is what costs
+        distance = bulk_distance(evals, n=n, m=m, bulk=bulk, scaled=scaled)
+        if distance <= MAX_BULK_DISTANCE + 2.0 / m:
+            return candidate
     if isinstance(tail, NoTail):
         return None
     if tail.alpha > UNDER_TRAINED_ABOVE:
         return "weakly_heavy"
     return "very_heavy" if tail.alpha < OVER_TRAINED_BELOW else "heavy"
+
+
+def _bulk_phase(bulk: MpFit, count: int, tail: TailFit | NoTail) -> Phase | None:
+    """The phase of `count` eigenvalues if their bulk is Marchenko-Pastur; None: still no such."""
+    if bulk.num_spikes == 0:
+        return "random_like"
+    few = bulk.num_spikes <= MAX_SPIKE_SHARE * count
+    if few and (isinstance(tail, NoTail) or tail.num_tail > 2 * bulk.num_spikes):
+        return "bulk_spikes"
+    return None
 
 
 def bulk_distance(

@@ -137,10 +137,12 @@ def r_transform(ecs: Vector) -> float:
     law, and free cumulants need those. The printed "mean-centered and normalized by its standard
     deviation" would make κ1 = 0, so it is read as the mean-1 units that the ECS already has.
     """
-    powers = np.empty((ecs.size, 5))
-    powers[:] = ecs[:, None]
-    np.multiply.accumulate(powers, axis=1, out=powers)
-    m1, m2, m3, m4, m5 = moments = (powers.sum(axis=0) / ecs.size).tolist()
+    powers = np.empty((5, ecs.size))
+    powers[0] = ecs
+    for k in range(1, 5):
+        np.multiply(powers[k - 1], ecs, out=powers[k])
+    totals = powers.cumsum(axis=1)[:, -1]  # one by one: pairwise sums would move the last bit
+    m1, m2, m3, m4, m5 = moments = (totals / ecs.size).tolist()
     kappas = free_cumulants((m1, m2, m3, m4, m5))
     size = float(ecs.size)  # Σ(λ/M̃)^k = m_k·M̃^(1−k)
     terms = zip(kappas, moments, range(1, 6), strict=True)

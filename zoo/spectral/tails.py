@@ -98,14 +98,25 @@ class Start:
 def tail_alpha(tail: Vector) -> float:
     """1 + k / Σ ln(x/xmin), the maximum-likelihood exponent of ascending `tail` (CSN 2009, eq.
     3.1)."""
-    return 1.0 + tail.size / float(np.log1p((tail - tail[0]) / tail[0]).sum())
+    return 1.0 + tail.size / float(_log_ratios(tail).sum())
 
 
 def tail_distance(tail: Vector, alpha: float) -> float:
     """max |1 − (x/xmin)^(1−alpha) − i/k| over ascending `tail`, i = 0..k−1 (lower step of the
     ECDF)."""
-    model = -np.expm1((1.0 - alpha) * np.log1p((tail - tail[0]) / tail[0]))
-    return float(np.abs(model - np.arange(tail.size) / tail.size).max())
+    return _distance_to(_log_ratios(tail), alpha)
+
+
+def _log_ratios(tail: Vector) -> Vector:
+    """ln(x/xmin), exact to the last digits where x is near xmin."""
+    ratios: Vector = np.log1p((tail - tail[0]) / tail[0])
+    return ratios
+
+
+def _distance_to(ratios: Vector, alpha: float) -> float:
+    """`tail_distance` of the tail with these ln(x/xmin)."""
+    model = -np.expm1((1.0 - alpha) * ratios)
+    return float(np.abs(model - np.arange(ratios.size) / ratios.size).max())
 
 
 def best_start(data: Vector) -> Start | None:
@@ -132,8 +143,9 @@ def best_start(data: Vector) -> Start | None:
         return None
     rates = (size - candidates) / log_sums[candidates]  # alpha − 1
     winner = int(candidates[_smallest_distance(logs, candidates, rates)])
-    alpha = tail_alpha(data[winner:])
-    return Start(winner, alpha, tail_distance(data[winner:], alpha))
+    ratios = _log_ratios(data[winner:])
+    alpha = 1.0 + ratios.size / float(ratios.sum())
+    return Start(winner, alpha, _distance_to(ratios, alpha))
 
 
 def _smallest_distance(logs: Vector, candidates: NDArray[np.intp], rates: Vector) -> int:

@@ -157,7 +157,7 @@ def open_source(
         store.close()
 
 
-_WEIGHT_FILES = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt")
+WEIGHT_FILES = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt")
 
 
 def locate(source: str | os.PathLike[str]) -> object:
@@ -174,7 +174,7 @@ def locate(source: str | os.PathLike[str]) -> object:
     if os.path.exists(text):
         return LocalLocation.of(text)
     repo, _, revision = text.partition("@")
-    is_path = repo.startswith((".", "/", "~")) or repo.endswith(_WEIGHT_FILES)
+    is_path = repo.startswith((".", "/", "~")) or repo.endswith(WEIGHT_FILES)
     if repo.count("/") > 1 or is_path or not repo:
         raise NotFoundError(f"got {text!r}: no such folder or file, and no Hub id (owner/name)")
     import zoo.hub.register  # noqa: F401  `open_store` takes a HubLocation from here on

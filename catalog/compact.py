@@ -22,7 +22,7 @@ import duckdb
 import pyarrow as pa
 
 from catalog.columns.keys import COMMIT
-from catalog.commits import UnitKey, part_name, prepare, unit_stem
+from catalog.commits import UnitKey, check_marker, part_name, prepare, unit_stem
 from catalog.errors import TornError
 from catalog.folder import Folder, Stamp
 from catalog.lock import compact_lock, writing
@@ -71,6 +71,7 @@ def compact(
     bucket, let no sweep write meanwhile. TornError names a file that is not whole Parquet.
     """
     folder = Folder.parse(root)
+    check_marker(folder)  # before the lock, whose file would be left in any folder named by mistake
     with compact_lock(root), connect(root) as con, tempfile.TemporaryDirectory() as spill:
         prepare(root)
         con.execute("set temp_directory = ?", [spill])

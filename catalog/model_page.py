@@ -108,9 +108,11 @@ def _is_known(con: duckdb.DuckDBPyConnection, model: str) -> bool:
 
 def _not_found(con: duckdb.DuckDBPyConnection, model: str, model_id: str) -> str:
     if model_id and _is_known(con, model_id):
+        quoted = model_id.replace("'", "''")
         return (
             f"no revision of {model_id!r} fits {model!r}; "
-            f"`zoo sql \"select revision, step from models where model_id = '...'\"` lists them"
+            f"`zoo sql CATALOG \"select revision, step from models where model_id = '{quoted}'\"` "
+            "lists them"
         )
     near = ask(
         con,

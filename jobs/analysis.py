@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.api import Report, analyze
+from zoo.api import WEIGHT_FILES, Report, analyze
 from zoo.errors import UseError
 from zoo.heap import return_large_arrays
 from zoo.options import AnalysisOptions
@@ -52,11 +53,35 @@ class Analysis:
 
     def write_plots(self, folder: Path) -> list[Path]:
         """PNG files; their paths."""
-        try:
-            names = self.report.plot(folder)
-        except ImportError as error:
-            raise UseError("--plot needs matplotlib: pip install 'spectral-zoo[plot]'") from error
+        names = self.report.plot(folder)
         return [folder / f"{name}.png" for name in names]
+
+
+def check_outputs(parquet: Path | None, pictures: Path | None) -> None:
+    """UseError for files that could not be written, said before anything is measured."""
+    if parquet is not None and (parquet.is_dir() or not parquet.parent.is_dir()):
+        raise UseError(f"--out: got {str(parquet)!r}; wanted a file in a folder that is there")
+    if pictures is None:
+        return
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UseError("--plot needs matplotlib: pip install 'spectral-zoo[plot]'")
+    try:
+        pictures.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UseError(
+            f"--plot: got {str(pictures)!r}: {error.strerror}; wanted a folder to write to"
+        ) from error
+
+
+def is_hub_id(source: str) -> bool:
+    """True for what names nothing here and may name a repository on the Hub."""
+    return (
+        "://" not in source
+        and not Path(source).exists()
+        and source.count("/") < 2
+        and source[:1] not in ("", ".", "/", "~")
+        and not source.endswith(WEIGHT_FILES)
+    )
 
 
 def analyse_source(source: str, *, options: AnalysisOptions, threads: int) -> Analysis:
@@ -70,7 +95,7 @@ def locate_one(source: str) -> str:
     """`source`, if it is one model; UseError for a folder that holds several."""
     from jobs.targets import targets_of_path
 
-    if Path(source).is_dir():
+    if source and Path(source).is_dir():
         found = targets_of_path(source)
         if len(found) > 1:
             names = ", ".join(t.model_id for t in found[:3])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 
 def _version() -> str:
@@ -14,7 +14,10 @@ def _version() -> str:
 app = App(
     name="zoo",
     help="Learn from the weights alone which models and layers are well trained, over-fitted or under-trained.",
+    help_epilogue="Exit codes: 0 done, 1 some models failed, 2 bad use, 75 interrupted and resumable. Rows go to "
+    "standard output, everything else to standard error. `zoo COMMAND --help` says more.",
     version=_version,
+    default_parameter=Parameter(negative=()),  # no --no-quiet, no --empty-token
     suppress_keyboard_interrupt=False,  # `jobs.__main__` answers it with exit code 75
 )
 
@@ -26,11 +29,11 @@ _COMMANDS = {
     "rank": "Leaderboards: traps, alignment or alpha.",
     "show": "One model's layers.",
     "compare": "Two models side by side.",
-    "sql": "DuckDB over the catalog, all views registered.",
+    "sql": "DuckDB over the catalog, all views registered; a prompt without a query.",
     "refit": "Tail, edge and ERG numbers again, from the stored spectra alone.",
     "compact": "Merge a catalog's small files.",
     "check": "Audit a catalog: torn, orphan, duplicate or schema-breaking files.",
-    "doctor": "Versions, devices, memory, disk, Ray.",
+    "doctor": "Versions, devices, memory, disk, Ray, the Hub.",
     "demo": "Build a small real zoo, sweep it, rank it.",
 }
 

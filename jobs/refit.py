@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from catalog import store
 from catalog.columns.keys import COMMIT
+from catalog.commits import check_marker
 from catalog.folder import Folder
 from catalog.lock import compact_lock
 from catalog.query import columns
@@ -124,6 +125,7 @@ def refit_catalog(
     tally = Tally()
     _prepare(workers)
     with ExitStack() as stack:
+        check_marker(Folder.parse(root))  # before the lock, whose file would be left in any folder
         stack.enter_context(compact_lock(root))
         con = stack.enter_context(store.connect(root))
         units, tally.left = refit_units(con, spec, spec_text)

@@ -279,3 +279,84 @@ def test_output_into_a_closed_pipe_is_no_error(catalog: Path) -> None:
         shell=True, capture_output=True, text=True,
     )  # fmt: skip
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["refit", "compact"])
+def test_a_folder_that_is_no_catalog_is_left_as_it_was(
+    command: str, zoo: Zoo, tmp_path: Path, capsys: Caught
+) -> None:
+    """The lock's file used to be made first, also in a folder that was not there."""
+    (tmp_path / "other").mkdir()
+    for folder in (tmp_path / "other", tmp_path / "nope"):
+        assert zoo(command, folder) == 2
+        assert "no catalog in" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.rglob("*")] == ["other"]
+
+
+def test_outputs_are_checked_before_anything_is_measured(
+    model: Path, zoo: Zoo, tmp_path: Path, capsys: Caught
+) -> None:
+    (tmp_path / "file").write_text("")
+    for options in (
+        ("--plot", tmp_path / "file"),
+        ("--format", "parquet", "--out", tmp_path / "nope" / "x.parquet"),
+        ("--format", "parquet", "--out", tmp_path),
+    ):
+        assert zoo("analyze", model, *options) == 2
+        caught = capsys.readouterr()
+        assert f"{options[-2]}: got" in caught.err and "wanted" in caught.err
+        assert not caught.out and "layers:" not in caught.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("analyze", ""), "empty path"),
+        (("hub", "serve", ".", "--port", "99999"), "--port: got 99999; wanted 1 to 65535"),
+        (("plan", "x.toml", "--headers", "-1"), "--headers: got -1; wanted 0 or more"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_named(
+    arguments: tuple[str, ...], words: str, zoo: Zoo, capsys: Caught
+) -> None:
+    assert zoo(*arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("query", ["", " ; \n"])
+def test_an_empty_query_is_bad_use(query: str, catalog: Path, zoo: Zoo, capsys: Caught) -> None:
+    assert zoo("sql", catalog, query) == 2
+    assert "empty query" in capsys.readouterr().err
+
+
+def test_an_address_without_ray_is_not_ignored(zoo: Zoo, tmp_path: Path, capsys: Caught) -> None:
+    spec = small_zoo(tmp_path)
+    assert zoo("sweep", spec, "--out", tmp_path / "cat", "--address", "1.2.3.4:6379") == 2
+    assert "wanted --runner ray" in capsys.readouterr().err
+
+
+def test_the_hub_is_asked_only_for_what_may_be_an_id(zoo: Zoo, capsys: Caught) -> None:
+    from jobs.analysis import is_hub_id
+
+    assert is_hub_id("owner/name@main") and is_hub_id("gpt2")
+    for text in ("./x", "/x/y", "~/x", "a/b/c", "x.safetensors", "s3://a/b", "", "."):
+        assert not is_hub_id(text)
+    assert zoo("analyze", "./nowhere") == 1
+    assert "Hub\n" not in capsys.readouterr().err
+
+
+def test_help_has_exit_codes_and_no_negated_flags(zoo: Zoo, capsys: Caught) -> None:
+    for arguments in (("--help",), ("sweep", "--help"), ("hub", "serve", "--help")):
+        assert zoo(*arguments) == 0
+        text = capsys.readouterr().out
+        assert "75 interrupted" in text and "--no-" not in text and "--empty-" not in text
+
+
+def test_an_unknown_revision_says_how_to_list_them(catalog: Path, zoo: Zoo, capsys: Caught) -> None:
+    zoo("sql", catalog, "select model_id from models limit 1", "--format", "csv")
+    name = capsys.readouterr().out.split()[1]
+    assert zoo("show", catalog, f"{name}@zzz") == 2
+    said = capsys.readouterr().err
+    assert (
+        f"zoo sql CATALOG \"select revision, step from models where model_id = '{name}'\"" in said
+    )

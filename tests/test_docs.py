@@ -222,3 +222,28 @@ def test_public_names_can_be_imported() -> None:
         pytest.skip("zoo has no __all__")
     for name in zoo.__all__:
         assert getattr(zoo, name) is not None
+
+
+WEIGHTWATCHER = """
+    model framework base_model log_level layers min_evals max_evals max_N min_size max_size ww2x randomize mp_fit detX
+    ERG vectors fit fix_fingers max_fingers finger_thresh xmin_max xmax pl_package pool conv2d_norm conv2d_fft fft
+    glorot_fix channels intra sparsify stacked deltas inverse svd_method tolerance start_ids peft plot savefig
+    describe get_details get_summary get_ESD get_Weights get_framework_layer distances SVDSmoothing SVDSharpness
+    analyze_vectors vector_metrics fit_powerlaw make_layer_iterator extract_pytorch_bins
+    layer_id name D M N Q alpha alpha_weighted entropy has_esd layer_type log_alpha_norm log_norm
+    log_spectral_norm longname matrix_rank norm num_evals num_pl_spikes rank_loss rf sigma spectral_norm stable_rank
+    status sv_max sv_min warning weak_rank_loss xmin max_rand_eval rand_distance ww_softrank ww_maxdist
+    rand_num_spikes num_traps rand_sigma_mp rand_mp_softrank rand_W_scale rand_bulk_max rand_bulk_min num_spikes
+    sigma_mp mp_softrank W_scale bulk_max bulk_min detX_num num_ERG_spikes ERG_gap detX_val detX_val_unrescaled
+    Lambda num_fingers raw_alpha slice_id Xflag bulk_mean_vec_entropy
+""".split()
+"""Options, methods and columns of WeightWatcher 0.7.7."""
+
+
+def test_everything_of_weightwatcher_is_mapped() -> None:
+    page = (ROOT / "docs" / "coming-from-weightwatcher.md").read_text(encoding="utf-8")
+    mapped = " ".join(
+        line.split("|")[1] for line in page.splitlines() if line.startswith("| ") and "`" in line
+    )
+    left = [name for name in WEIGHTWATCHER if not re.search(rf"\b{name}\b", mapped)]
+    assert left == []

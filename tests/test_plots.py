@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import sys
 from dataclasses import asdict, dataclass
@@ -12,7 +13,9 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from zoo.plots import alpha_by_depth, esd_figure, funnel, report_figures, shuffled_figure
+from zoo.drawing import log_ticks, new_figure, set_title
+from zoo.overview import alpha_by_depth, funnel
+from zoo.plots import esd_figure, layer_title, report_figures, shuffled_figure
 from zoo.spectral.erg import erg
 from zoo.spectral.spectrum import Spectrum
 from zoo.spectral.tails import TailFit, fit_tail
@@ -77,7 +80,8 @@ def test_traps_are_marked_on_the_shuffled_spectrum() -> None:
 )
 def test_layers_without_a_fit_are_drawn_too(evals: np.ndarray) -> None:
     text = words(esd_figure(evals, {"alpha": None, "erg_lambda_min": 0.0}, title="odd"))
-    assert "power law" not in text and f"{evals.size} eigenvalues" in text
+    assert "power law" not in text
+    assert ("1 eigenvalue |" if evals.size == 1 else f"{evals.size} eigenvalues") in text
 
 
 def test_depth_and_funnel_count_fitted_layers_only() -> None:
@@ -113,3 +117,76 @@ def test_no_global_matplotlib_state_is_touched() -> None:
     before = "matplotlib.pyplot" in sys.modules
     words(funnel([layer().columns], title="model"))
     assert ("matplotlib.pyplot" in sys.modules) == before
+
+
+@pytest.mark.parametrize(
+    ("tensor", "shown"),
+    [
+        ("$a_b^c$.weight", "$a_b^c$.weight"),
+        (r"$\frac{$.weight", r"$\frac{$.weight"),
+        ("\u5c42.0.weight", r"\u5c42.0.weight"),
+        ("a\nb\x00.weight", r"a\nb\x00.weight"),
+        ("módèl/β.weight", "módèl/β.weight"),
+    ],
+)
+def test_titles_are_the_name_itself(tensor: str, shown: str) -> None:
+    """No mathematics, which a `$` would start or break, and no boxes and warnings for other scripts."""
+    one = layer()
+    assert one.spectrum is not None
+    assert shown in words(esd_figure(one.spectrum.evals, one.columns, title=tensor))
+
+
+def test_long_titles_keep_both_ends_within_the_picture() -> None:
+    figure = new_figure(6.4, 4.6)
+    set_title(figure, "model." + 40 * "encoder." + "query.weight (3 × 4)")
+    text = words(figure)
+    assert text.startswith("model.") and text.endswith("query.weight (3 × 4)") and "…" in text
+    box = figure.findobj(lambda a: "…" in getattr(a, "get_text", str)())[0].get_window_extent()
+    assert 0 < box.x0 and box.x1 < figure.bbox.x1
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(3.5, 4.4), (18.0, 600.0), (6e61, 3e62), (1e-3, 20.0), (0.9, 1.1)]
+)
+def test_labels_of_a_logarithmic_axis_do_not_overlap(low: float, high: float) -> None:
+    figure = new_figure(6.0, 4.6)
+    axes = figure.add_subplot()
+    axes.set(xscale="log", xlim=(low, high))
+    log_ticks(axes.xaxis, low, high)
+    words(figure)
+    labels = [t for t in axes.get_xticklabels(which="both") if t.get_text()]
+    boxes = sorted((t.get_window_extent() for t in labels), key=lambda b: b.x0)
+    inside = [b for b in boxes if axes.bbox.x0 <= 0.5 * (b.x0 + b.x1) <= axes.bbox.x1]
+    assert len(inside) >= 2
+    assert all(a.x1 < b.x0 for a, b in itertools.pairwise(inside))
+
+
+def test_pictures_without_a_point_say_why() -> None:
+    rows = [{"alpha": None, "status": "ok", "tail_status": "too_few"}] * 2
+    rows += [{"alpha": None, "status": "failed", "tail_status": None}]
+    for draw in (alpha_by_depth, funnel):
+        text = words(draw(rows, title="model"))
+        assert "no layer has a power-law fit" in text and "2 too_few" in text and "1 failed" in text
+        assert "no layers" in words(draw([], title="model"))
+
+
+def test_depth_without_blocks_counts_layers_and_shows_whole_error_bars() -> None:
+    figure = alpha_by_depth([layer(0, block=None).columns], title="model")
+    text, axes = words(figure), figure.axes[0]
+    assert "order of the checkpoint" in text and "-0.25" not in text
+    [bar] = [c for c in axes.containers if c.lines]
+    assert bar.lines[0].get_xdata()[0] == 0.0  # one role stands on its tick, not beside it
+    top = max(segment[:, 1].max() for segment in bar.lines[2][0].get_segments())
+    assert top <= axes.get_ylim()[1]
+
+
+def test_experts_of_a_block_stand_side_by_side() -> None:
+    rows = [{**layer(3 * i, seed=i, block=1).columns, "expert": i} for i in range(8)]
+    axes = alpha_by_depth(rows, title="model").axes[0]
+    x = axes.containers[0].lines[0].get_xdata()
+    assert len(set(x)) == 8 and max(abs(x - 1.0)) < 0.5
+
+
+def test_titles_name_part_and_expert() -> None:
+    columns = {"tensor": "a", "part": "up", "expert": 3, "num_rows": 2, "num_cols": 4}
+    assert layer_title(columns) == "a · up · expert 3  (2 × 4)"

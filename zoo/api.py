@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from zoo.errors import NotFoundError, UseError
 from zoo.formats.weight import Entry
 from zoo.io.memory import memory_checkpoint
 from zoo.io.store import open_store
-from zoo.model import LayerReport, Model, measure, model_of, open_model
+from zoo.model import LayerReport, Model, layer_columns, measure, model_of, open_model
 from zoo.options import AnalysisOptions, LayerSelection
 
 if TYPE_CHECKING:
@@ -28,15 +29,24 @@ MEMORY_REVISION = "memory"
 """Stands for the revision of a model that is not stored; enters the seeds of its shuffles."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Report:
-    """Every layer of one model, measured."""
+    """Every layer of one model, measured.
+
+    `layers` and `traps` are plain mappings, named as the columns of the tables of the same name
+    (docs/tables.md says what each means); `to_pandas`, `to_arrow` and `plot` make more of them.
+    """
 
     model_id: str
     revision: str
     reports: tuple[LayerReport, ...]
     entries: tuple[Entry, ...]
     """The fate of every stored tensor."""
+
+    def __repr__(self) -> str:
+        status = Counter(str(report.columns["status"]) for report in self.reports)
+        layers = ", ".join(f"{count} {name}" for name, count in sorted(status.items())) or "none"
+        return f"<Report {self.model_id}@{self.revision[:12]}: layers: {layers}; {len(self.traps)} traps>"
 
     @property
     def layers(self) -> list[dict[str, object]]:
@@ -54,23 +64,44 @@ class Report:
         ]
 
     def to_pandas(self) -> Any:
-        """The layers as a pandas DataFrame (pandas must be installed)."""
-        return _peer("pandas").DataFrame(self.layers)
+        """The layers as a pandas DataFrame, one row each; UseError when pandas is not installed.
+
+        What is None in `layers` is pandas' own missing value: NaN among numbers.
+        """
+        return _peer("pandas").DataFrame(self.layers, columns=list(layer_columns()))
 
     def to_arrow(self) -> Any:
-        """The layers as a pyarrow Table (pyarrow must be installed)."""
-        return _peer("pyarrow").Table.from_pylist(self.layers)
+        """The layers as a pyarrow Table, one row each; UseError when pyarrow is not installed.
+
+        A column without any value has the type null: join tables of several models with
+        `pyarrow.concat_tables(tables, promote_options="permissive")`.
+        """
+        arrow = _peer("pyarrow")
+        if not self.reports:
+            return arrow.table({name: arrow.nulls(0) for name in layer_columns()})
+        return arrow.Table.from_pylist(self.layers)
 
     def plot(self, folder: str | os.PathLike[str] | None = None) -> dict[str, Figure]:
-        """Pictures by name; also written as PNG files when `folder` is given."""
+        """Matplotlib figures by name; also written as PNG files when `folder` is given.
+
+        `alpha_by_depth`, `funnel`, and `layer_000`, … after `layer_index`: the layers that have an
+        eigenvalue, of more than 64 those with most traps and with alpha furthest from 2 to 6. Raises
+        UseError when matplotlib is not installed, or `folder` cannot be written to.
+        """
+        _peer("matplotlib")
         from zoo.plots import report_figures
 
         figures = report_figures(self.model_id, self.reports)
         if folder is not None:
             root = Path(folder)
-            root.mkdir(parents=True, exist_ok=True)
-            for name, figure in figures.items():
-                figure.savefig(root / f"{name}.png", dpi=120)
+            try:
+                root.mkdir(parents=True, exist_ok=True)
+                for name, figure in figures.items():
+                    figure.savefig(root / f"{name}.png", dpi=120)
+            except OSError as error:
+                raise UseError(
+                    f"got {os.fspath(folder)!r} for pictures: {error.strerror}; wanted a folder to write to"
+                ) from error
         return figures
 
 
@@ -83,12 +114,28 @@ def analyze(
 ) -> Report:
     """Measure every layer of one model.
 
-    `source` is a folder, a weight file, a Hub id (`owner/name` or `owner/name@revision`), a state dict or a
-    torch module. `config` is the model's config.json for sources that carry none; it tells heads and experts.
-    The number of mathematics threads is the caller's (`zoo.threads.set_threads`).
+    `source` is a folder, a weight file, a Hub id (`owner/name` or `owner/name@revision`), an fsspec URL, a
+    state dict or a torch module (neither is changed). `options` says what is computed, `selection` which
+    tensors become layers. `config` is the model's config.json for sources that carry none; it tells heads
+    and experts. The number of mathematics threads is the caller's (`zoo.threads.set_threads`).
 
-    Raises CheckpointError when the checkpoint cannot be read, SourceError when it cannot be reached.
+        options = zoo.AnalysisOptions(seed=7, tail_models=True)
+        report = zoo.analyze(model, options=options, selection=zoo.LayerSelection(include=("*.mlp.*",)))
+
+    A layer that cannot be measured (NaN, an unknown format) is a row of status `failed` with its reason.
+    Raises UseError for a source of another kind, CheckpointError when the checkpoint cannot be read,
+    SourceError when it cannot be reached.
     """
+    if not isinstance(options, AnalysisOptions | None):
+        raise UseError(f"options: got a {type(options).__name__}; wanted zoo.AnalysisOptions(...)")
+    if not isinstance(selection, LayerSelection | None):
+        raise UseError(
+            f"selection: got a {type(selection).__name__}; wanted zoo.LayerSelection(...)"
+        )
+    if isinstance(source, str | os.PathLike) and config is not None:
+        raise UseError(
+            "config: got it with a path, which has its own; wanted it with a state dict or module"
+        )
     options, selection = options or AnalysisOptions(), selection or LayerSelection()
     if isinstance(source, str | os.PathLike):
         with open_source(source, selection) as (model_id, model):
@@ -110,7 +157,7 @@ def open_source(
         store.close()
 
 
-_WEIGHT_FILES = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt")
+WEIGHT_FILES = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt")
 
 
 def locate(source: str | os.PathLike[str]) -> object:
@@ -118,6 +165,8 @@ def locate(source: str | os.PathLike[str]) -> object:
     from zoo.io.local import LocalLocation
 
     text = os.fspath(source)
+    if not text:
+        raise UseError("got an empty path; wanted a folder, a weight file or a Hub id (owner/name)")
     if "://" in text:
         from zoo.io.remote import FsspecLocation
 
@@ -125,7 +174,7 @@ def locate(source: str | os.PathLike[str]) -> object:
     if os.path.exists(text):
         return LocalLocation.of(text)
     repo, _, revision = text.partition("@")
-    is_path = repo.startswith((".", "/", "~")) or repo.endswith(_WEIGHT_FILES)
+    is_path = repo.startswith((".", "/", "~")) or repo.endswith(WEIGHT_FILES)
     if repo.count("/") > 1 or is_path or not repo:
         raise NotFoundError(f"got {text!r}: no such folder or file, and no Hub id (owner/name)")
     import zoo.hub.register  # noqa: F401  `open_store` takes a HubLocation from here on
@@ -148,6 +197,5 @@ def _peer(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UseError(
-            f"{name} is not installed; `pip install {name}`, or use `report.layers`"
-        ) from error
+        instead = "" if name == "matplotlib" else ", or use `report.layers`"
+        raise UseError(f"{name} is not installed; `pip install {name}`{instead}") from error

@@ -2,6 +2,7 @@
 
     ZooError
     ├── UseError                 the caller asked for something impossible (exit 2)
+    │   └── ArgumentError           a formula was called with values it has no meaning for
     ├── CheckpointError          a checkpoint cannot be read as it stands          cause: data
     │   ├── HeaderError             header bytes that are not a valid header
     │   ├── TruncatedError          fewer bytes than the header promises
@@ -33,6 +34,13 @@ class UseError(ZooError):
     """The caller asked for something impossible; nothing was started."""
 
     cause = "use"
+
+
+class ArgumentError(UseError, ValueError):
+    """A formula was called with values it has no meaning for: NaN, a wrong shape, a wrong range.
+
+    Also a ValueError, which is what the formulas of `zoo.spectral` are expected to raise.
+    """
 
 
 class CheckpointError(ZooError):

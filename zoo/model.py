@@ -240,6 +240,12 @@ def _shape(spec: LayerSpec) -> tuple[int, int, int] | None:
     return (spec.num_slices, spec.rows, spec.cols)
 
 
+def layer_columns() -> tuple[str, ...]:
+    """Names of the columns of a report, in order; for a model without a layer too."""
+    nothing = LayerSpec(0, "", None, None, "", None, 1, None, None, None)
+    return tuple(_report(nothing, failed_layer(None, ""), 0.0, 0).columns)
+
+
 def _report(spec: LayerSpec, measures: LayerMeasures, read_s: float, nbytes: int) -> LayerReport:
     weight = spec.weight
     columns: dict[str, object] = {

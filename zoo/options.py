@@ -5,8 +5,11 @@ Every field that can move a stored number is part of the analysis key (see `Anal
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+from zoo.errors import UseError
 
 ShuffleMode = Literal["auto", "full", "top", "none"]
 FusedMode = Literal["split", "whole", "both"]
@@ -30,6 +33,23 @@ class LayerSelection:
     """`all`, or `sample:N`: N experts of each block, chosen by seed."""
     adapters: AdapterMode = "delta"
     """LoRA: the update ΔW, what it makes of the base model (W₀ + ΔW), or both."""
+
+    def __post_init__(self) -> None:
+        for name in ("include", "exclude"):
+            globs = getattr(self, name)
+            # a bare string is a sequence of one-letter globs, and its `*` matches everything
+            if isinstance(globs, str) or not all(isinstance(glob, str) for glob in globs):
+                raise UseError(
+                    f"{name}: got {globs!r}; wanted globs in a tuple, such as ('*.mlp.*',)"
+                )
+            object.__setattr__(self, name, tuple(globs))
+        _at_least(1, min_evals=self.min_evals)
+        _one_of(get_args(FusedMode), fused=self.fused)
+        _one_of(get_args(AdapterMode), adapters=self.adapters)
+        if not re.fullmatch(r"all|sample:[1-9][0-9]*", self.experts):
+            raise UseError(
+                f"layers.experts is {self.experts!r}; wanted 'all' or 'sample:N' with N >= 1"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +81,16 @@ class AnalysisOptions:
     device: str = "auto"
     """`auto`, `cpu` or `cuda`; values agree within the accuracy bar, so not part of the key."""
 
+    def __post_init__(self) -> None:
+        _one_of(get_args(Metrics), metrics=self.metrics)
+        _one_of(get_args(ShuffleMode), shuffle=self.shuffle)
+        _one_of(("auto", "cpu", "cuda"), device=self.device)
+        _at_least(0, seed=self.seed, bootstrap=self.bootstrap)
+        if self.replicates is not None:
+            _at_least(1, replicates=self.replicates)
+        if not 0.0 < self.level < 0.5:
+            raise UseError(f"level: got {self.level!r}; wanted a false-alarm level in (0, 0.5)")
+
     @property
     def shuffle_mode(self) -> ShuffleMode:
         """`shuffle`, or `none` where nothing but the tail is wanted."""
@@ -69,3 +99,15 @@ class AnalysisOptions:
     def key_fields(self) -> dict[str, object]:
         """The fields that can move a stored number, for the analysis key."""
         return {k: v for k, v in asdict(self).items() if k != "device"}
+
+
+def _one_of(choices: tuple[str, ...], **given: object) -> None:
+    (name, value), words = next(iter(given.items())), ", ".join(map(repr, choices))
+    if value not in choices:
+        raise UseError(f"{name}: got {value!r}; wanted one of {words}")
+
+
+def _at_least(lowest: int, **given: object) -> None:
+    for name, value in given.items():
+        if not isinstance(value, int) or value < lowest:
+            raise UseError(f"{name}: got {value!r}; wanted a whole number, {lowest} or more")

@@ -28,6 +28,8 @@ def analyze(
 ) -> int:
     """Measure one model here and print a row per layer.
 
+    Exit codes: 0 done, 1 a layer failed or the model cannot be read, 2 bad use.
+
     Parameters
     ----------
     source
@@ -37,7 +39,8 @@ def analyze(
     out
         File for `--format parquet` (default: layers.parquet).
     plot
-        Folder for pictures: spectra with their fits, alpha against depth, the (alpha, erg_delta) funnel.
+        Folder for pictures: spectra with their fits (of at most 64 layers), alpha against depth, the
+        (alpha, erg_delta) funnel.
     metrics
         all, or tail: norms and the power-law tail alone, the other columns stay empty; four times faster.
     shuffle
@@ -51,7 +54,7 @@ def analyze(
     """
     import sys
 
-    from jobs.analysis import analyse_source
+    from jobs.analysis import analyse_source, check_outputs, is_hub_id
     from jobs.output import print_rows
     from jobs.progress import Progress
     from zoo.errors import UseError
@@ -66,8 +69,9 @@ def analyze(
     if seed < 0:
         raise UseError(f"--seed: got {seed}; wanted 0 or more")
     progress = Progress(quiet=quiet)
-    if "://" not in source and not Path(source).exists():
-        progress.say(f"{source}: no such file or folder here; a Hub id?")
+    check_outputs(out if format == "parquet" else None, plot)  # before minutes of work
+    if is_hub_id(source):
+        progress.say(f"{source}: no such file or folder here; asking the Hub")
     options = AnalysisOptions(metrics=metrics, shuffle=shuffle, seed=seed)
     analysis = analyse_source(source, options=options, threads=threads)
     rows = analysis.layers

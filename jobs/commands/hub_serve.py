@@ -42,6 +42,8 @@ def serve(
     from zoo.hub.serve.faults import parse_fault
     from zoo.hub.serve.server import run
 
+    if not 0 <= port <= 65535:
+        raise UseError(f"--port: got {port}; wanted 1 to 65535, or 0 for a free one")
     tokens: dict[str, tuple[str, ...]] = {}
     for number, pair in enumerate(token):
         name, equals, glob = pair.partition("=")

@@ -40,6 +40,7 @@ def plan(
     quiet
         No summary on standard error.
     """
+    from jobs.errors import SpecError
     from jobs.output import print_rows
     from jobs.plan import plan_units
     from jobs.progress import Progress
@@ -47,6 +48,8 @@ def plan(
     from jobs.sweep import units_of
     from jobs.target import Failure
 
+    if headers < 0:
+        raise SpecError(f"--headers: got {headers}; wanted 0 or more")
     parsed, _ = load_spec(spec)
     progress = Progress(quiet=quiet)
     rows: list[dict[str, object]] = []

@@ -22,7 +22,9 @@ def sql(
     format: Format = "table",
     quiet: bool = False,
 ) -> int:
-    """Ask DuckDB, with all tables and views of the catalog registered. Without a query: a prompt.
+    """Ask DuckDB, with all tables and views of the catalog registered.
+
+    Without a query: a prompt on a terminal, else the statements on standard input. `show tables` lists the views.
 
     Parameters
     ----------
@@ -47,11 +49,15 @@ def sql(
             query = file.read_text(encoding="utf-8")
         except OSError as error:
             raise UseError(f"--file: cannot read {str(file)!r}: {error}") from error
+    if query is None and not sys.stdin.isatty():
+        query = sys.stdin.read()
+    if query is not None and not query.strip(" \t\r\n;"):
+        raise UseError(
+            'got an empty query; wanted SQL, such as "select * from layers_latest limit 5"'
+        )
     with store.connect(catalog) as con:
         if query is not None:
             return _ask(con, query, format, quiet)
-        if not sys.stdin.isatty():
-            return _ask(con, sys.stdin.read(), format, quiet)
         return _prompt(con, format, quiet)
 
 

@@ -58,6 +58,10 @@ def sweep(
     root = out or parsed.sweep.out
     if root is None:
         raise SpecError("sweep.out: missing; wanted a catalog folder, there or as --out CATALOG")
+    if address is not None and run.runner != "ray":
+        raise SpecError(
+            f"--address: got {address!r} with the runner {run.runner!r}, which needs none; wanted --runner ray"
+        )
     if limit is not None and limit < 0:
         raise SpecError(f"--limit: got {limit}; wanted 0 or more")
     if workers is not None and workers < 1:

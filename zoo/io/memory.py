@@ -25,6 +25,11 @@ def memory_checkpoint(
     UseError for a value that is no dense tensor.
     """
     state = weights.state_dict() if isinstance(weights, torch.nn.Module) else weights
+    if not isinstance(state, Mapping):
+        raise UseError(
+            f"got a {type(weights).__name__}; wanted a path, a Hub id, a state dict (names to tensors) "
+            "or a torch module. One matrix: {'name.weight': tensor}"
+        )
     held: dict[str, torch.Tensor] = {}
     metas: list[TensorMeta] = []
     places: dict[tuple[object, ...], int] = {}
@@ -37,6 +42,10 @@ def memory_checkpoint(
         if start == at:
             at += num_bytes
         metas.append(TensorMeta(name, code, shape, "memory", start, start + num_bytes))
+    if config is not None and not isinstance(config, Mapping):
+        raise UseError(
+            f"config: got a {type(config).__name__}; wanted a mapping, as in config.json"
+        )
     own = main_config({"config.json": dict(config or {})}, "")
     return Checkpoint(
         metas,
@@ -73,8 +82,20 @@ class MemoryReader:
 
 def _plain(name: str, tensor: object) -> tuple[str, tuple[int, ...], torch.Tensor]:
     """Code, logical shape and the tensor, as uint8 where `as_tensor` would give that."""
-    if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided:
-        raise UseError(f"{name!r} is a {type(tensor).__name__}; wanted a dense torch.Tensor")
+    if not isinstance(name, str):
+        raise UseError(f"got a tensor under {name!r}; wanted names: text such as 'fc.weight'")
+    if isinstance(tensor, Mapping):
+        raise UseError(
+            f"{name!r} is a {type(tensor).__name__}, not a tensor; if it is the state dict, pass it "
+            f"alone: checkpoint[{name!r}]"
+        )
+    if not isinstance(tensor, torch.Tensor):
+        hint = ": torch.from_numpy(...)" if type(tensor).__module__ == "numpy" else ""
+        raise UseError(f"{name!r} is a {type(tensor).__name__}; wanted a dense torch.Tensor{hint}")
+    if tensor.layout != torch.strided:
+        raise UseError(
+            f"{name!r} is a tensor of layout {tensor.layout}; wanted a dense one: .to_dense()"
+        )
     if tensor.is_meta:
         raise UseError(f"{name!r} is on the meta device and has no values; load the weights first")
     code = dtype_code(tensor.dtype)

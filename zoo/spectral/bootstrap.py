@@ -10,9 +10,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from zoo.errors import ArgumentError
 from zoo.spectral.scalars import above_tolerance
-from zoo.spectral.tails import TailFit, Vector, best_start
+from zoo.spectral.tails import TailFit, best_start
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class GoodnessOfFit:
 
 
 def goodness_of_fit(
-    evals: Vector,
+    evals: ArrayLike,
     fit: TailFit,
     *,
     m: int,
@@ -43,7 +45,7 @@ def goodness_of_fit(
     xmin included.
     """
     if num_draws < 1:
-        raise ValueError(f"got num_draws={num_draws}; wanted at least 1 (0 means: do not call)")
+        raise ArgumentError(f"got num_draws={num_draws}; wanted at least 1 (0 means: do not call)")
     data = above_tolerance(evals, m=m, storage_bits=storage_bits) / fit.xmin
     body = data[: data.size - fit.num_tail]
     worse = 0

@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import kolmogorov
 
+from zoo.errors import ArgumentError
 from zoo.spectral.edge import EdgeTest
 from zoo.spectral.erg import erg, mean_one
 from zoo.spectral.fingers import fit_clipped
+from zoo.spectral.given import spectrum_of
 from zoo.spectral.incumbent import incumbent_fit
 from zoo.spectral.mp import MpFit, fit_bulk, ks_distance
 from zoo.spectral.phase import htsr_phase
@@ -135,22 +137,32 @@ def incumbent_count(replicates: Sequence[Vector], *, n: int, m: int) -> int | No
     return None if fit is None else fit.num_spikes
 
 
-def ks_test(evals: Vector, *, sigma: float, gamma: float) -> tuple[float, float]:
-    """Kolmogorov-Smirnov distance of ascending mean-1 `evals` to the law, and its p-value.
+def ks_test(evals: ArrayLike, *, sigma: float, gamma: float) -> tuple[float, float]:
+    """Kolmogorov-Smirnov distance of mean-1 `evals` to the law, and its p-value.
 
     The p-value treats them as independent (Stephens 1970). They repel each other, so that noise
     gives p near 1; a small p means another law or strong traps.
     """
+    evals = spectrum_of(evals)
+    if evals.size == 0:
+        raise ArgumentError("got no eigenvalue; wanted at least one")
     distance = ks_distance(evals, sigma=sigma, gamma=gamma)
     root = math.sqrt(evals.size)
     return distance, float(kolmogorov((root + 0.12 + 0.11 / root) * distance))
 
 
-def spectral_distance(evals: Vector, rand_evals: Vector) -> float:
+def spectral_distance(evals: ArrayLike, rand_evals: ArrayLike) -> float:
     """√ of the Jensen-Shannon divergence of two ascending spectra, each normalised to sum 1.
 
-    Natural logarithm, in [0, √ln 2]. Compares them index by index, as WeightWatcher does.
+    Natural logarithm, in [0, √ln 2]. Compares them index by index, as WeightWatcher does. Raises
+    ArgumentError for spectra of different sizes, and for one without a positive eigenvalue.
     """
+    evals, rand_evals = spectrum_of(evals), spectrum_of(rand_evals)
+    if evals.size != rand_evals.size or evals.size == 0 or evals[-1] <= 0 or rand_evals[-1] <= 0:
+        raise ArgumentError(
+            f"got {evals.size} and {rand_evals.size} eigenvalues; wanted two spectra of one size, "
+            "neither of them all zero"
+        )
     p, q = evals / evals.sum(), rand_evals / rand_evals.sum()
     middle = 0.5 * (p + q)
     divergence = 0.5 * (_relative_entropy(p, middle) + _relative_entropy(q, middle))

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from zoo.spectral.given import stack_of
 
 _BLOCK_CPU = 1 << 15
 """Entries a block: 256 KiB of float64, stays in the cache."""
@@ -48,8 +50,9 @@ class EntryStatistics:
 NOT_ASKED_FOR = EntryStatistics(None, None, None, None, None, None, 0)
 
 
-def entry_statistics(matrices: torch.Tensor) -> EntryStatistics:
-    """Statistics of `matrices` [k, rows, cols], any real dtype, any strides, any scale."""
+def entry_statistics(matrices: torch.Tensor | ArrayLike) -> EntryStatistics:
+    """Statistics of `matrices` [k, rows, cols] or [rows, cols], any real dtype, strides and scale."""
+    matrices = stack_of(matrices).detach()
     if matrices.numel() == 0:
         return NOT_ASKED_FOR
     table = _block_table(matrices, scale=1.0)

@@ -10,7 +10,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from zoo.errors import ArgumentError
+from zoo.spectral.given import spectrum_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +34,17 @@ class Erg:
     """ln(xmin / erg_lambda_min); None without a tail fit or when erg_lambda_min is 0."""
 
 
-def mean_one(evals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The eigenvalues in mean-1 units, λ·count/Σλ; ascending `evals` with λ_max > 0."""
+def mean_one(evals: ArrayLike) -> NDArray[np.float64]:
+    """The eigenvalues in mean-1 units, λ·count/Σλ, ascending. ArgumentError unless λ_max > 0."""
+    evals = spectrum_of(evals)
+    if evals.size == 0 or evals[-1] <= 0.0:
+        raise ArgumentError("got no eigenvalue above 0; wanted λ_max > 0: 0 has no mean-1 units")
     relative = evals / evals[-1]  # first, so that the sum neither over- nor underflows
     scaled: NDArray[np.float64] = relative * (relative.size / relative.sum())
     return scaled
 
 
-def erg_size(scaled: NDArray[np.float64]) -> int | None:
+def erg_size(scaled: ArrayLike) -> int | None:
     """Size of the smallest top tail of mean-1 eigenvalues whose Σ ln λ is below 0 (SETOL,
     TRACE-LOG).
 
@@ -47,6 +53,11 @@ def erg_size(scaled: NDArray[np.float64]) -> int | None:
     that breaks the condition. By Jensen's inequality there is such a tail unless all values are
     equal: None.
     """
+    scaled = spectrum_of(scaled)
+    return _erg_size(scaled) if scaled.size else None
+
+
+def _erg_size(scaled: NDArray[np.float64]) -> int | None:
     if scaled[0] == scaled[-1]:
         return None
     positive = scaled[scaled.searchsorted(0.0, side="right") :]
@@ -57,20 +68,26 @@ def erg_size(scaled: NDArray[np.float64]) -> int | None:
 
 
 def erg(
-    evals: NDArray[np.float64],
+    evals: ArrayLike,
     *,
     xmin: float | None,
     num_tail: int | None,
     scaled: NDArray[np.float64] | None = None,
 ) -> Erg:
-    """The ERG columns of ascending eigenvalues `evals`, beside a tail fit (None, None without one).
+    """The ERG columns of eigenvalues `evals`, beside a tail fit (None, None without one).
 
-    `xmin` in the units of `evals`; `scaled`: `mean_one(evals)`, where it is at hand.
+    `xmin` > 0 in the units of `evals`; `scaled`: `mean_one(evals)`, where it is at hand. Raises
+    ArgumentError for values that are no eigenvalues, and for xmin without num_tail.
     """
+    evals = spectrum_of(evals)
+    if (xmin is None) != (num_tail is None) or (xmin is not None and xmin <= 0.0):
+        raise ArgumentError(
+            f"got xmin={xmin}, num_tail={num_tail}; wanted both of one tail fit, or neither"
+        )
     if evals.size == 0 or evals[-1] <= 0.0:
         return Erg(None, None, None, None, None)
     scaled = mean_one(evals) if scaled is None else scaled
-    size = erg_size(scaled)
+    size = _erg_size(scaled)
     if size is None:
         return Erg(None, None, None, None, None)
     smallest = float(scaled[-size])

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
+from zoo.errors import ArgumentError
+from zoo.spectral.given import stack_of
 from zoo.spectral.hill import alpha_hill
 from zoo.spectral.scalars import above_tolerance
 from zoo.spectral.tails import TailFit, fit_data
@@ -31,15 +34,16 @@ class Farms:
     num_windows: int
 
 
-def farms(matrices: torch.Tensor, *, storage_bits: int) -> Farms:
+def farms(matrices: torch.Tensor | ArrayLike, *, storage_bits: int) -> Farms:
     """Average alpha over square m×m windows of `matrices` [k, rows, cols].
 
     The windows slide along the longer side, as many as cover it with least overlap, at most 16 a
     slice. The paper fixes the ratio (1 here, so that a square matrix is its own window) and leaves
     the size free; its code pools the windows' eigenvalues for dense layers and averages alpha for
     convolutions. We average for both, and pool the k slices of a convolution at each window as the
-    layer itself does.
+    layer itself does. One matrix [rows, cols] will do. Raises ArgumentError for NaN and Inf.
     """
+    matrices = stack_of(matrices)
     k, rows, cols = matrices.shape
     side, longest = min(rows, cols), max(rows, cols)
     if k == 0 or side == 0:
@@ -49,7 +53,9 @@ def farms(matrices: torch.Tensor, *, storage_bits: int) -> Farms:
     fits: list[float] = []
     hills: list[float] = []
     for start in starts:
-        window = matrices.narrow(axis, start, side).to(torch.float64)
+        window = matrices.detach().narrow(axis, start, side).to(torch.float64)
+        if not bool(torch.isfinite(window).all()):
+            raise ArgumentError("the matrix holds NaN or Inf; wanted finite entries")
         sigma = torch.linalg.svdvals(window).reshape(-1).cpu().numpy()
         sigma = np.ldexp(sigma, -math.frexp(float(sigma.max()))[1])  # its squares fit at any scale
         data = above_tolerance(np.sort(sigma**2), m=side, storage_bits=storage_bits)

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from numpy.typing import ArrayLike
+
+from zoo.spectral.given import spectrum_of
 from zoo.spectral.scalars import above_tolerance
-from zoo.spectral.tails import NoTail, TailFit, Vector, fit_data
+from zoo.spectral.tails import NoTail, TailFit, fit_data
 
 MAX_FINGERS = 10
 """At most this many of the largest eigenvalues are clipped."""
@@ -30,13 +33,14 @@ class ClippedFit:
     """alpha of the whole spectrum; None without a fit."""
 
 
-def fit_clipped(evals: Vector, *, m: int, storage_bits: int) -> ClippedFit:
+def fit_clipped(evals: ArrayLike, *, m: int, storage_bits: int) -> ClippedFit:
     """Clip the k = 1, 2, …, 10 largest eigenvalues until alpha falls by more than 1.
 
     Stops with the first k that does, or gives the raw fit when none does, when alpha reaches 2 on
     the way, or when fewer eigenvalues than a fit needs would remain. WeightWatcher 0.7.7 never
     tries k = 1, reports k − 1, and ignores the requested maximum in practice.
     """
+    evals = spectrum_of(evals)
     data = above_tolerance(evals, m=m, storage_bits=storage_bits)
     raw = fit_data(data, evals=evals)
     if isinstance(raw, NoTail):

@@ -6,21 +6,24 @@ Knows nothing of Kolmogorov-Smirnov distances or of the search for xmin (see `ta
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
+
+from zoo.spectral.given import tail_of
 
 MIN_EVALS = 2
 """Fewer eigenvalues leave nothing above the median."""
 
 
-def alpha_hill(nonzero: NDArray[np.float64]) -> float | None:
+def alpha_hill(nonzero: ArrayLike) -> float | None:
     """alpha = 1 + k / Σ ln(λ/λ_mid) over the upper half of the eigenvalues; > 1.
 
-    `nonzero`: ascending, above the rank tolerance, N of them. λ_mid = nonzero[N // 2] and
-    k = N − N // 2, λ_mid itself counted, exactly as in the code of TempBalance (Zhou et al. 2023)
-    and AlphaPruning (Lu et al. 2024), `fix_fingers = "xmin_mid"`; the papers' formula takes the
-    next value below as λ_mid. None when fewer than two eigenvalues remain or the upper half is
-    flat.
+    `nonzero`: those above the rank tolerance (`above_tolerance`), N of them, put in ascending order.
+    λ_mid = nonzero[N // 2] and k = N − N // 2, λ_mid itself counted, exactly as in the code of
+    TempBalance (Zhou et al. 2023) and AlphaPruning (Lu et al. 2024), `fix_fingers = "xmin_mid"`; the
+    papers' formula takes the next value below as λ_mid. None when fewer than two eigenvalues remain
+    or the upper half is flat. Raises ArgumentError for values ≤ 0.
     """
+    nonzero = tail_of(nonzero, at_least=0)
     if nonzero.size < MIN_EVALS:
         return None
     upper = nonzero[nonzero.size // 2 :]

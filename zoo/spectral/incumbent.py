@@ -14,7 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from zoo.spectral.given import aspect_ratio, spectrum_of
 
 Vector = NDArray[np.float64]
 
@@ -42,11 +44,13 @@ class IncumbentFit:
     """Edge plus √TW, mean-1 units."""
 
 
-def incumbent_fit(evals: Vector, *, n: int, m: int) -> IncumbentFit | None:
-    """Fit ascending eigenvalues of n×m matrices (replicates and slices pooled), any units.
+def incumbent_fit(evals: ArrayLike, *, n: int, m: int) -> IncumbentFit | None:
+    """Fit eigenvalues of n×m matrices, n ≥ m (replicates and slices pooled), any units.
 
     None where WeightWatcher reports −1: no positive eigenvalue, or no point of sufficient density.
     """
+    evals = spectrum_of(evals)
+    aspect_ratio(n=n, m=m)  # refuses sides the wrong way round
     if evals.size == 0 or evals[-1] <= 0.0:
         return None
     relative = evals / evals[-1]

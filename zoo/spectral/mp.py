@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from zoo.spectral.given import aspect_ratio, check_law, real_array, spectrum_of
 from zoo.spectral.tracy_widom import johnstone, tw1_quantile
 
 Vector = NDArray[np.float64]
@@ -39,13 +40,15 @@ class MpFit:
 
 
 def edges(sigma: float, gamma: float) -> tuple[float, float]:
-    """σ²(1 − √γ)² and σ²(1 + √γ)²."""
+    """σ²(1 − √γ)² and σ²(1 + √γ)². ArgumentError unless σ > 0 and 0 < γ ≤ 1."""
+    check_law(sigma=sigma, gamma=gamma)
     root = math.sqrt(gamma)
     return (sigma * (1.0 - root)) ** 2, (sigma * (1.0 + root)) ** 2
 
 
-def mp_pdf(x: Vector, *, sigma: float, gamma: float) -> Vector:
+def mp_pdf(x: ArrayLike, *, sigma: float, gamma: float) -> Vector:
     """Density √((b − x)(x − a)) / (2πγσ²x) on the bulk [a, b], 0 outside."""
+    x = real_array(x, what="x")
     a, b = edges(sigma, gamma)
     inside = np.maximum((b - x) * (x - a), 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -53,10 +56,12 @@ def mp_pdf(x: Vector, *, sigma: float, gamma: float) -> Vector:
     return np.asarray(np.where(inside > 0.0, density, 0.0))
 
 
-def mp_cdf(x: Vector, *, sigma: float, gamma: float) -> Vector:
+def mp_cdf(x: ArrayLike, *, sigma: float, gamma: float) -> Vector:
     """Distribution function of the law, in closed form; no atom at 0 for γ ≤ 1."""
-    if np.ndim(x) == 0:
-        return np.asarray(mp_cdf(np.array([x]), sigma=sigma, gamma=gamma)[0])
+    x = real_array(x, what="x")
+    if x.ndim == 0:
+        return np.asarray(mp_cdf(x[None], sigma=sigma, gamma=gamma)[0])
+    check_law(sigma=sigma, gamma=gamma)
     a, b = edges(1.0, gamma)
     t = _within(np.asarray(x) / sigma**2, a, b)
     root = 2.0 * math.sqrt(gamma)
@@ -83,8 +88,9 @@ def mp_cdf(x: Vector, *, sigma: float, gamma: float) -> Vector:
     return _within(total, 0.0, 1.0)
 
 
-def ks_distance(evals: Vector, *, sigma: float, gamma: float) -> float:
-    """Kolmogorov-Smirnov distance of ascending mean-1 `evals` to the law, in [0, 1]."""
+def ks_distance(evals: ArrayLike, *, sigma: float, gamma: float) -> float:
+    """Kolmogorov-Smirnov distance of mean-1 `evals` (`erg.mean_one`) to the law, in [0, 1]."""
+    evals = spectrum_of(evals)
     law = mp_cdf(evals, sigma=sigma, gamma=gamma)
     steps = np.arange(evals.size + 1) / evals.size
     return float(max((steps[1:] - law).max(), (law - steps[:-1]).max()))
@@ -111,21 +117,22 @@ def slice_level(level: float, num_slices: int) -> float:
     return -math.expm1(math.log1p(-level) / num_slices)
 
 
-def fit_bulk(evals: Vector, *, n: int, m: int) -> MpFit | None:
-    """Fit σ to ascending mean-1 `evals`, k·m of them for k pooled n×m slices.
+def fit_bulk(evals: ArrayLike, *, n: int, m: int) -> MpFit | None:
+    """Fit σ to mean-1 `evals` (`erg.mean_one`), k·m of them for k pooled n×m slices, n ≥ m.
 
     Starts from the median, which no minority of spikes moves; then in turn sets aside the s
     eigenvalues beyond edge and margin, and takes σ² from the trace of the rest as that of an
     (n−s)×(m−s) matrix, until s is stable. On a spectrum that follows no such law this wanders
     down; so unless the stable one fits within the Kolmogorov-Smirnov scale 1/√count, the best
     fitting of all σ met on the way is taken. None when half of the eigenvalues are zero (there is
-    no bulk).
+    no bulk). In other units σ and the edges are in those; the spikes are the same.
     """
+    evals, gamma = spectrum_of(evals), aspect_ratio(n=n, m=m)
     count = evals.size
     centre = float(evals[(count - 1) // 2] + evals[count // 2]) / 2 if count else 0.0
     if count == 0 or centre <= 1e-12 * float(evals[-1]):
         return None
-    k, gamma = count / m, m / n
+    k = count / m
     quantile = tw1_quantile(slice_level(_LEVEL, max(1, round(k))))
     sums, values = evals.cumsum().tolist(), evals.tolist()  # lists: cheaper to look into one by one
 

@@ -23,9 +23,10 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from zoo.spectral.erg import mean_one
+from zoo.spectral.given import spectrum_of
 from zoo.spectral.mp import MpFit, ks_distance
 from zoo.spectral.tails import (
     MIN_EVALS,
@@ -44,7 +45,7 @@ MAX_BULK_DISTANCE = 0.04
 
 
 def htsr_phase(
-    evals: NDArray[np.float64],
+    evals: ArrayLike,
     *,
     n: int,
     m: int,
@@ -53,11 +54,12 @@ def htsr_phase(
     bulk: MpFit | None,
     scaled: NDArray[np.float64] | None = None,
 ) -> Phase | None:
-    """The phase of ascending eigenvalues of an n×m matrix (or pooled slices); rule in the module.
+    """The phase of the eigenvalues of an n×m matrix (or pooled slices); rule in the module.
 
     `bulk`: the Marchenko-Pastur fit of the same eigenvalues in mean-1 units, None without a bulk.
     `scaled`: `mean_one(evals)`, where it is at hand.
     """
+    evals = spectrum_of(evals)
     if evals.size < MIN_EVALS:
         return None
     if 2 * matrix_rank <= evals.size:
@@ -85,7 +87,7 @@ def _bulk_phase(bulk: MpFit, count: int, tail: TailFit | NoTail) -> Phase | None
 
 
 def bulk_distance(
-    evals: NDArray[np.float64],
+    evals: ArrayLike,
     *,
     n: int,
     m: int,
@@ -93,5 +95,6 @@ def bulk_distance(
     scaled: NDArray[np.float64] | None = None,
 ) -> float:
     """Kolmogorov-Smirnov distance of the eigenvalues that are not spikes to the fitted law."""
-    inside = (mean_one(evals) if scaled is None else scaled)[: evals.size - bulk.num_spikes]
+    scaled = mean_one(evals) if scaled is None else scaled
+    inside = scaled[: scaled.size - bulk.num_spikes]
     return ks_distance(inside, sigma=bulk.sigma, gamma=m / n)

@@ -2,8 +2,8 @@
 
 Pure functions of eigenvalues. Knows nothing of tails, layers, models or machines.
 
-`evals` everywhere: ascending float64 eigenvalues λ of WᵀW (squared singular values, no 1/N). A
-pooled convolution brings m·receptive_field of them. A scalar that has no value for a matrix is
+`evals` everywhere: eigenvalues λ of WᵀW (squared singular values, no 1/N), in any order, in float64
+when computed with. A pooled convolution brings m·receptive_field of them. A scalar that has no value for a matrix is
 None, never NaN.
 """
 
@@ -13,7 +13,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from zoo.errors import ArgumentError
+from zoo.spectral.given import spectrum_of
 
 Evals = NDArray[np.float64]
 
@@ -57,12 +60,13 @@ def rank_tolerance(lambda_max: float, *, m: int, storage_bits: int) -> float:
     return lambda_max * (m * machine_epsilon(storage_bits)) ** 2
 
 
-def without_noise(evals: Evals, *, m: int, storage_bits: int) -> Evals:
+def without_noise(evals: ArrayLike, *, m: int, storage_bits: int) -> Evals:
     """The eigenvalues with those of rounding alone as 0: at or below λ_max·m·2⁻⁵².
 
     That is how exactly a float64 Gram matrix gives them (`spectrum.solve`); those of float64
     weights are exact to the square of it. Without any, the array itself.
     """
+    evals = spectrum_of(evals)
     if evals.size == 0:
         return evals
     exact = m * 2.0**-52
@@ -70,20 +74,31 @@ def without_noise(evals: Evals, *, m: int, storage_bits: int) -> Evals:
     return evals if evals[0] > floor else np.where(evals > floor, evals, 0.0)
 
 
-def above_tolerance(evals: Evals, *, m: int, storage_bits: int) -> Evals:
+def above_tolerance(evals: ArrayLike, *, m: int, storage_bits: int) -> Evals:
     """The eigenvalues above `rank_tolerance`, ascending (a view)."""
+    return _above_tolerance(spectrum_of(evals), m, storage_bits)
+
+
+def _above_tolerance(evals: Evals, m: int, storage_bits: int) -> Evals:
     if evals.size == 0 or evals[-1] <= 0.0:
         return evals[:0]
     tolerance = rank_tolerance(float(evals[-1]), m=m, storage_bits=storage_bits)
     return evals[evals.searchsorted(tolerance, side="right") :]
 
 
-def matrix_entropy(nonzero: Evals) -> float | None:
+def matrix_entropy(nonzero: ArrayLike) -> float | None:
     """−Σ p ln p / ln r over the r eigenvalues above the rank tolerance, p = λ/Σλ; in [0, 1].
 
     WeightWatcher's definition without its 1e-10 offsets (which give 1127 for rank one). Rank one:
     0.0, the limit of any spectrum that puts all weight on one eigenvalue; no eigenvalue: None.
     """
+    nonzero = spectrum_of(nonzero)
+    if nonzero.size and nonzero[0] <= 0.0:
+        raise ArgumentError("got an eigenvalue of 0; wanted those of `above_tolerance`")
+    return _matrix_entropy(nonzero)
+
+
+def _matrix_entropy(nonzero: Evals) -> float | None:
     if nonzero.size == 0:
         return None
     if nonzero.size == 1:
@@ -94,23 +109,20 @@ def matrix_entropy(nonzero: Evals) -> float | None:
     return min(entropy, 1.0)  # rounding can exceed the bound by an ulp on a flat spectrum
 
 
-def scalars(evals: Evals, *, n: int, m: int, storage_bits: int) -> Scalars:
+def scalars(evals: ArrayLike, *, n: int, m: int, storage_bits: int) -> Scalars:
     """Every scalar of the spectrum of an n×m matrix (n ≥ m).
 
     Defined for the zero, rank-one and constant matrix; a number that leaves the range of float64
-    is None. Raises ValueError for eigenvalues that are not finite: such layers are failed before
-    they get here.
+    is None. Raises ArgumentError for values that are no eigenvalues (`spectrum_of`): such layers are
+    failed before they get here.
     """
     if not 0 <= m <= n:
-        raise ValueError(f"got n={n}, m={m}; wanted n ≥ m ≥ 0 (n is the larger side)")
-    if not np.isfinite(evals).all():
-        raise ValueError(
-            "eigenvalues hold NaN or Inf; wanted finite values, reject the layer first"
-        )
+        raise ArgumentError(f"got n={n}, m={m}; wanted n ≥ m ≥ 0 (n is the larger side)")
+    evals = spectrum_of(evals)
     if evals.size == 0:
         return Scalars(None, None, None, None, None, None, 0, None)
     largest, smallest = float(evals[-1]), float(evals[0])
-    nonzero = above_tolerance(evals, m=m, storage_bits=storage_bits)
+    nonzero = _above_tolerance(evals, m, storage_bits)
     if largest <= 0.0:
         return Scalars(largest, smallest, 0.0, None, None, None, 0, None)
     relative_sum = float((evals / largest).sum())  # divide first: Σλ can overflow
@@ -124,5 +136,5 @@ def scalars(evals: Evals, *, n: int, m: int, storage_bits: int) -> Scalars:
         log_spectral_norm=log_largest,
         stable_rank=relative_sum,
         matrix_rank=int(nonzero.size),
-        matrix_entropy=matrix_entropy(nonzero),
+        matrix_entropy=_matrix_entropy(nonzero),
     )

@@ -18,9 +18,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from zoo.errors import ArgumentError
 from zoo.spectral.erg import mean_one
+from zoo.spectral.given import spectrum_of
 
 Vector = NDArray[np.float64]
 
@@ -39,45 +41,59 @@ class Quality:
 
 
 def quality(
-    evals: Vector, *, erg_num: int | None, alpha: float | None, scaled: Vector | None = None
+    evals: ArrayLike, *, erg_num: int | None, alpha: float | None, scaled: Vector | None = None
 ) -> Quality:
-    """All five for ascending eigenvalues, the ERG tail size and the fitted exponent.
+    """All five for eigenvalues, the ERG tail size (`erg`) and the fitted exponent.
 
-    `scaled`: `mean_one(evals)`, where it is at hand.
+    `scaled`: `mean_one(evals)`, where it is at hand. Raises ArgumentError for values that are no
+    eigenvalues, and unless 1 ≤ erg_num ≤ their number.
     """
     if erg_num is None:
         return Quality(None, None, None, None, None)
-    ecs = (mean_one(evals) if scaled is None else scaled)[evals.size - erg_num :]
+    scaled = mean_one(evals) if scaled is None else scaled
+    if not 1 <= erg_num <= scaled.size:
+        raise ArgumentError(
+            f"got erg_num={erg_num}; wanted 1 to {scaled.size}, the number of eigenvalues"
+        )
+    ecs = scaled[scaled.size - erg_num :]
     return Quality(
-        quality_discrete=_log10(discrete(ecs)),
-        quality_free_cauchy=_log10(free_cauchy(ecs)),
-        quality_inverse_mp=None if alpha is None else _log10(inverse_mp(ecs, alpha=alpha)),
-        quality_levy_wigner=None if alpha is None else log10_levy_wigner(ecs, alpha=alpha),
-        quality_r_transform=_log10(r_transform(ecs)),
+        quality_discrete=_log10(_discrete(ecs)),
+        quality_free_cauchy=_log10(_free_cauchy(ecs)),
+        quality_inverse_mp=None if alpha is None else _log10(_inverse_mp(ecs, alpha)),
+        quality_levy_wigner=None if alpha is None else _log10_levy_wigner(ecs, alpha),
+        quality_r_transform=_log10(_r_transform(ecs)),
     )
 
 
-def discrete(ecs: Vector) -> float:
+def discrete(ecs: ArrayLike) -> float:
     """Bulk and spikes: R(z) = Σ λ̃_j, so Q̄² = (Σ λ̃_j)·Σ_i (λ̃_i − λ_min).
 
     SETOL 5.5, eqn. spikes_model_2 and _3. The text then drops λ_min (spikes_model_4, Q̄² ≈ (Σ
     λ̃)²); it is kept here, being 0.2 to 0.5 of the mean in practice. The R table's prefactor 1/M̃
     contradicts the derivation, which has none: none here.
     """
+    return _discrete(_ecs_of(ecs))
+
+
+def _discrete(ecs: Vector) -> float:
     return float(ecs.sum() * (ecs - ecs[0]).sum())
 
 
-def free_cauchy(ecs: Vector) -> float:
+def free_cauchy(ecs: ArrayLike) -> float:
     """Free Cauchy, alpha = 2: R(z) = a + iγ, so Q̄² = a·Σ_i (λ̃_i − λ_min), with a = 1.
 
     SETOL 5.5, R table and G table (real part). The location a is not given; 1 is the mean
     eigenvalue in these units. The summary's log Q = log λ_max replaces the same sum by its largest
     term.
     """
+    return _free_cauchy(_ecs_of(ecs))
+
+
+def _free_cauchy(ecs: Vector) -> float:
     return float((ecs - ecs[0]).sum())
 
 
-def inverse_mp(ecs: Vector, *, alpha: float) -> float:
+def inverse_mp(ecs: ArrayLike, *, alpha: float) -> float:
     """Inverse Marchenko-Pastur: R(z) = (κ − √(κ(κ − 2z)))/z, κ = alpha/2.
 
     SETOL 5.5 (eqn. IW_model_1) and appendix A8. Past the branch point κ/2 the root is imaginary, Re
@@ -86,6 +102,12 @@ def inverse_mp(ecs: Vector, *, alpha: float) -> float:
     exactly. κ from alpha = 2κ (text); the summary's factor 2·alpha contradicts it, and drafts that
     take the modulus of G instead of its real part are not followed.
     """
+    if not alpha > 0.0:
+        raise ArgumentError(f"got alpha={alpha}; wanted a fitted exponent, above 0")
+    return _inverse_mp(_ecs_of(ecs), alpha)
+
+
+def _inverse_mp(ecs: Vector, alpha: float) -> float:
     kappa = alpha / 2.0
     branch = int(ecs.searchsorted(kappa / 2.0))  # from here on λ ≥ κ/2
     potential = np.empty_like(ecs)
@@ -97,13 +119,17 @@ def inverse_mp(ecs: Vector, *, alpha: float) -> float:
     return float((potential - potential[0]).sum())
 
 
-def log10_levy_wigner(ecs: Vector, *, alpha: float) -> float | None:
+def log10_levy_wigner(ecs: ArrayLike, *, alpha: float) -> float | None:
     """Lévy-Wigner, very heavy tails: log10 of Q̄² = (1/M̃)·Σ_i λ̃_i^(alpha−1), in log space.
 
     SETOL 5.5, eqn. LW_model_2: the integral of R = b·z^(alpha_l−1) with alpha_l = alpha − 1 (R
     table) and b = alpha − 1, from λ_min ≈ 0 and averaged over the ECS, as printed there. The G
     table's exponent alpha − 2 contradicts the integral and is not used. None for alpha ≤ 1.
     """
+    return _log10_levy_wigner(_ecs_of(ecs), alpha)
+
+
+def _log10_levy_wigner(ecs: Vector, alpha: float) -> float | None:
     if alpha <= 1.0:
         return None
     with np.errstate(under="ignore"):
@@ -129,7 +155,7 @@ def free_cumulants(moments: tuple[float, float, float, float, float]) -> tuple[f
     )
 
 
-def r_transform(ecs: Vector) -> float:
+def r_transform(ecs: ArrayLike) -> float:
     """Computational R-transform: G(λ) = Σ_k (κ_k/k)(λ/M̃)^k over κ1..κ5, Q̄² = Σ_i G(λ̃_i).
 
     SETOL 5.6, eqn. G_lambda_series: λ/M̃ and the integral from 0 as printed. Moments are
@@ -137,6 +163,10 @@ def r_transform(ecs: Vector) -> float:
     law, and free cumulants need those. The printed "mean-centered and normalized by its standard
     deviation" would make κ1 = 0, so it is read as the mean-1 units that the ECS already has.
     """
+    return _r_transform(_ecs_of(ecs))
+
+
+def _r_transform(ecs: Vector) -> float:
     powers = np.empty((5, ecs.size))
     powers[0] = ecs
     for k in range(1, 5):
@@ -147,6 +177,14 @@ def r_transform(ecs: Vector) -> float:
     size = float(ecs.size)  # Σ(λ/M̃)^k = m_k·M̃^(1−k)
     terms = zip(kappas, moments, range(1, 6), strict=True)
     return float(sum(kappa / k * moment * size ** (1 - k) for kappa, moment, k in terms))
+
+
+def _ecs_of(values: ArrayLike) -> Vector:
+    """The ECS, ascending, in mean-1 units of the whole spectrum (the caller's affair)."""
+    ecs = spectrum_of(values)
+    if ecs.size == 0:
+        raise ArgumentError("got no eigenvalue; wanted those of the ECS, at least one")
+    return ecs
 
 
 def _log10(value: float) -> float | None:

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import blas
 
 from zoo.device import GRAM_DTYPE
+from zoo.spectral.given import stack_of
 from zoo.spectral.symmetric import NOT_FINITE, Reduction, symmetric_eigenvalues
 
 Vector = NDArray[np.float64]
+
+CPU = torch.device("cpu")
 
 _BLOCK_BYTES = 2 << 20
 """Copy of a block of rows in the precision of the product; the only copy of the matrix made."""
@@ -46,12 +49,12 @@ class Solved:
 
 
 def eigenvalues(
-    matrices: torch.Tensor,
+    matrices: torch.Tensor | ArrayLike,
     *,
     storage_bits: int,
     exponent: int = 0,
     product: torch.dtype = GRAM_DTYPE,
-    device: torch.device,
+    device: torch.device = CPU,
 ) -> Vector:
     """All eigenvalues of each `matrices[i]` [k, rows, cols] (`solve`)."""
     return solve(
@@ -60,15 +63,15 @@ def eigenvalues(
 
 
 def solve(
-    matrices: torch.Tensor,
+    matrices: torch.Tensor | ArrayLike,
     *,
     storage_bits: int,
     exponent: int = 0,
     product: torch.dtype = GRAM_DTYPE,
     keep: bool = False,
-    device: torch.device,
+    device: torch.device = CPU,
 ) -> Solved:
-    """All eigenvalues of each `matrices[i]` [k, rows, cols], in units of 4^exponent.
+    """All eigenvalues of each `matrices[i]` [k, rows, cols] or of one matrix, in units of 4^exponent.
 
     `exponent` divides the entries by 2^exponent first (`entry_exponent`). Eigenvalues of float64
     data are as exact as float64 allows (an SVD is made when the spectrum spans more than nine
@@ -76,6 +79,7 @@ def solve(
     eigenvalue dwarfs the others (then float64 is taken). `keep`: keep reductions of small matrices.
     Raises ValueError for non-finite entries.
     """
+    matrices = stack_of(matrices)
     k, rows, cols = matrices.shape
     m = min(rows, cols)
     nothing: tuple[Reduction | None, ...] = (None,) * k

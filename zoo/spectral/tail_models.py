@@ -19,8 +19,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
+
+from zoo.errors import ArgumentError
+from zoo.spectral.given import tail_of
 
 Vector = NDArray[np.float64]
 
@@ -125,14 +128,15 @@ class _Member:
 _POWER_LAW = _Member(1.0, 0.0, 0.0)
 
 
-def fit_tail_models(tail: Vector) -> TailModels:
-    """Fit all models to ascending `tail` ≥ xmin = tail[0].
+def fit_tail_models(tail: ArrayLike) -> TailModels:
+    """Fit all models to the values `tail`, the smallest of which is xmin > 0.
 
-    Raises ValueError for fewer than two values or a constant tail: a `TailFit` never has such a
-    tail.
+    Raises ArgumentError for fewer than two values, values ≤ 0 or a constant tail: a `TailFit` never
+    has such a tail.
     """
+    tail = tail_of(tail, at_least=0)
     if tail.size < 2 or not tail[0] < tail[-1]:
-        raise ValueError(f"got {tail.size} values without spread; wanted the tail of a TailFit")
+        raise ArgumentError(f"got {tail.size} values without spread; wanted the tail of a TailFit")
     xmin = float(tail[0])
     u = np.log1p((tail - xmin) / xmin)
     mean_u = float(u.mean())

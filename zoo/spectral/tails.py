@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from zoo.errors import ArgumentError
+from zoo.spectral.given import real_array, spectrum_of, tail_of
 from zoo.spectral.hill import alpha_hill
 from zoo.spectral.scalars import above_tolerance
 
@@ -95,16 +97,25 @@ class Start:
     ks_distance: float
 
 
-def tail_alpha(tail: Vector) -> float:
-    """1 + k / Σ ln(x/xmin), the maximum-likelihood exponent of ascending `tail` (CSN 2009, eq.
-    3.1)."""
+def tail_alpha(tail: ArrayLike) -> float:
+    """1 + k / Σ ln(x/xmin), the maximum-likelihood exponent of `tail` (CSN 2009, eq. 3.1); > 1.
+
+    xmin is its smallest value. Raises ArgumentError for values ≤ 0 or all equal.
+    """
+    tail = tail_of(tail, at_least=2)
+    if tail[0] == tail[-1]:
+        raise ArgumentError(f"got {tail.size} equal tail values; wanted values with a spread")
     return 1.0 + tail.size / float(_log_ratios(tail).sum())
 
 
-def tail_distance(tail: Vector, alpha: float) -> float:
-    """max |1 − (x/xmin)^(1−alpha) − i/k| over ascending `tail`, i = 0..k−1 (lower step of the
-    ECDF)."""
-    return _distance_to(_log_ratios(tail), alpha)
+def tail_distance(tail: ArrayLike, alpha: float) -> float:
+    """max |1 − (x/xmin)^(1−alpha) − i/k| over `tail`, i = 0..k−1 (lower step of the ECDF); in [0, 1].
+
+    Raises ArgumentError for values ≤ 0, and for alpha ≤ 1, which is no law.
+    """
+    if not alpha > 1.0:
+        raise ArgumentError(f"got alpha={alpha}; wanted an exponent above 1")
+    return _distance_to(_log_ratios(tail_of(tail)), alpha)
 
 
 def _log_ratios(tail: Vector) -> Vector:
@@ -119,12 +130,20 @@ def _distance_to(ratios: Vector, alpha: float) -> float:
     return float(np.abs(model - np.arange(ratios.size) / ratios.size).max())
 
 
-def best_start(data: Vector) -> Start | None:
+def best_start(data: ArrayLike) -> Start | None:
     """The candidate xmin with the smallest KS distance; ties go to the smallest xmin.
 
-    `data`: ascending, positive. Candidates are the distinct values (`_TIE`) but the largest; None
-    if there are none.
+    `data`: positive; `index` counts in ascending order, and data in another order are refused
+    (ArgumentError). Candidates are the distinct values (`_TIE`) but the largest; None if there are
+    none.
     """
+    given, data = data, tail_of(data, at_least=0)
+    if data is not given and (real_array(given, what="tail values") != data).any():
+        raise ArgumentError("got data in another order; wanted them ascending: sort them first")
+    return _best_start(data)
+
+
+def _best_start(data: Vector) -> Start | None:
     size = data.size
     if size < 2:
         return None
@@ -226,19 +245,25 @@ def _distances(logs: Vector, candidates: NDArray[np.intp], rates: Vector) -> Vec
     return distances
 
 
-def fit_tail(evals: Vector, *, m: int, storage_bits: int) -> TailFit | NoTail:
-    """Fit the tail of ascending eigenvalues `evals` of a matrix with smaller side m.
+def fit_tail(evals: ArrayLike, *, m: int, storage_bits: int) -> TailFit | NoTail:
+    """Fit the tail of the eigenvalues `evals` of WᵀW, W with smaller side m, in any order.
 
-    Only eigenvalues above `rank_tolerance` are data, the rest count as zero.
+    Only eigenvalues above `rank_tolerance` are data, the rest count as zero. `storage_bits`: of the
+    weights' stored type. Raises ArgumentError for values that are no eigenvalues (`spectrum_of`).
     """
-    return fit_data(above_tolerance(evals, m=m, storage_bits=storage_bits), evals=evals)
+    evals = spectrum_of(evals)
+    return _fit(above_tolerance(evals, m=m, storage_bits=storage_bits), evals)
 
 
-def fit_data(data: Vector, *, evals: Vector) -> TailFit | NoTail:
-    """Fit `data`, a run of the ascending `evals`; λ_max and the alpha-norm are those of `evals`."""
+def fit_data(data: ArrayLike, *, evals: ArrayLike) -> TailFit | NoTail:
+    """Fit `data`, a run of the `evals`; λ_max and the alpha-norm are those of `evals`."""
+    return _fit(tail_of(data, at_least=0), spectrum_of(evals))
+
+
+def _fit(data: Vector, evals: Vector) -> TailFit | NoTail:
     if data.size < MIN_EVALS:
         return NoTail("too_few")
-    best = best_start(data / data[-1])  # exact under powers of two, safe at any scale
+    best = _best_start(data / data[-1])  # exact under powers of two, safe at any scale
     if best is None:
         return NoTail("constant")
     num_tail = int(data.size) - best.index
@@ -250,14 +275,21 @@ def fit_data(data: Vector, *, evals: Vector) -> TailFit | NoTail:
         xmax=float(data[-1]),
         num_tail=num_tail,
         alpha_hat=best.alpha * math.log10(evals[-1]),
-        log_alpha_norm=log_alpha_norm(evals, best.alpha),
+        log_alpha_norm=_log_alpha_norm(evals, best.alpha),
         alpha_hill=alpha_hill(data),
         tail_warning=tail_warning(best.alpha),
     )
 
 
-def log_alpha_norm(evals: Vector, alpha: float) -> float:
-    """log10 Σ λ^alpha over the positive eigenvalues, in log space; `evals` ascending, λ_max > 0."""
+def log_alpha_norm(evals: ArrayLike, alpha: float) -> float:
+    """log10 Σ λ^alpha over the positive eigenvalues, in log space. ArgumentError without any."""
+    evals = spectrum_of(evals)
+    if evals.size == 0 or evals[-1] <= 0.0:
+        raise ArgumentError("got no eigenvalue above 0; wanted λ_max > 0")
+    return _log_alpha_norm(evals, alpha)
+
+
+def _log_alpha_norm(evals: Vector, alpha: float) -> float:
     positive = evals[evals.searchsorted(0.0, side="right") :]
     with np.errstate(under="ignore"):
         relative = ((positive / positive[-1]) ** alpha).sum()

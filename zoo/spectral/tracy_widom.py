@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import airy
 
+from zoo.errors import ArgumentError
+
 Vector = NDArray[np.float64]
 
 _NODES = 24
@@ -40,7 +42,10 @@ def johnstone(n: int, m: int) -> EdgeScale:
     """Centring and scale for the largest eigenvalue of an n×m real white Wishart (Johnstone 2001).
 
     centre = (√(n−1) + √m)², scale = (√(n−1) + √m)(1/√(n−1) + 1/√m)^⅓, n ≥ m ≥ 1; n = 1 counts as 2.
+    Raises ArgumentError for sides below 1.
     """
+    if n < 1 or m < 1:
+        raise ArgumentError(f"got n={n}, m={m}; wanted n ≥ m ≥ 1")
     a, b = math.sqrt(max(n - 1, 1)), math.sqrt(m)
     return EdgeScale(centre=(a + b) ** 2, scale=(a + b) * (1.0 / a + 1.0 / b) ** (1.0 / 3.0))
 
@@ -48,8 +53,11 @@ def johnstone(n: int, m: int) -> EdgeScale:
 def tw1_sf(s: float) -> float:
     """P(TW1 > s), in [0, 1]; 1e-10 relative.
 
-    1 below −10 (where F1 < 1e-18), the smallest normal float beyond s ≈ 100.
+    1 below −10 (where F1 < 1e-18), the smallest normal float beyond s ≈ 100. Raises ArgumentError for
+    NaN.
     """
+    if math.isnan(s):
+        raise ArgumentError("got s = NaN; wanted a number in Tracy-Widom units")
     if s <= _LOWEST:
         return 1.0
     if s >= _HIGHEST:
@@ -78,7 +86,7 @@ def tw1_cdf(s: float) -> float:
 def tw1_quantile(sf: float) -> float:
     """The s with P(TW1 > s) = sf, 0 < sf < 1; 1e-10 absolute."""
     if not 0.0 < sf < 1.0:
-        raise ValueError(f"tail probability {sf}; wanted one strictly between 0 and 1")
+        raise ArgumentError(f"tail probability {sf}; wanted one strictly between 0 and 1")
     log_sf = math.log(sf)
     return float(
         brentq(lambda s: math.log(tw1_sf(s)) - log_sf, _LOWEST, _HIGHEST - 1e-9, xtol=1e-10)

@@ -1,0 +1,82 @@
+"""What pictures share: figures, colours, titles of any length and script, logarithmic axes of any span.
+
+Knows matplotlib and nothing of layers. No global state (no pyplot). Colours are Okabe and Ito's,
+which survive colour blindness. What matplotlib does by itself: takes `$` in a tensor's name
+for mathematics, lets a long title run out of the picture, draws boxes and warns for scripts that its
+font lacks, and prints the labels of a short logarithmic axis over one another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
+
+_TITLE_SIZE = 11
+_LETTERS_AN_INCH = 10.5
+"""Of the title's size, in the widest mix seen in names of tensors."""
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of its own, drawn by Agg when saved; matplotlib is loaded here and not before."""
+    from matplotlib.figure import Figure as New
+
+    return New(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def number(columns: Mapping[str, object], name: str) -> float | None:
+    """A column as a finite number, or None."""
+    value = columns.get(name)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def set_title(figure: Figure, text: str) -> None:
+    """The title, as it is written: no mathematics, in one line, cut in the middle where too long."""
+    most = int(figure.get_figwidth() * _LETTERS_AN_INCH)
+    figure.suptitle(_cut(drawable(text), most), fontsize=_TITLE_SIZE, parse_math=False)
+
+
+def _cut(text: str, most: int) -> str:
+    """At most `most` letters: both ends tell more of a tensor's name than its middle does."""
+    if len(text) <= most:
+        return text
+    tail = most // 2
+    return f"{text[: most - tail - 1]}…{text[-tail:]}"
+
+
+def drawable(text: str) -> str:
+    """`text` with letters that no configured font has, and control characters, as `\\uXXXX`."""
+    from matplotlib import rcParams
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    if text.isascii() and text.isprintable():
+        return text
+    fonts = [get_font(findfont(FontProperties(family=[name]))) for name in rcParams["font.family"]]
+
+    def is_known(letter: str) -> bool:
+        return letter.isprintable() and any(font.get_char_index(ord(letter)) for font in fonts)
+
+    return "".join(c if is_known(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def log_ticks(axis: Axis, low: float, high: float) -> None:
+    """Labels for a logarithmic axis from low > 0 to high that do not run into one another."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
+
+    if high > 100.0 * low:  # whole decades: matplotlib's own, without labels between them
+        axis.set_minor_formatter(NullFormatter())
+        return
+    if high > 6.0 * low:
+        decades = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
+        ticks = [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
+    else:
+        ticks = list(MaxNLocator(nbins=4).tick_values(low, high))
+    axis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())

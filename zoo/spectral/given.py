@@ -66,7 +66,12 @@ def tail_of(values: ArrayLike, *, at_least: int = 1) -> Vector:
 
 
 def real_array(values: ArrayLike, *, what: str) -> Vector:
-    """Numbers, lists, arrays or tensors of any shape as float64. ArgumentError for anything else."""
+    """Numbers, lists, arrays or tensors of any shape as float64. ArgumentError for anything else.
+
+    The same object when it is such an array already.
+    """
+    if type(values) is np.ndarray and values.dtype == np.float64:
+        return values
     if hasattr(values, "detach"):  # a tensor, without importing torch: on any device, of any type
         tensor: Any = values
         if tensor.is_complex():

@@ -1,13 +1,15 @@
 """Exceptions of the job half. They join the tree of `zoo.errors`.
 
-UseError
-├── SpecError        the sweep spec is wrong; the message starts with the path of the key
-└── BusyError        another process runs the same sweep on the same catalog
+ZooError
+├── UseError
+│   ├── SpecError      the sweep spec is wrong; the message starts with the path of the key
+│   └── BusyError      another process runs the same sweep on the same catalog
+└── WorkerDiedError    a process that computed for us was killed
 """
 
 from __future__ import annotations
 
-from zoo.errors import UseError
+from zoo.errors import UseError, ZooError
 
 
 class SpecError(UseError):
@@ -16,3 +18,9 @@ class SpecError(UseError):
 
 class BusyError(UseError):
     """Another process runs the same sweep on the same catalog."""
+
+
+class WorkerDiedError(ZooError):
+    """A process that computed for this one was killed; nothing is wrong with the data."""
+
+    cause = "infra"

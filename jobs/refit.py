@@ -11,10 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from multiprocessing import forkserver, get_context
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 
 from catalog import store
@@ -25,21 +23,10 @@ from catalog.lock import compact_lock
 from catalog.query import columns
 from jobs.refit_pen import Pen, UnitFiles, register
 from jobs.refit_plan import LeftOut, RefitUnit, refit_units
-from jobs.refit_rows import (
-    EDGE,
-    EXTRAS,
-    INPUTS,
-    OWN,
-    RAND,
-    Change,
-    LayerChange,
-    differences,
-    refit_layer,
-    relative_change,
-)
+from jobs.refit_pool import prepare, worker_pool
+from jobs.refit_rows import EDGE, EXTRAS, INPUTS, OWN, RAND, LayerChange
+from jobs.refit_slice import Found, refit_bytes, refit_slice
 from jobs.spec import Spec
-from zoo.spectral.spectrum import Spectrum
-from zoo.threads import set_threads
 
 POOL_ABOVE = 1500
 """Layers up to which starting worker processes costs more than it saves."""
@@ -91,7 +78,7 @@ class Tally:
             if self.compared[name]
         ]
 
-    def add(self, found: _Found) -> None:
+    def add(self, found: Found) -> None:
         """Count the layers of one slice."""
         self.num_layers += found.num_layers
         self.num_moved_layers += sum(bool(c.columns) for c in found.changes.values())
@@ -99,20 +86,6 @@ class Tally:
         self.moved += found.moved
         for name, change in found.largest.items():
             self.largest[name] = max(change, self.largest.get(name, 0.0))
-
-
-@dataclass(slots=True)
-class _Found:
-    """What came out of one slice of layers."""
-
-    num_layers: int = 0
-    units: Counter[int] = field(default_factory=Counter)
-    """Layers, by number of the unit within its batch."""
-    changes: dict[tuple[int, int], LayerChange] = field(default_factory=dict)
-    """By number of the unit and layer_index; changed layers only."""
-    compared: Counter[str] = field(default_factory=Counter)
-    moved: Counter[str] = field(default_factory=Counter)
-    largest: dict[str, float] = field(default_factory=dict)
 
 
 def refit_catalog(
@@ -123,7 +96,7 @@ def refit_catalog(
     LockedError while a compaction or another refit runs. Safe beside a sweep.
     """
     tally = Tally()
-    _prepare(workers)
+    prepare(workers)
     with ExitStack() as stack:
         check_marker(Folder.parse(root))  # before the lock, whose file would be left in any folder
         stack.enter_context(compact_lock(root))
@@ -131,9 +104,8 @@ def refit_catalog(
         units, tally.left = refit_units(con, spec, spec_text)
         files = UnitFiles(con, Folder.parse(root))
         query = _query(con)
-        pool = _pool(workers, sum(unit.num_layers for unit in units))
-        if pool is not None:
-            stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+        is_worth_it = workers > 1 and sum(unit.num_layers for unit in units) > POOL_ABOVE
+        pool = stack.enter_context(worker_pool(workers)) if is_worth_it else None
         pen = None if dry_run else Pen(root, con, files)
         status = "interrupted"
         try:
@@ -147,29 +119,6 @@ def refit_catalog(
             if pen is not None:
                 pen.close(status)
     return tally
-
-
-def _prepare(workers: int) -> None:
-    """One mathematics thread; and start the imports of the worker processes, a second's work."""
-    set_threads(1)
-    if workers > 1:
-        forkserver.set_forkserver_preload(["jobs.refit"])
-        forkserver.ensure_running()
-
-
-def _pool(workers: int, num_layers: int) -> ProcessPoolExecutor | None:
-    """Worker processes, or None where this process alone is as fast."""
-    if workers == 1 or num_layers <= POOL_ABOVE:
-        return None
-    context = get_context("forkserver")  # imports once, then forks: a worker starts in no time
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
-
-
-def _start_worker() -> None:
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver answers Ctrl-C
-    set_threads(1)
 
 
 def _batches(units: Sequence[RefitUnit]) -> Iterator[list[RefitUnit]]:
@@ -222,9 +171,9 @@ def _recomputed(
         for rows in _read(con, files, run, query):
             orders = [unit.change for unit in run]
             if pool is None:
-                batch.take(_refit_slice(rows, orders))
+                batch.take(refit_slice(rows, orders))
             else:
-                batch.add(pool.submit(_refit_bytes, rows.schema, rows.serialize(), orders))
+                batch.add(pool.submit(refit_bytes, rows.schema, rows.serialize(), orders))
         if before is not None:
             before.finish()
             yield before
@@ -244,16 +193,16 @@ class _Batch:
     """Layers recomputed, by number of the unit."""
     changes: dict[int, dict[int, LayerChange]] = field(default_factory=dict)
     """The changed ones, by number of the unit and layer_index."""
-    pending: set[Future[_Found]] = field(default_factory=set)
+    pending: set[Future[Found]] = field(default_factory=set)
 
-    def take(self, found: _Found) -> None:
+    def take(self, found: Found) -> None:
         """Add what came out of one slice."""
         self.tally.add(found)
         self.counts.update(found.units)
         for (number, layer_index), change in found.changes.items():
             self.changes.setdefault(number, {})[layer_index] = change
 
-    def add(self, slice_: Future[_Found]) -> None:
+    def add(self, slice_: Future[Found]) -> None:
         """Wait for one more slice; at once, where too many are on the way."""
         self.pending.add(slice_)
         if len(self.pending) > _PENDING:
@@ -295,42 +244,3 @@ def _read(
     for rows in found.to_arrow_reader(_READ):
         for start in range(0, rows.num_rows, _SLICE):
             yield rows.slice(start, _SLICE)
-
-
-def _refit_bytes(schema: pa.Schema, rows: pa.Buffer, orders: list[Change]) -> _Found:
-    return _refit_slice(pa.ipc.read_record_batch(rows, schema), orders)
-
-
-def _refit_slice(rows: pa.RecordBatch, orders: list[Change]) -> _Found:
-    """Recompute the layers of one slice; `orders` by the number of the unit."""
-    found = _Found(num_layers=rows.num_rows)
-    own, rand = rows.column("eigenvalues"), rows.column("rand_eigenvalues")
-    stored = rows.drop_columns(["eigenvalues", "rand_eigenvalues"]).to_pylist()
-    for i, row in enumerate(stored):
-        change = refit_layer(
-            row,
-            _spectrum(own[i], row["scale_exponent"]),
-            _spectrum(rand[i], row["rand_scale_exponent"]) if rand[i].is_valid else None,
-            orders[row["unit_no"]],
-        )
-        found.units[row["unit_no"]] += 1
-        found.compared.update(change.columns.keys())
-        moved = differences(row, change.columns)
-        if not moved and not change.is_retested:
-            continue
-        found.moved.update(moved.keys())
-        for name, value in moved.items():
-            size = relative_change(row[name], value)
-            if size is not None:
-                found.largest[name] = max(size, found.largest.get(name, 0.0))
-        change.keep(moved)
-        found.changes[row["unit_no"], row["layer_index"]] = change
-    return found
-
-
-def _spectrum(cell: pa.ListScalar, exponent: int | None) -> Spectrum:
-    values = cell.values  # its own to_numpy imports pandas, half a second in every process
-    stored = np.frombuffer(values.buffers()[1], np.float32)
-    return Spectrum(
-        stored[values.offset : values.offset + len(values)].astype(np.float64), exponent or 0
-    )

@@ -117,15 +117,12 @@ def refit_layer(row: Row, own: Spectrum, rand: Spectrum | None, change: Change) 
         )
     found = LayerChange(columns)
     sigma = _float(row, "rand_mp_sigma")
-    if options.level != change.before.level and row["trap_counts"] is not None:
+    if options.level != change.before.level and _was_tested(row):
         found.is_retested = True
         columns |= dict.fromkeys(EDGE)
         found.test = None if rand is None else retest(row, rand, change)
         if found.test is None or rand is None:
-            columns["reason"] = (
-                f"traps at level {options.level:g} need the weights: the stored numbers do not "
-                "decide them; sweep the model again"
-            )
+            columns["reason"] = _undecided(columns.get("reason", row["reason"]), options.level)
         else:
             exponent = rand.scale_exponent // 2
             found.trap_exponent = 2 * exponent
@@ -135,6 +132,24 @@ def refit_layer(row: Row, own: Spectrum, rand: Spectrum | None, change: Change) 
         columns |= dict.fromkeys(RAND)
         columns |= rand_spectrum_columns(own, rand, sigma=sigma, n=n, m=m)
     return found
+
+
+_UNDECIDED = "traps at level "
+
+
+def _was_tested(row: Row) -> bool:
+    """True when traps were tested for, if only at a level that an earlier refit could not decide."""
+    return row["trap_counts"] is not None or _UNDECIDED in str(row["reason"])
+
+
+def _undecided(reason: object, level: float) -> str:
+    """The reason of NULL traps, behind what else `reason` says; in place of one for another level."""
+    others = str(reason or "").partition(_UNDECIDED)[0].removesuffix("; ")
+    why = (
+        f"{_UNDECIDED}{level:g} need the weights: the stored numbers do not decide them; sweep the "
+        "model again"
+    )
+    return f"{others}; {why}" if others else why
 
 
 def retest(row: Row, rand: Spectrum, change: Change) -> EdgeTest | None:

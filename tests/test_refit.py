@@ -267,6 +267,23 @@ def test_traps_of_pooled_and_of_repeated_shuffles_are_not_guessed_at_another_lev
         assert "need the weights" in str(found.columns["reason"])
 
 
+def test_traps_that_are_not_decided_take_no_other_reason_away() -> None:
+    rng = np.random.default_rng(2)
+    weights = torch.from_numpy(1e200 * rng.standard_normal((1, 200, 60)))
+    before = measure_layer(
+        weights, options=AnalysisOptions(), seed_key=("r", "t", "", ""), storage_bits=64
+    )
+    row, own, rand = as_stored(before)
+    assert str(row["reason"]).startswith("out_of_range: lambda_max")
+    for level in (0.1, 0.2):  # the second one starts from what the first one left
+        change = Change(AnalysisOptions(level=level / 2), AnalysisOptions(level=level))
+        found = refit_layer({**row, "stored_dtype": "F64"}, own, rand, change)
+        why = f"traps at level {level:g} need the weights"
+        assert str(found.columns["reason"]).startswith(f"{before.columns['reason']}; {why}")
+        assert str(found.columns["reason"]).count("traps at level") == 1
+        row |= found.columns
+
+
 def test_a_refit_to_another_level_is_a_unit_that_no_sweep_takes_for_its_own(
     sweep: Path, zoo: Zoo
 ) -> None:

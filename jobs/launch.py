@@ -12,7 +12,7 @@ from catalog.commits import prepare
 from catalog.errors import StorageError
 from catalog.lock import sweep_lock
 from jobs.ledger import Ledger, Overwrite
-from jobs.progress import Progress
+from jobs.progress import Progress, hear_hub
 from jobs.runner import Runner
 from jobs.spec import Spec
 from jobs.sweep import SweepResult, run_sweep, units_of
@@ -30,6 +30,7 @@ def sweep_spec(
 ) -> SweepResult:
     """Run the sweep `spec` into the catalog `out`. Raises UseError, CatalogError."""
     progress = Progress(quiet=quiet)
+    hear_hub(progress)
     with _locked(out, spec.sweep.name):
         units = units_of(spec, progress.say)
         hub = _hub_options() if any(unit.target.origin == "hub" for unit in units) else None

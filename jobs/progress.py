@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,29 @@ class UnitSummary:
     num_skipped: int
     nbytes: int
     seconds: float
+
+
+class _HubWords(logging.Handler):
+    """Waits for the Hub, said while they last: eight tries take two minutes."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__(logging.INFO)
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """The message of a retry, from the third try on: the first pauses are short."""
+        tries = record.args[0] if isinstance(record.args, tuple) and record.args else 0
+        if isinstance(tries, int) and tries >= 3:
+            self._say(record.getMessage())
+
+
+def hear_hub(progress: Progress) -> None:
+    """From now on `progress` says when this process waits for the Hub; the last caller is heard."""
+    logger = logging.getLogger("zoo.hub")
+    for handler in [h for h in logger.handlers if isinstance(h, _HubWords)]:
+        logger.removeHandler(handler)
+    logger.addHandler(_HubWords(progress.say))
+    logger.setLevel(logging.INFO)
 
 
 class Progress:

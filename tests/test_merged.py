@@ -154,7 +154,8 @@ def swept(tmp_path: Path, zoo: Zoo, spec: str, status: int = 0) -> list[tuple[ob
     assert zoo("sweep", tmp_path / "spec.toml", "--out", tmp_path / "cat", "-j", 1) == status
     return ask(
         tmp_path / "cat",
-        "select tensor, frobenius_norm_sq, analysis_key from layers where tensor like '%merged'",
+        "select tensor, frobenius_norm_sq, analysis_key from layers where tensor like '%merged' "
+        "order by sweep_id, tensor",  # the newest last: files are not listed in the order of sweeps
     )
 
 

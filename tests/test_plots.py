@@ -190,3 +190,14 @@ def test_experts_of_a_block_stand_side_by_side() -> None:
 def test_titles_name_part_and_expert() -> None:
     columns = {"tensor": "a", "part": "up", "expert": 3, "num_rows": 2, "num_cols": 4}
     assert layer_title(columns) == "a · up · expert 3  (2 × 4)"
+
+
+@pytest.mark.parametrize(("counts", "shown"), [([1, 3], "1 trap"), ([0], None), (None, "2 traps")])
+def test_as_many_traps_are_marked_as_were_counted(
+    counts: list[int] | None, shown: str | None
+) -> None:
+    """Of a matrix of two columns both shuffled eigenvalues may lie beyond the threshold; one counts."""
+    columns = {"trap_threshold": 1.0, "trap_counts": counts}
+    text = words(shuffled_figure(np.array([0.5, 4.0]), np.array([2.0, 3.0]), columns, title="two"))
+    found = [word for word in text.split(" | ") if word.endswith(("1 trap", "2 traps"))]
+    assert found == ([] if shown is None else [shown])

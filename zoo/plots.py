@@ -162,7 +162,7 @@ def draw_esd(axes: Axes, evals: Vector, columns: Columns) -> None:
 
 def draw_shuffled(axes: Axes, evals: Vector, rand_evals: Vector, columns: Columns) -> None:
     """Draw the spectrum and the shuffled one on one scale; uses `rand_mp_sigma, q,
-    rand_mp_edge_upper, trap_threshold` where they are not None.
+    trap_threshold, trap_counts` where they are not None.
     """
     low = 0.9 * min(float(np.quantile(rand_evals, 0.01)), float(np.quantile(evals, 0.01)))
     low = max(low, 1e-3 * float(min(evals[-1], rand_evals[-1])))
@@ -189,7 +189,7 @@ def draw_shuffled(axes: Axes, evals: Vector, rand_evals: Vector, columns: Column
     threshold = number(columns, "trap_threshold")
     if threshold is not None:
         axes.axvline(threshold, color=GREY, linestyle="--", linewidth=1.2, label="trap threshold")
-        traps = rand_evals[rand_evals > threshold]
+        traps = _traps(rand_evals, columns, threshold)
         if traps.size:
             axes.plot(
                 traps, np.full(traps.size, 0.04), "v", color=RED, markersize=9,
@@ -215,6 +215,18 @@ def _common_bins(rand_evals: Vector, low: float, high: float) -> Vector:
     whole = math.log(high / low)
     bins = whole / bulk * wanted if bulk > 0.01 * whole else wanted
     return np.geomspace(low, high, int(np.clip(bins, 12, _MAX_BINS)) + 1)
+
+
+def _traps(rand_evals: Vector, columns: Columns, threshold: float) -> Vector:
+    """The eigenvalues counted as traps of the first shuffle: `trap_counts` where it is there.
+
+    More may lie beyond the threshold: at most half of a slice are traps, and each slice of a kernel
+    has a threshold of its own.
+    """
+    counts = columns.get("trap_counts")
+    if isinstance(counts, list | tuple) and counts:
+        return rand_evals[rand_evals.size - int(counts[0]) :]
+    return rand_evals[rand_evals > threshold]
 
 
 def _counted(count: int, hidden: int) -> str:

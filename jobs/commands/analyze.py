@@ -56,7 +56,7 @@ def analyze(
 
     from jobs.analysis import analyse_source, check_outputs, is_hub_id
     from jobs.output import print_rows
-    from jobs.progress import Progress
+    from jobs.progress import Progress, hear_hub
     from zoo.errors import UseError
     from zoo.options import AnalysisOptions
 
@@ -69,6 +69,7 @@ def analyze(
     if seed < 0:
         raise UseError(f"--seed: got {seed}; wanted 0 or more")
     progress = Progress(quiet=quiet)
+    hear_hub(progress)
     check_outputs(out if format == "parquet" else None, plot)  # before minutes of work
     if is_hub_id(source):
         progress.say(f"{source}: no such file or folder here; asking the Hub")

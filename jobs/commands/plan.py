@@ -43,7 +43,7 @@ def plan(
     from jobs.errors import SpecError
     from jobs.output import print_rows
     from jobs.plan import plan_units
-    from jobs.progress import Progress
+    from jobs.progress import Progress, hear_hub
     from jobs.spec import load_spec
     from jobs.sweep import units_of
     from jobs.target import Failure
@@ -52,6 +52,7 @@ def plan(
         raise SpecError(f"--headers: got {headers}; wanted 0 or more")
     parsed, _ = load_spec(spec)
     progress = Progress(quiet=quiet)
+    hear_hub(progress)
     rows: list[dict[str, object]] = []
     entries: list[dict[str, object]] = []
     total = {"planned": 0, "layers": 0, "bytes": 0, "unknown": 0, "failed": 0, "unread": 0}

@@ -190,7 +190,11 @@ class HubClient:
                 f"({type(err).__name__})"
             ) from err
         except (httpx2.NetworkError, httpx2.ProtocolError, httpx2.ProxyError) as err:
-            raise TransientError(f"{what}: connection broke ({type(err).__name__})") from err
+            scheme, host, port = _origin(url)
+            raise TransientError(
+                f"{what}: connection broke ({type(err).__name__}) at {scheme}://{host}:{port}; if it stays "
+                "so, check the network, the proxy and HF_ENDPOINT (`zoo doctor` tries them)"
+            ) from err
         except OfflineModeIsEnabled as err:
             raise SourceError(f"{what}: HF_HUB_OFFLINE is set; unset it to reach a Hub") from err
         except (httpx2.HTTPError, httpx2.InvalidURL) as err:

@@ -119,6 +119,7 @@ class Ledger:
             "family": target.family or first.get("family"),
             "step": target.step,
             "source": target.source,
+            "base_revision": target.base_revision or None,
             "layers_analysed": status.count("ok"),
             "layers_skipped": status.count("skipped"),
             "layers_failed": status.count("failed"),

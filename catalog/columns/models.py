@@ -37,6 +37,13 @@ MODELS = Table(
         Column("device", TEXT, "text", "Where spectra were computed: `cpu`, `cuda`."),
         Column("committed_at", TIME, "UTC", "When the unit was finished.", nullable=False),
         Column("source", TEXT, "text", "The spec's source the unit came from."),
+        Column(
+            "base_revision",
+            TEXT,
+            "text",
+            "Revision of the base model that adapters were put "
+            "on, a part of analysis_key; NULL when there is none.",
+        ),
     ),
 )
 

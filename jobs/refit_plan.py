@@ -18,7 +18,7 @@ import duckdb
 
 from catalog.columns.keys import COMMIT
 from catalog.commits import UnitKey
-from catalog.query import ask, columns
+from catalog.query import ask
 from jobs.errors import SpecError
 from jobs.refit_rows import Change
 from jobs.spec import Spec, parse_spec
@@ -31,7 +31,7 @@ _FROM_SPECTRA = ("clip_fingers", "level", "tail_models", "bootstrap")
 
 _UNITS = """
 select m.sweep_id, m.model_id, m.revision, m.analysis_key, m.generation, m.layers_analysed,
-    {base} as base_revision, s.spec
+    m.versions, s.spec
 from internal.shown_models as m left join sweeps as s using (sweep_id)
 where m.layers_analysed > 0
 order by m.generation, m.model_id, m.revision, m.analysis_key
@@ -88,8 +88,7 @@ def refit_units(
 
     A unit whose numbers an earlier refit has put under another key is left out: that one is there.
     """
-    is_known = "base_revision" in columns(con, "models")  # a catalog may be older than a column
-    found = ask(con, _UNITS.format(base="m.base_revision" if is_known else "null")).to_pylist()
+    found = ask(con, _UNITS).to_pylist()
     latest: set[tuple[object, ...]] = set()
     if spec is not None:
         newest = ask(con, f"select {', '.join(COMMIT)} from models_latest").to_pylist()
@@ -112,7 +111,7 @@ def refit_units(
             continue
         if spec is not None and tuple(keys.values()) not in latest:
             continue
-        known = (text, keys["analysis_key"], row["base_revision"] or "")
+        known = (text, keys["analysis_key"], _base_revision(row["versions"]))
         if known not in plans:
             plans[known] = _plan(*known[1:], settings[text], spec)
         plan = plans[known]
@@ -129,6 +128,16 @@ def refit_units(
             RefitUnit(keys, row["generation"], row["layers_analysed"], new_spec, new_key, change)
         )
     return units, left
+
+
+def _base_revision(versions: str | None) -> str:
+    """Of the base model of an adapter's unit; empty where there is none, or it is not recorded."""
+    try:
+        found = json.loads(versions or "{}")
+    except ValueError:
+        return ""
+    base = found.get("base_revision") if isinstance(found, dict) else None
+    return base if isinstance(base, str) else ""
 
 
 def _settings(text: str | None) -> Settings | None:

@@ -126,7 +126,7 @@ class Ledger:
             "bytes_analysed": sum(_int(row.get("bytes_read")) for row in layers),
             "requests": sum(_int(p.model.get("requests")) for p in parts),
             "seconds": seconds,
-            "versions": self._versions,
+            "versions": _with_base(self._versions, target.base_revision),
             "host": platform.machine(),
             "device": ", ".join(devices) or None,
             "committed_at": datetime.now(UTC),
@@ -230,3 +230,10 @@ def _int(value: object) -> int:
 
 def _real(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _with_base(versions: str, base_revision: str) -> str:
+    """`versions` and the base model that the numbers depend on: refit needs it to know the key."""
+    if not base_revision:
+        return versions
+    return json.dumps({**json.loads(versions), "base_revision": base_revision}, sort_keys=True)

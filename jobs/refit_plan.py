@@ -22,7 +22,7 @@ from catalog.query import ask
 from jobs.errors import SpecError
 from jobs.refit_rows import Change
 from jobs.spec import Spec, parse_spec
-from jobs.units import analysis_key
+from jobs.units import analysis_key, key_with_base
 from zoo.options import AnalysisOptions, LayerSelection
 from zoo.version import NUMBERS_VERSION
 
@@ -30,7 +30,8 @@ _FROM_SPECTRA = ("clip_fingers", "level", "tail_models", "bootstrap")
 """Options that a refit can change. The others need the weights."""
 
 _UNITS = """
-select m.sweep_id, m.model_id, m.revision, m.analysis_key, m.generation, m.layers_analysed, s.spec
+select m.sweep_id, m.model_id, m.revision, m.analysis_key, m.generation, m.layers_analysed,
+    m.versions, s.spec
 from internal.shown_models as m left join sweeps as s using (sweep_id)
 where m.layers_analysed > 0
 order by m.generation, m.model_id, m.revision, m.analysis_key
@@ -83,7 +84,10 @@ def refit_key(options: AnalysisOptions, selection: LayerSelection) -> str:
 def refit_units(
     con: duckdb.DuckDBPyConnection, spec: Spec | None, spec_text: str
 ) -> tuple[list[RefitUnit], list[LeftOut]]:
-    """Every unit in file order; with a spec, the newest of each revision that differs from it."""
+    """Every unit in file order; with a spec, the newest of each revision that differs from it.
+
+    A unit whose numbers an earlier refit has put under another key is left out: that one is there.
+    """
     found = ask(con, _UNITS).to_pylist()
     latest: set[tuple[object, ...]] = set()
     if spec is not None:
@@ -93,7 +97,7 @@ def refit_units(
     units: list[RefitUnit] = []
     left: list[LeftOut] = []
     settings: dict[str | None, Settings | None] = {}
-    plans: dict[tuple[str | None, str], tuple[str, Change] | str] = {}
+    plans: dict[tuple[str | None, str, str], tuple[str, Change] | str] = {}
     defaults = _default_keys()
     for row in found:
         text = row["spec"]
@@ -107,21 +111,33 @@ def refit_units(
             continue
         if spec is not None and tuple(keys.values()) not in latest:
             continue
-        known = (text, keys["analysis_key"])
+        known = (text, keys["analysis_key"], _base_revision(row["versions"]))
         if known not in plans:
-            plans[known] = _plan(keys["analysis_key"], settings[text], spec)
+            plans[known] = _plan(*known[1:], settings[text], spec)
         plan = plans[known]
         if isinstance(plan, str):
             left.append(LeftOut(keys["model_id"], plan))
             continue
         new_key, change = plan
-        if spec is not None and UnitKey(keys["model_id"], keys["revision"], new_key) in done:
+        new = UnitKey(keys["model_id"], keys["revision"], new_key)
+        if (spec is not None or new_key != keys["analysis_key"]) and new in done:
             continue
+        done.add(new)
         new_spec = text if spec is None else spec_text
         units.append(
             RefitUnit(keys, row["generation"], row["layers_analysed"], new_spec, new_key, change)
         )
     return units, left
+
+
+def _base_revision(versions: str | None) -> str:
+    """Of the base model of an adapter's unit; empty where there is none, or it is not recorded."""
+    try:
+        found = json.loads(versions or "{}")
+    except ValueError:
+        return ""
+    base = found.get("base_revision") if isinstance(found, dict) else None
+    return base if isinstance(base, str) else ""
 
 
 def _settings(text: str | None) -> Settings | None:
@@ -141,7 +157,9 @@ def _default_keys() -> tuple[str, str]:
     return analysis_key(options, selection), refit_key(options, selection)
 
 
-def _plan(key: str, old: Settings | None, spec: Spec | None) -> tuple[str, Change] | str:
+def _plan(
+    key: str, base_revision: str, old: Settings | None, spec: Spec | None
+) -> tuple[str, Change] | str:
     """(new key, what to compute), or why the unit has to be swept again."""
     if old is None:
         return "the spec of its sweep cannot be read by this version"
@@ -153,6 +171,7 @@ def _plan(key: str, old: Settings | None, spec: Spec | None) -> tuple[str, Chang
         fixed += ["[layers]"] if spec.selection != selection else []
         if fixed:
             return f"another {', '.join(fixed)} needs the weights"
-    is_exact = key == analysis_key(before, selection) and now.level == before.level
+    measured = key_with_base(analysis_key(before, selection), base_revision)
+    is_exact = key == measured and now.level == before.level
     new_key = analysis_key(now, selection) if is_exact else refit_key(now, selection)
-    return new_key, Change(before, now)
+    return key_with_base(new_key, base_revision), Change(before, now)

@@ -154,8 +154,9 @@ def swept(tmp_path: Path, zoo: Zoo, spec: str, status: int = 0) -> list[tuple[ob
     assert zoo("sweep", tmp_path / "spec.toml", "--out", tmp_path / "cat", "-j", 1) == status
     return ask(
         tmp_path / "cat",
-        "select tensor, frobenius_norm_sq, analysis_key from layers where tensor like '%merged' "
-        "order by sweep_id, tensor",  # the newest last: files are not listed in the order of sweeps
+        "select tensor, frobenius_norm_sq, analysis_key from layers join models "
+        "using (sweep_id, model_id, revision, analysis_key) where tensor like '%merged' "
+        "order by committed_at, layer_index",
     )
 
 
@@ -169,6 +170,23 @@ def test_the_base_of_a_source_is_part_of_the_units_key(tmp_path: Path, zoo: Zoo)
     whole = normal(24, 16, seed=1).double() + update
     assert first[1] == pytest.approx(float((whole**2).sum()), rel=1e-6)
     assert len({first[2], second[2]}) == 2
+
+
+def test_a_refit_knows_an_adapter_by_its_base_too(tmp_path: Path, zoo: Zoo) -> None:
+    put_adapter(tmp_path / "adapter", pair(48, 40)[0])
+    spec = "[[source]]\npath = 'adapter'\nbase = 'base{}'\n[layers]\nadapters = 'merged'\n"
+    for seed in (1, 2):
+        put_base(tmp_path / f"base{seed}", {f"{Q}.weight": normal(48, 40, seed=seed)})
+        swept(tmp_path, zoo, spec.format(seed))
+    cat, path = tmp_path / "cat", tmp_path / "tail.toml"
+    no_shuffle = "[traps]\nshuffle = 'none'\n"
+    count = "select count(*), count(distinct frobenius_norm_sq) from layers"
+    assert zoo("refit", cat) == 0
+    assert ask(cat, count) == [(2, 2)]  # unchanged options: nothing is written
+    path.write_text(f"{spec.format(2)}{no_shuffle}[tail]\nclip_fingers = true\n")
+    assert zoo("refit", cat, "--spec", path) == 0
+    assert zoo("sweep", path, "--out", cat, "-j", 1) == 0
+    assert ask(cat, count) == [(3, 2)]  # the sweep finds what the refit made
 
 
 def test_the_base_may_be_another_source_that_the_adapter_names(tmp_path: Path, zoo: Zoo) -> None:

@@ -345,7 +345,9 @@ def test_new_numbers_are_another_unit_and_the_old_one_stays(
     assert ask(sweep / "cat", "select count(*), count(distinct analysis_key) from models") == [
         (6, 2)
     ]
+    before = {p: p.stat().st_mtime_ns for p in (sweep / "cat").rglob("*.parquet")}
     assert zoo("refit", sweep / "cat") == 0
+    assert {p: p.stat().st_mtime_ns for p in (sweep / "cat").rglob("*.parquet")} == before
     assert ask(sweep / "cat", "select count(*) from models") == [(6,)]
 
 

@@ -32,7 +32,13 @@ MODELS = Table(
         Column("bytes_analysed", INT, "bytes", "Bytes of the tensors analysed."),
         Column("requests", INT, "count", "Requests (or reads) made."),
         Column("seconds", REAL, "s", "Wall time of the unit."),
-        Column("versions", TEXT, "JSON", "Versions of the packages that computed the numbers."),
+        Column(
+            "versions",
+            TEXT,
+            "JSON",
+            "Versions of the packages that computed the numbers; "
+            "`base_revision`: of the base model that adapters were put on.",
+        ),
         Column("host", TEXT, "text", "Label of the machine, as the sweep chose to name it."),
         Column("device", TEXT, "text", "Where spectra were computed: `cpu`, `cuda`."),
         Column("committed_at", TIME, "UTC", "When the unit was finished.", nullable=False),

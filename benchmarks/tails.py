@@ -23,7 +23,8 @@ import numpy as np
 
 from zoo.spectral.bootstrap import goodness_of_fit
 from zoo.spectral.tail_models import fit_tail_models
-from zoo.spectral.tails import TailFit, fit_tail, tail_alpha
+from zoo.spectral.tail_start import tail_alpha
+from zoo.spectral.tails import TailFit, fit_tail
 
 ALPHAS = (1.5, 2.0, 2.5, 3.0, 4.0, 6.0)
 TAILS = (50, 200, 1000, 5000)

@@ -33,14 +33,8 @@ from zoo.spectral.setol import (
 )
 from zoo.spectral.solve import eigenvalues
 from zoo.spectral.tail_models import fit_tail_models
-from zoo.spectral.tails import (
-    NoTail,
-    best_start,
-    fit_tail,
-    log_alpha_norm,
-    tail_alpha,
-    tail_distance,
-)
+from zoo.spectral.tail_start import best_start, tail_alpha, tail_distance
+from zoo.spectral.tails import NoTail, fit_tail, log_alpha_norm
 from zoo.spectral.tracy_widom import johnstone, tw1_sf
 
 N, M = 120, 60

@@ -10,14 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo.spectral.tails import (
-    NoTail,
-    TailFit,
-    best_start,
-    fit_tail,
-    log_alpha_norm,
-    tail_warning,
-)
+from zoo.spectral.tail_start import best_start
+from zoo.spectral.tails import NoTail, TailFit, fit_tail, log_alpha_norm, tail_warning
 
 
 def oracle(data: np.ndarray) -> tuple[float, float, float, int]:

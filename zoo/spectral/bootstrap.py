@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 
 from zoo.errors import ArgumentError
 from zoo.spectral.scalars import above_tolerance
-from zoo.spectral.tails import TailFit, best_start
+from zoo.spectral.tail_start import best_start
+from zoo.spectral.tails import TailFit
 
 
 @dataclass(frozen=True, slots=True)

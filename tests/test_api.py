@@ -50,6 +50,7 @@ def test_sources_of_another_kind_are_refused_by_name(source: object, words: str)
         ),
         (lambda: AnalysisOptions(metrics="foo"), "metrics"),
         (lambda: AnalysisOptions(device="gpu"), "device.*'cuda'"),
+        (lambda: AnalysisOptions(device=0), "device: got 0"),
         (lambda: AnalysisOptions(seed=-1), "seed: got -1; wanted a whole number, 0 or more"),
         (lambda: AnalysisOptions(seed="x"), "seed"),
         (lambda: AnalysisOptions(replicates=0), "replicates: got 0; .*1 or more"),
@@ -123,3 +124,7 @@ def test_a_missing_package_is_named(name: str, monkeypatch: pytest.MonkeyPatch) 
     methods = {"pandas": report.to_pandas, "pyarrow": report.to_arrow, "matplotlib": report.plot}
     with pytest.raises(UseError, match=f"{name} is not installed; `pip install {name}`"):
         methods[name]()
+
+
+def test_one_of_several_devices_may_be_named() -> None:
+    assert AnalysisOptions(device="cuda:1").device == "cuda:1"

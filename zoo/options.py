@@ -46,7 +46,7 @@ class LayerSelection:
         _at_least(1, min_evals=self.min_evals)
         _one_of(get_args(FusedMode), fused=self.fused)
         _one_of(get_args(AdapterMode), adapters=self.adapters)
-        if not re.fullmatch(r"all|sample:[1-9][0-9]*", self.experts):
+        if not re.fullmatch(r"all|sample:[1-9][0-9]*", str(self.experts)):
             raise UseError(
                 f"layers.experts is {self.experts!r}; wanted 'all' or 'sample:N' with N >= 1"
             )
@@ -79,12 +79,13 @@ class AnalysisOptions:
     clip_fingers: bool = False
     """Clip the largest eigenvalues when that lowers alpha by more than one ("fingers")."""
     device: str = "auto"
-    """`auto`, `cpu` or `cuda`; values agree within the accuracy bar, so not part of the key."""
+    """`auto`, `cpu`, `cuda` or `cuda:N`; values agree within the accuracy bar, so not part of the key."""
 
     def __post_init__(self) -> None:
         _one_of(get_args(Metrics), metrics=self.metrics)
         _one_of(get_args(ShuffleMode), shuffle=self.shuffle)
-        _one_of(("auto", "cpu", "cuda"), device=self.device)
+        if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", str(self.device)):
+            raise UseError(f"device: got {self.device!r}; wanted 'auto', 'cpu', 'cuda' or 'cuda:N'")
         _at_least(0, seed=self.seed, bootstrap=self.bootstrap)
         if self.replicates is not None:
             _at_least(1, replicates=self.replicates)

@@ -21,7 +21,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.options import Metrics
 
 _ONE = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 _SQUARES = (384, 768, 1024, 1536)
@@ -56,12 +59,12 @@ def random_layer(what: str) -> dict[str, Any]:
     return {"layer.weight": noise}
 
 
-def ours(layers: dict[str, Any], *, metrics: str = "all") -> None:
+def ours(layers: dict[str, Any], *, metrics: Metrics = "all") -> None:
     """Our whole analysis of every layer."""
     from zoo.layer import measure_layer
     from zoo.options import AnalysisOptions
 
-    options = AnalysisOptions(metrics=metrics)  # type: ignore[arg-type]
+    options = AnalysisOptions(metrics=metrics)
     for name, tensor in layers.items():
         key = ("speed", name, "", "")
         measure_layer(tensor[None], options=options, seed_key=key, storage_bits=32)

@@ -85,7 +85,7 @@ def _are_plain(
         return False
     if NoneType in types and not column.nullable:
         return False
-    if kind is float:
+    if kind is float:  # then all cells are, which the types seen do not tell mypy
         return all(cell is None or math.isfinite(cell) for cell in cells)  # type: ignore[arg-type]
     return not column.choices or set(cells) <= set(column.choices)
 

@@ -52,23 +52,21 @@ def arrow_schema(name: str) -> pa.Schema:
     )
 
 
-DICTIONARY = ("table_name", "column_name", "type", "unit", "nullable", "meaning")
-"""Columns of the table that says what every column of the tables means."""
-
-
 def dictionary() -> dict[str, list[object]]:
-    """That table, column by column."""
-    rows = [
-        (table.name, column.name, str(column.type), column.unit, column.nullable, column.meaning)
-        for table in TABLES.values()
-        for column in table.columns
-    ]
-    return {name: [row[i] for row in rows] for i, name in enumerate(DICTIONARY)}
+    """The table that says what every column of the tables means, column by column."""
+    entries = [(table, column) for table in TABLES.values() for column in table.columns]
+    return {
+        "table_name": [table.name for table, _ in entries],
+        "column_name": [column.name for _, column in entries],
+        "type": [str(column.type) for _, column in entries],
+        "unit": [column.unit for _, column in entries],
+        "nullable": [column.nullable for _, column in entries],
+        "meaning": [column.meaning for _, column in entries],
+    }
 
 
 __all__ = [
     "CAUSES",
-    "DICTIONARY",
     "SCHEMA_VERSION",
     "TABLES",
     "UNIT_TABLES",

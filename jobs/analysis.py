@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.api import WEIGHT_FILES, Report, analyze
+from zoo.api import Report, analyze
 from zoo.errors import UseError
 from zoo.heap import return_large_arrays
 from zoo.options import AnalysisOptions
@@ -71,17 +71,6 @@ def check_outputs(parquet: Path | None, pictures: Path | None) -> None:
         raise UseError(
             f"--plot: got {str(pictures)!r}: {error.strerror}; wanted a folder to write to"
         ) from error
-
-
-def is_hub_id(source: str) -> bool:
-    """True for what names nothing here and may name a repository on the Hub."""
-    return (
-        "://" not in source
-        and not Path(source).exists()
-        and source.count("/") < 2
-        and source[:1] not in ("", ".", "/", "~")
-        and not source.endswith(WEIGHT_FILES)
-    )
 
 
 def analyse_source(source: str, *, options: AnalysisOptions, threads: int) -> Analysis:

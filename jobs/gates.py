@@ -7,15 +7,13 @@ that is lost costs pacing, never a model.
 
 from __future__ import annotations
 
-import os
-import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.managers import BaseManager
 from typing import TYPE_CHECKING, Any
 
+from jobs.driver import leave_with_driver
 from jobs.units import HubAccess
 from zoo.hub.gate import HubGate
 
@@ -40,7 +38,7 @@ class SharedGate:
 
     def __init__(self) -> None:
         manager: Any = _GateManager(ctx=get_context("spawn"))  # methods are added by register()
-        manager.start(_leave_with, (os.getpid(),))
+        manager.start(leave_with_driver)
         self._manager = manager
         self.gate: Gate = LossyGate(manager.HubGate())
 
@@ -75,14 +73,3 @@ class _GateManager(BaseManager):
 
 
 _GateManager.register("HubGate", HubGate, exposed=("acquire", "observe"))
-
-
-def _leave_with(parent: int) -> None:
-    """In the gate's process: a thread that ends it when the driver is gone, killed ones too."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

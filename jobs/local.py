@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import signal
-import threading
 import time
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from jobs.driver import leave_with_driver
 from jobs.outcome import Died, Outcome
 from jobs.runner import Done
 from jobs.units import HubAccess, Task
@@ -118,7 +117,7 @@ class LocalRunner:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
             target=_serve,
-            args=(theirs, self._threads, os.getpid(), self.hub),
+            args=(theirs, self._threads, self.hub),
             name="zoo-worker",
             daemon=True,
         )
@@ -157,12 +156,12 @@ def _obituary(worker: _Worker) -> Died:
     return Died("crash", f"the worker process ended with exit code {code} in the middle of a task")
 
 
-def _serve(pipe: Connection, threads: int, parent: int, hub: HubAccess | None) -> None:
+def _serve(pipe: Connection, threads: int, hub: HubAccess | None) -> None:
     """Body of a worker process: tasks in, outcomes out, until the pipe closes."""
     # Terminals and systemd send these to the whole group; the driver drains, then kills.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    leave_with_driver()
     from zoo.threads import export_threads
 
     export_threads(threads)
@@ -179,10 +178,3 @@ def _serve(pipe: Connection, threads: int, parent: int, hub: HubAccess | None) -
             pipe.send(outcome)
         except (BrokenPipeError, ConnectionResetError):
             return
-
-
-def _leave_with(parent: int) -> None:
-    """End this process when the driver is gone, even in the middle of a solve."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)

@@ -16,12 +16,11 @@ import duckdb
 import pyarrow as pa
 
 from catalog import store
-from catalog.columns.keys import COMMIT
 from catalog.commits import check_marker
 from catalog.folder import Folder
 from catalog.lock import compact_lock
 from catalog.query import columns
-from jobs.refit_pen import Pen, UnitFiles, register
+from jobs.refit_pen import KEYS, Pen, UnitFiles, register
 from jobs.refit_plan import LeftOut, RefitUnit, refit_units
 from jobs.refit_pool import prepare, worker_pool
 from jobs.refit_rows import EDGE, EXTRAS, INPUTS, OWN, RAND, LayerChange
@@ -98,11 +97,12 @@ def refit_catalog(
     tally = Tally()
     prepare(workers)
     with ExitStack() as stack:
-        check_marker(Folder.parse(root))  # before the lock, whose file would be left in any folder
+        folder = Folder.parse(root)
+        check_marker(folder)  # before the lock, whose file would be left in any folder
         stack.enter_context(compact_lock(root))
         con = stack.enter_context(store.connect(root))
         units, tally.left = refit_units(con, spec, spec_text)
-        files = UnitFiles(con, Folder.parse(root))
+        files = UnitFiles(con, folder)
         query = _query(con)
         is_worth_it = workers > 1 and sum(unit.num_layers for unit in units) > POOL_ABOVE
         pool = stack.enter_context(worker_pool(workers)) if is_worth_it else None
@@ -167,9 +167,8 @@ def _recomputed(
     """
     before: _Batch | None = None
     for run in _batches(units):
-        batch = _Batch(run, tally)
+        batch, orders = _Batch(run, tally), [unit.change for unit in run]
         for rows in _read(con, files, run, query):
-            orders = [unit.change for unit in run]
             if pool is None:
                 batch.take(refit_slice(rows, orders))
             else:
@@ -223,13 +222,12 @@ def _query(con: duckdb.DuckDBPyConnection) -> str:
     stored = ", ".join(
         f"l.{name}" if name in there else f"null as {name}" for name in ("layer_index", *_STORED)
     )
-    keys = ", ".join(COMMIT)
     return (
         f"select u.unit_no, {stored}, {', '.join(f's.{name}' for name in _SPECTRA)} "
         f"from read_parquet($spectra, union_by_name = true, hive_partitioning = false) s "
-        f"join refit_units u using ({keys}) "
+        f"join refit_units u using ({KEYS}) "
         f"join read_parquet($layers, union_by_name = true, hive_partitioning = false) l "
-        f"using ({keys}, layer_index) where l.status = 'ok'"
+        f"using ({KEYS}, layer_index) where l.status = 'ok'"
     )
 
 

@@ -22,6 +22,8 @@ from jobs.ledger import versions
 from jobs.refit_plan import RefitUnit
 from jobs.refit_rows import LayerChange, trap_rows
 
+KEYS = ", ".join(COMMIT)
+"""What rows of a unit are joined on."""
 NAME = "refit"
 """Name of its sweeps in the table `sweeps`."""
 
@@ -78,12 +80,10 @@ class UnitFiles:
         return found
 
 
-def register(con: duckdb.DuckDBPyConnection, units: Sequence[RefitUnit]) -> str:
-    """Make `units` the table `refit_units` (unit_no and keys) of `con`; the keys, to join on."""
-    names = list(units[0].keys)
-    columns = {name: [unit.keys[name] for unit in units] for name in names}
+def register(con: duckdb.DuckDBPyConnection, units: Sequence[RefitUnit]) -> None:
+    """Make `units` the table `refit_units` (unit_no and KEYS) of `con`."""
+    columns = {name: [unit.keys[name] for unit in units] for name in COMMIT}
     put(con, "refit_units", {**columns, "unit_no": range(len(units))})
-    return ", ".join(names)
 
 
 class Pen:
@@ -178,12 +178,12 @@ class Pen:
 
     def _rows(self, table: str, units: Sequence[RefitUnit]) -> list[Rows]:
         """All rows of each unit, in file order; lists of numbers stay arrays."""
-        keys = register(self._con, units)
+        register(self._con, units)
         found = ask(
             self._con,
             f"select t.*, u.unit_no from read_parquet(?, union_by_name = true, "
             f"hive_partitioning = false, file_row_number = true) t "
-            f"join refit_units u using ({keys}) order by u.unit_no, t.file_row_number",
+            f"join refit_units u using ({KEYS}) order by u.unit_no, t.file_row_number",
             [self._files.of(table, units)],
         )
         rows: list[Rows] = [[] for _ in units]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import forkserver
 
+from jobs.driver import leave_with_driver
 from jobs.errors import WorkerDiedError
 from zoo.threads import set_threads
 
@@ -47,13 +46,5 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 def _start_worker() -> None:
     # SIGTERM keeps its meaning: the pool ends the others with it when one dies
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver answers Ctrl-C
-    threading.Thread(target=_leave_with_driver, daemon=True).start()
+    leave_with_driver()
     set_threads(1)
-
-
-def _leave_with_driver() -> None:
-    """End this process when the driver is gone, killed ones too: the pool would wait for ever."""
-    driver = multiprocessing.parent_process()
-    if driver is not None:
-        driver.join()
-        os._exit(1)

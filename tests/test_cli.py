@@ -336,11 +336,11 @@ def test_an_address_without_ray_is_not_ignored(zoo: Zoo, tmp_path: Path, capsys:
 
 
 def test_the_hub_is_asked_only_for_what_may_be_an_id(zoo: Zoo, capsys: Caught) -> None:
-    from jobs.analysis import is_hub_id
+    from zoo.api import names_hub
 
-    assert is_hub_id("owner/name@main") and is_hub_id("gpt2")
+    assert names_hub("owner/name@main") and names_hub("gpt2")
     for text in ("./x", "/x/y", "~/x", "a/b/c", "x.safetensors", "s3://a/b", "", "."):
-        assert not is_hub_id(text)
+        assert not names_hub(text)
     assert zoo("analyze", "./nowhere") == 1
     assert "Hub\n" not in capsys.readouterr().err
 

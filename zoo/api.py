@@ -157,7 +157,15 @@ def open_source(
         store.close()
 
 
-WEIGHT_FILES = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt")
+_WEIGHT_FILES = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt")
+
+
+def names_hub(text: str) -> bool:
+    """True for what is no path or URL and may name a repository: `owner/name`, `name`, perhaps
+    `@revision`."""
+    repo = text.partition("@")[0]
+    is_path = repo.startswith((".", "/", "~")) or repo.endswith(_WEIGHT_FILES)
+    return bool(repo) and "://" not in text and repo.count("/") < 2 and not is_path
 
 
 def locate(source: str | os.PathLike[str]) -> object:
@@ -173,15 +181,14 @@ def locate(source: str | os.PathLike[str]) -> object:
         return FsspecLocation(text)
     if os.path.exists(text):
         return LocalLocation.of(text)
-    repo, _, revision = text.partition("@")
-    is_path = repo.startswith((".", "/", "~")) or repo.endswith(WEIGHT_FILES)
-    if repo.count("/") > 1 or is_path or not repo:
+    if not names_hub(text):
         raise NotFoundError(f"got {text!r}: no such folder or file, and no Hub id (owner/name)")
     import zoo.hub.register  # noqa: F401  `open_store` takes a HubLocation from here on
     from zoo.hub.listing import resolve_model
     from zoo.hub.location import HubLocation
     from zoo.hub.session import process_client
 
+    repo, _, revision = text.partition("@")
     return HubLocation(repo, resolve_model(process_client(), repo, revision or "main").sha)
 
 

@@ -51,6 +51,11 @@ class LayerSelection:
                 f"layers.experts is {self.experts!r}; wanted 'all' or 'sample:N' with N >= 1"
             )
 
+    @property
+    def expert_sample(self) -> int | None:
+        """N of `sample:N`; None for `all`."""
+        return None if self.experts == "all" else int(self.experts.removeprefix("sample:"))
+
 
 @dataclass(frozen=True, slots=True)
 class AnalysisOptions:

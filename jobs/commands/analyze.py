@@ -54,9 +54,10 @@ def analyze(
     """
     import sys
 
-    from jobs.analysis import analyse_source, check_outputs, is_hub_id
+    from jobs.analysis import analyse_source, check_outputs
     from jobs.output import print_rows
     from jobs.progress import Progress, hear_hub
+    from zoo.api import names_hub
     from zoo.errors import UseError
     from zoo.options import AnalysisOptions
 
@@ -71,7 +72,7 @@ def analyze(
     progress = Progress(quiet=quiet)
     hear_hub(progress)
     check_outputs(out if format == "parquet" else None, plot)  # before minutes of work
-    if is_hub_id(source):
+    if names_hub(source) and not Path(source).exists():
         progress.say(f"{source}: no such file or folder here; asking the Hub")
     options = AnalysisOptions(metrics=metrics, shuffle=shuffle, seed=seed)
     analysis = analyse_source(source, options=options, threads=threads)

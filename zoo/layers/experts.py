@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Final
 
 from zoo import seeds
-from zoo.errors import UseError
 from zoo.layers.fused import Part, Split, Whole, pieces
 from zoo.layers.names import Place
 from zoo.layers.settings import Settings
@@ -110,16 +109,6 @@ def _interleaved(shape: tuple[int, int], axis: int, half: int) -> tuple[Part, ..
         replace(part, cut=Cut(axis=axis, start=first, stop=2 * half, step=2))
         for first, part in enumerate(halves)
     )
-
-
-def parse_experts(setting: str) -> int | None:
-    """N of `sample:N`, or None for `all`."""
-    if setting == "all":
-        return None
-    head, _, number = setting.partition(":")
-    if head != "sample" or not number.isdigit() or int(number) < 1:
-        raise UseError(f"layers.experts is {setting!r}; wanted 'all' or 'sample:N' with N >= 1")
-    return int(number)
 
 
 def chosen(numbers: Iterable[int], sample: int | None, *, key: tuple[str, ...]) -> frozenset[int]:

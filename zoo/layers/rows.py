@@ -56,7 +56,7 @@ class ModelView:
         seed_key: str,
     ) -> ModelView:
         places = {weight.name: place(weight.name) for weight in composed.weights}
-        sample = experts.parse_experts(selection.experts)
+        sample = selection.expert_sample
         numbers: dict[tuple[str, tuple[int, ...]], set[int]] = defaultdict(set)
         for where in places.values():
             if where.expert is not None:

@@ -65,11 +65,11 @@ def spectral_columns(
     if is_tail_only:
         return _in_true_units(columns, spectrum.scale_exponent)
     fitted = tail if isinstance(tail, TailFit) else None
+    if evals[-1] <= 0.0:
+        columns |= fields_of(erg(evals, xmin=None, num_tail=None))
+        return _in_true_units(columns, spectrum.scale_exponent)
     # a tail that reaches the null space is to end in zeros: the logarithms of noise would decide it
     clean = without_noise(evals, m=m, storage_bits=storage_bits)
-    if evals[-1] <= 0.0:
-        columns |= fields_of(erg(clean, xmin=None, num_tail=None))
-        return _in_true_units(columns, spectrum.scale_exponent)
     scaled = mean_one(evals)
     clean_scaled = scaled if clean is evals else mean_one(clean)
     effective = erg(

@@ -63,7 +63,7 @@ def mp_cdf(x: ArrayLike, *, sigma: float, gamma: float) -> Vector:
         return np.asarray(mp_cdf(x[None], sigma=sigma, gamma=gamma)[0])
     check_law(sigma=sigma, gamma=gamma)
     a, b = edges(1.0, gamma)
-    t = _within(np.asarray(x) / sigma**2, a, b)
+    t = _within(x / sigma**2, a, b)
     root = 2.0 * math.sqrt(gamma)
     total = b - t
     total *= t - a

@@ -1,6 +1,6 @@
 """One shuffle of one layer: its slices permuted, their eigenvalues, and the trap test on them.
 
-Composes shuffle, spectrum, krylov, bulk_entries and edge. Knows nothing of columns or options.
+Composes shuffle, solve, krylov, bulk_entries and edge. Knows nothing of columns or options.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def rank_tolerance(lambda_max: float, *, m: int, storage_bits: int) -> float:
 def without_noise(evals: ArrayLike, *, m: int, storage_bits: int) -> Evals:
     """The eigenvalues with those of rounding alone as 0: at or below λ_max·m·2⁻⁵².
 
-    That is how exactly a float64 Gram matrix gives them (`spectrum.solve`); those of float64
+    That is how exactly a float64 Gram matrix gives them (`solve.solve`); those of float64
     weights are exact to the square of it. Without any, the array itself.
     """
     evals = spectrum_of(evals)

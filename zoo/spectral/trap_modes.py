@@ -81,19 +81,8 @@ def leading_modes(shuffled: torch.Tensor, count: int, *, rng: np.random.Generato
 
     In float64 where the largest dwarfs the smallest: its rounding would be all there is of it.
     """
-
-    def search(dtype: torch.dtype) -> Top:
-        return top_of(
-            shuffled,
-            rng=rng,
-            wanted=lambda _: count,
-            vectors=True,
-            tolerance=1e-7,
-            max_passes=60,
-            dtype=dtype,
-        )
-
-    return modes_of(sure_top(search, dwarfs=DWARFS), count)
+    top = _leading(shuffled, count, rng=rng, tolerance=1e-7, max_passes=60, dwarfs=DWARFS)
+    return modes_of(top, count)
 
 
 def reduced_modes(
@@ -167,6 +156,20 @@ def top_sector(
     count = max(1, min(SECTOR, min(matrix.shape) // 10))
     if reduction is not None:
         return Sector(*singular_pair(Operator(matrix), reduction.leading(count)))
+    top = _leading(matrix, count, rng=rng, tolerance=1e-3, max_passes=30, dwarfs=_SECTOR_DWARFS)
+    return Sector(top.left, top.right)
+
+
+def _leading(
+    matrix: torch.Tensor,
+    count: int,
+    *,
+    rng: np.random.Generator,
+    tolerance: float,
+    max_passes: int,
+    dwarfs: float,
+) -> Top:
+    """The `count` leading singular triples of `matrix`, in float64 where float32 cannot see them."""
 
     def search(dtype: torch.dtype) -> Top:
         return top_of(
@@ -174,13 +177,12 @@ def top_sector(
             rng=rng,
             wanted=lambda _: count,
             vectors=True,
-            tolerance=1e-3,
-            max_passes=30,
+            tolerance=tolerance,
+            max_passes=max_passes,
             dtype=dtype,
         )
 
-    top = sure_top(search, dwarfs=_SECTOR_DWARFS)
-    return Sector(top.left, top.right)
+    return sure_top(search, dwarfs=dwarfs)
 
 
 def outer_top_mass(u: Vector, v: Vector, shares: tuple[float, ...]) -> list[float]:

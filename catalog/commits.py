@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import duckdb
 
 from catalog.columns.keys import COMMIT
-from catalog.duck import open_duck
+from catalog.duck import open_duck, while_others_write
 from catalog.errors import NotACatalogError, SchemaError, TornError
 from catalog.folder import Folder
 from catalog.lock import writing
@@ -158,12 +158,13 @@ def done_units(root: str) -> frozenset[UnitKey]:
         return frozenset()
     check_marker(folder)
     with open_duck(folder) as con:
+        query = (
+            "select distinct model_id, revision, analysis_key "
+            "from read_parquet(?, hive_partitioning = false)"
+        )
+        files = folder.glob("models", "*", "*.parquet")
         try:
-            found = con.execute(
-                "select distinct model_id, revision, analysis_key "
-                "from read_parquet(?, hive_partitioning = false)",
-                [folder.glob("models", "*", "*.parquet")],
-            ).fetchall()
+            found = while_others_write(lambda: con.execute(query, [files]).fetchall())
         except duckdb.Error as error:
             raise TornError(
                 f"cannot read the models of {folder.root}: {error}; run `zoo check` to find the "

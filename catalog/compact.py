@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from catalog.columns.keys import COMMIT
 from catalog.commits import UnitKey, check_marker, part_name, prepare, unit_stem
+from catalog.duck import while_others_write
 from catalog.errors import TornError
 from catalog.folder import Folder, Stamp
 from catalog.lock import compact_lock, writing
@@ -75,10 +76,9 @@ def compact(
     with compact_lock(root), connect(root) as con, tempfile.TemporaryDirectory() as spill:
         prepare(root)
         con.execute("set temp_directory = ?", [spill])
-        plan = _plan(folder, target_bytes)
         try:
-            if _is_worth_it(plan):
-                merged = _merge(con, folder, plan, target_bytes)
+            plan, merged = while_others_write(lambda: _merge(con, folder, target_bytes))
+            if merged is not None:
                 _drop(con, folder, plan, merged, grace_s=grace_s, orphan_age_s=orphan_age_s)
         except duckdb.Error as error:
             raise TornError(
@@ -127,14 +127,18 @@ def _sizes(when: str, table: str, files: Mapping[Path, Stamp]) -> dict[str, int]
 
 
 def _merge(
-    con: duckdb.DuckDBPyConnection, folder: Folder, plan: _Plan, target_bytes: int
-) -> list[Path]:
-    """Write the new generation, `models` last; returns the hot files whose rows are in it.
+    con: duckdb.DuckDBPyConnection, folder: Folder, target_bytes: int
+) -> tuple[_Plan, list[Path] | None]:
+    """Write the new generation, `models` last; with the hot files whose rows are in it.
 
-    What is shown is asked once: a unit committed a moment later is neither merged nor dropped.
+    None when nothing is worth merging. What is shown is asked once: a unit committed a moment later
+    is neither merged nor dropped.
     """
+    plan = _plan(folder, target_bytes)
+    if not _is_worth_it(plan):
+        return plan, None
     con.execute(
-        f"create temp table chosen_units as select {', '.join(COMMIT)}, generation "
+        f"create or replace temp table chosen_units as select {', '.join(COMMIT)}, generation "
         f"from internal.shown_models where generation in (from unnest(?))",
         [sorted(plan.sources)],
     )
@@ -163,7 +167,7 @@ def _merge(
             target_bytes=target_bytes,
         )
         merged += [(name, HOT, file) for file in _hot_names(con, table, "chosen")]
-    return merged
+    return plan, merged
 
 
 def _hot_names(con: duckdb.DuckDBPyConnection, table: Table, view: str) -> list[str]:

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 import duckdb
 import pyarrow as pa
 
+from catalog.duck import is_of_files, while_others_write
 from catalog.errors import QueryError, StorageError
-
-_ROUNDS = 5
 
 
 def ask(
@@ -26,20 +25,18 @@ def ask(
     commits or compacts meanwhile. QueryError, naming `blame`, when DuckDB does not understand it.
     """
     params = dict(values) if isinstance(values, Mapping) else list(values)
-    for last in (*[False] * (_ROUNDS - 1), True):
-        try:
-            with _one_moment(con):
-                found = con.sql(query, params=params or None)
-                return pa.table({}) if found is None else found.to_arrow_table()
-        except duckdb.IOException as error:
-            # a file that vanished between listing and reading: it was compacted, so ask again
-            if last:
-                raise StorageError(
-                    f"{blame}: {error}; run `zoo check` if this happens again"
-                ) from error
-        except duckdb.Error as error:
-            raise QueryError(f"{blame}: {error}") from error
-    raise AssertionError("unreachable: the last round returns or raises")
+
+    def read() -> pa.Table:
+        with _one_moment(con):
+            found = con.sql(query, params=params or None)
+            return pa.table({}) if found is None else found.to_arrow_table()
+
+    try:
+        return while_others_write(read)
+    except duckdb.Error as error:
+        if is_of_files(error):
+            raise StorageError(f"{blame}: {error}; run `zoo check` to find the file") from error
+        raise QueryError(f"{blame}: {error}") from error
 
 
 @contextmanager

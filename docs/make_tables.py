@@ -29,7 +29,8 @@ Schema version {SCHEMA_VERSION}.
 
 A catalog is a folder (or bucket) of Parquet files, one folder a table. Any Parquet reader can open them; the views
 exist in `zoo sql` and in any DuckDB that has read `catalog/sql/*.sql`. Read through the views: they show each unit
-whole or not at all, while sweeps write and after files are merged.
+whole or not at all, while sweeps write and after files are merged. A reader of your own may meet a file that is being
+replaced and fail (`TProtocolException`, `Out of buffer`, no such file): ask again, as `zoo sql` does.
 
 ```console
 $ zoo sql results "show tables"

@@ -105,7 +105,13 @@ def test_pages_that_stay_wrong_are_an_error_of_the_storage(
 def test_what_is_wrong_with_a_query_is_not_asked_twice() -> None:
     asked = []
     with duckdb.connect() as con:
-        for query in ("selec", "select 1 +", "from nothing", "select 'a'::int", "select error('no')"):
+        for query in (
+            "selec",
+            "select 1 +",
+            "from nothing",
+            "select 'a'::int",
+            "select error('no')",
+        ):
 
             def read(query: str = query) -> None:
                 asked.append(query)

@@ -41,6 +41,7 @@ class _Slot:
     birth: Any
     """Its first answer is still awaited; None: it has come. The cluster may have no room for it now."""
     task: Task | None = None
+    submitted_s: float = 0.0
     ref: Any = None
     killed: bool = False
 
@@ -109,7 +110,7 @@ class RayRunner:
         slot = next((s for s in self._slots if s.birth is None and s.task is None), None)
         if slot is None:
             raise RuntimeError("all actors are busy; wait() first")
-        slot.task = task
+        slot.task, slot.submitted_s = task, time.monotonic()
         slot.ref = slot.actor.run.remote(task)
 
     def wait(self, timeout_s: float) -> list[Done]:
@@ -128,6 +129,10 @@ class RayRunner:
             else:
                 self._welcome(slot)
         return ended
+
+    def began_s(self, task: Task) -> float:
+        """See `Runner.began_s`. Only actors that have started get tasks."""
+        return next(slot.submitted_s for slot in self._slots if slot.task is task)
 
     def kill(self, task: Task) -> None:
         """See `Runner.kill`."""

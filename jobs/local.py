@@ -7,10 +7,11 @@ worker has a pipe of its own, so a crash is known by task, and a dead worker is 
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import signal
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING
@@ -34,8 +35,11 @@ _MEMORY_SHARE = 0.8
 class _Worker:
     process: BaseProcess
     pipe: Connection
+    ready_s: float = math.inf
+    """When it had loaded what measures; until then it may not have got to its task."""
     task: Task | None = None
-    killed: bool = field(default=False)
+    submitted_s: float = 0.0
+    killed: bool = False
 
 
 class LocalRunner:
@@ -73,7 +77,7 @@ class LocalRunner:
                 raise RuntimeError("all workers are busy; wait() first")
             worker = self._start()  # none starts before there is work for it
             self._workers.append(worker)
-        worker.task = task
+        worker.task, worker.submitted_s = task, time.monotonic()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             worker.pipe.send(task)  # a worker that dies now is reported by wait()
 
@@ -87,7 +91,13 @@ class LocalRunner:
         owner |= {w.process.sentinel: w for w in busy}  # a crash may leave the pipe open in a child
         ready = wait([w.pipe for w in busy] + [w.process.sentinel for w in busy], timeout_s)
         heard = {id(owner[thing]): owner[thing] for thing in ready}
-        return [self._collect(worker) for worker in heard.values()]
+        ended = [self._collect(worker) for worker in heard.values()]
+        return [done for done in ended if done is not None]
+
+    def began_s(self, task: Task) -> float:
+        """See `Runner.began_s`."""
+        worker = next(w for w in self._workers if w.task is task)
+        return max(worker.ready_s, worker.submitted_s)
 
     def kill(self, task: Task) -> None:
         """See `Runner.kill`."""
@@ -125,16 +135,20 @@ class LocalRunner:
         theirs.close()
         return _Worker(process, ours)
 
-    def _collect(self, worker: _Worker) -> Done:
+    def _collect(self, worker: _Worker) -> Done | None:
+        """What a worker says of its task; None when it says that it has started."""
         task = worker.task
         assert task is not None
         try:
-            outcome: Outcome = worker.pipe.recv()
+            outcome: Outcome | None = worker.pipe.recv()
         except (EOFError, ConnectionResetError):
             worker.process.join()
             outcome = _obituary(worker)
             self._bury(worker)
         else:
+            if outcome is None:
+                worker.ready_s = time.monotonic()
+                return None
             worker.task = None
         return Done(task, outcome)
 
@@ -157,7 +171,8 @@ def _obituary(worker: _Worker) -> Died:
 
 
 def _serve(pipe: Connection, threads: int, hub: HubAccess | None) -> None:
-    """Body of a worker process: tasks in, outcomes out, until the pipe closes."""
+    """Body of a worker process: None once it has started, then tasks in, outcomes out, until the pipe
+    closes."""
     # Terminals and systemd send these to the whole group; the driver drains, then kills.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -168,13 +183,8 @@ def _serve(pipe: Connection, threads: int, hub: HubAccess | None) -> None:
     from jobs.work import prepare, run_task
 
     prepare(threads, hub)
-    while True:
-        try:
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the driver is done
+        pipe.send(None)
+        while True:
             task = pipe.recv()
-        except (EOFError, ConnectionResetError):
-            return
-        outcome = run_task(task)
-        try:
-            pipe.send(outcome)
-        except (BrokenPipeError, ConnectionResetError):
-            return
+            pipe.send(run_task(task))

@@ -42,6 +42,9 @@ class Runner(Protocol):
     def wait(self, timeout_s: float) -> list[Done]:
         """Tasks that ended, as soon as there is one; an empty list after `timeout_s`."""
 
+    def began_s(self, task: Task) -> float:
+        """`time.monotonic()` when a running task began; infinite while its worker still starts."""
+
     def kill(self, task: Task) -> None:
         """Kill the worker that runs `task`; it is reported by `wait` as died of a timeout."""
 

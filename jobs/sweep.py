@@ -181,7 +181,7 @@ def _drive(
     run = spec.run
     schedule = Schedule(memory_bytes=runner.memory_bytes, retries=run.retries)
     feed = TaskFeed(sorted(todo, key=lambda u: -u.target.nbytes), device=run.device)
-    deadlines: dict[int, tuple[Task, float]] = {}
+    running: dict[int, Task] = {}
     stop_at = None
     ended: list[UnitDone | UnitFailed] = []
     while True:
@@ -210,17 +210,18 @@ def _drive(
                 schedule.num_running < runner.num_slots and (task := schedule.next(now)) is not None
             ):
                 runner.submit(task)
-                deadlines[id(task)] = (task, now + (run.timeout_s or float("inf")))
+                running[id(task)] = task
         tally.take_all(ended)  # now that the workers have something to do
         if feed.is_exhausted and not schedule.num_open_units and not schedule.num_running:
             return
         for done in runner.wait(0.5 if schedule.num_running else 0.05):
-            deadlines.pop(id(done.task), None)
+            running.pop(id(done.task), None)
             event = schedule.ended(done.task, done.outcome, time.monotonic())
             ended += [] if event is None else [event]
-        for task, deadline in list(deadlines.values()):
-            if time.monotonic() > deadline:
-                runner.kill(task)
+        if run.timeout_s is not None:
+            for task in running.values():
+                if time.monotonic() - runner.began_s(task) > run.timeout_s:
+                    runner.kill(task)
         progress.tick(schedule.num_running, schedule.num_waiting)
 
 

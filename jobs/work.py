@@ -19,9 +19,15 @@ if TYPE_CHECKING:
 
 
 def prepare(threads: int, hub: HubAccess | None) -> None:
-    """Once a worker process, before its first task: threads, memory, and the way to the Hub if any."""
+    """Once a worker process, before its first task: threads, memory, and the way to the Hub if any.
+
+    What measures is loaded here too, seconds of it, so that no task's time limit pays for that.
+    """
     from zoo.heap import return_large_arrays
-    from zoo.threads import set_threads
+    from zoo.threads import export_threads, set_threads
+
+    export_threads(threads)
+    import zoo.model  # noqa: F401
 
     set_threads(threads)
     return_large_arrays()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -44,6 +45,24 @@ def test_processes_start_when_there_is_work_and_one_that_dies_idle_harms_no_task
             (worker,) = runner._workers
             worker.process.kill()
             worker.process.join()
+    finally:
+        runner.close()
+
+
+def test_a_task_begins_when_its_worker_has_started(tmp_path: Path) -> None:
+    spec, _ = load_spec(small_zoo(tmp_path, models=1, side=20))
+    (unit,) = units_of(spec)
+    first, second = Task(unit), Task(unit)
+    runner = LocalRunner(workers=1)
+    try:
+        runner.submit(first)
+        assert runner.began_s(first) == math.inf
+        while math.isinf(runner.began_s(first)):  # its answer comes after that
+            assert runner.wait(60.0) == []
+        finish(runner)
+        before = time.monotonic()
+        runner.submit(second)
+        assert before <= runner.began_s(second) <= time.monotonic()
     finally:
         runner.close()
 

@@ -12,8 +12,6 @@ import contextlib
 import json
 import os
 import sys
-import threading
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,9 +22,10 @@ SETTINGS = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_health_check_initial_delay_ms": "0",
-    "RAY_health_check_period_ms": "500",
-    "RAY_health_check_failure_threshold": "3",
+    "RAY_health_check_period_ms": "2000",
+    "RAY_health_check_failure_threshold": "5",
 }
+"""A death is seen in ten seconds; much less, and a node of a busy machine is taken for dead."""
 STORE_BYTES = 100 << 20
 
 
@@ -42,6 +41,7 @@ def main(folder: Path) -> None:
     from jobs.runner import Done
     from jobs.spec import load_spec
     from jobs.sweep import run_sweep, units_of
+    from jobs.units import Task
 
     small = {"object_store_memory": STORE_BYTES, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
@@ -50,38 +50,27 @@ def main(folder: Path) -> None:
     deaths: list[str] = []
 
     class Watched(RayRunner):
+        """Waits for both nodes, loses one with the sixth task, and keeps how workers died."""
+
+        num_submitted = 0
+
+        @property
+        def num_slots(self) -> int:
+            found = super().num_slots
+            return found if self.num_submitted or found == 2 else 0
+
+        def submit(self, task: Task) -> None:
+            super().submit(task)
+            self.num_submitted += 1
+            if self.num_submitted == 6:
+                lose(cluster, nodes[0])
+
         def wait(self, timeout_s: float) -> list[Done]:
             ended = super().wait(timeout_s)
             deaths.extend(done.outcome.how for done in ended if isinstance(done.outcome, Died))
             return ended
 
     runner = Watched(address=cluster.address, workers=2)
-    killed: dict[str, Any] = {}
-
-    def kill_one() -> None:
-        """Kill a node while both of them are at work, and say how many models were in.
-
-        A machine that loses power loses all its processes at once. `remove_node` takes the raylet alone, and
-        its worker goes on serving the driver for a moment: long enough to finish a small sweep. So the worker
-        is stopped first, with the task it has or gets next.
-        """
-        while runner.num_slots < 2:
-            time.sleep(0.01)
-        before = num_done(folder / "cat")
-        while num_done(folder / "cat") < before + 2:
-            time.sleep(0.01)
-        raylet = psutil.Process(nodes[0].all_processes["raylet"][0].process.pid)
-        workers = raylet.children(recursive=True)
-        for worker in workers:
-            worker.suspend()
-        killed["done_before"] = num_done(folder / "cat")
-        cluster.remove_node(nodes[0], allow_graceful=False)
-        for worker in workers:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                worker.kill()
-
-    killer = threading.Thread(target=kill_one)
-    killer.start()
     result = run_sweep(
         spec,
         ledger=Ledger(str(folder / "cat"), name="nodes", spec_text=text),
@@ -91,15 +80,25 @@ def main(folder: Path) -> None:
         limit=None,
         progress=Progress(quiet=True),
     )
-    killer.join()
-    ended = {**asdict(result), **killed, "deaths": deaths, "exit_code": result.exit_code}
+    ended = {**asdict(result), "deaths": deaths, "exit_code": result.exit_code}
     (folder / "ended.json").write_text(json.dumps(ended))
     cluster.shutdown()
 
 
-def num_done(catalog: Path) -> int:
-    """Models committed."""
-    return len(list((catalog / "models").rglob("*local*.parquet")))
+def lose(cluster: Any, node: Any) -> None:
+    """A machine that loses power loses all its processes at once.
+
+    `remove_node` takes the raylet alone, and its worker goes on serving the driver for a moment: long enough to
+    finish a small sweep. So the worker is stopped first, with the task it has or gets next.
+    """
+    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    workers = raylet.children(recursive=True)
+    for worker in workers:
+        worker.suspend()
+    cluster.remove_node(node, allow_graceful=False)
+    for worker in workers:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker.kill()
 
 
 if __name__ == "__main__":

@@ -312,9 +312,6 @@ class _Actor:
     """A worker process on the cluster; it keeps torch loaded between tasks."""
 
     def __init__(self, threads: int, hub: HubAccess | None) -> None:
-        from zoo.threads import export_threads
-
-        export_threads(threads)
         from jobs.work import prepare
 
         prepare(threads, hub)

@@ -16,9 +16,7 @@ def leave_with_driver() -> None:
 
 
 def _wait_and_leave() -> None:
-    driver = (
-        multiprocessing.parent_process()
-    )  # of a fork server's child too, whose ppid is the server
+    driver = multiprocessing.parent_process()  # getppid() of a fork server's child is the server
     if driver is not None:
         driver.join()
         os._exit(1)

@@ -177,9 +177,6 @@ def _serve(pipe: Connection, threads: int, hub: HubAccess | None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     leave_with_driver()
-    from zoo.threads import export_threads
-
-    export_threads(threads)
     from jobs.work import prepare, run_task
 
     prepare(threads, hub)

@@ -67,8 +67,13 @@ class Schedule:
         return len(self._waiting)
 
     @property
-    def num_running(self) -> int:
+    def running(self) -> tuple[Task, ...]:
         """Tasks started and not ended."""
+        return tuple(waiting.task for waiting in self._running.values())
+
+    @property
+    def num_running(self) -> int:
+        """How many of them there are."""
         return len(self._running)
 
     @property

@@ -21,7 +21,7 @@ from jobs.schedule import Schedule, UnitDone, UnitFailed
 from jobs.spec import Spec
 from jobs.target import failure_of
 from jobs.targets import find_targets
-from jobs.units import Task, Unit, analysis_key, key_with_base
+from jobs.units import Unit, analysis_key, key_with_base
 from zoo.errors import ZooError
 
 DRAIN_S = 60.0
@@ -181,7 +181,6 @@ def _drive(
     run = spec.run
     schedule = Schedule(memory_bytes=runner.memory_bytes, retries=run.retries)
     feed = TaskFeed(sorted(todo, key=lambda u: -u.target.nbytes), device=run.device)
-    running: dict[int, Task] = {}
     stop_at = None
     ended: list[UnitDone | UnitFailed] = []
     while True:
@@ -210,16 +209,14 @@ def _drive(
                 schedule.num_running < runner.num_slots and (task := schedule.next(now)) is not None
             ):
                 runner.submit(task)
-                running[id(task)] = task
         tally.take_all(ended)  # now that the workers have something to do
         if feed.is_exhausted and not schedule.num_open_units and not schedule.num_running:
             return
         for done in runner.wait(0.5 if schedule.num_running else 0.05):
-            running.pop(id(done.task), None)
             event = schedule.ended(done.task, done.outcome, time.monotonic())
             ended += [] if event is None else [event]
         if run.timeout_s is not None:
-            for task in running.values():
+            for task in schedule.running:
                 if time.monotonic() - runner.began_s(task) > run.timeout_s:
                     runner.kill(task)
         progress.tick(schedule.num_running, schedule.num_waiting)

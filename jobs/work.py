@@ -24,13 +24,12 @@ def prepare(threads: int, hub: HubAccess | None) -> None:
     What measures is loaded here too, seconds of it, so that no task's time limit pays for that.
     """
     from zoo.heap import return_large_arrays
-    from zoo.threads import export_threads, set_threads
-
-    export_threads(threads)
-    import zoo.model  # noqa: F401
+    from zoo.threads import set_threads
 
     set_threads(threads)
     return_large_arrays()
+    import zoo.model  # noqa: F401  for its loading alone; torch reads the threads when it is loaded
+
     if hub is not None:
         from zoo.hub.session import configure
 

@@ -53,6 +53,7 @@ def main(folder: Path) -> None:
         """Waits for both nodes, loses one with the sixth task, and keeps how workers died."""
 
         num_submitted = 0
+        done_before: int | None = None
 
         @property
         def num_slots(self) -> int:
@@ -63,6 +64,7 @@ def main(folder: Path) -> None:
             super().submit(task)
             self.num_submitted += 1
             if self.num_submitted == 6:
+                self.done_before = num_done(folder / "cat")
                 lose(cluster, nodes[0])
 
         def wait(self, timeout_s: float) -> list[Done]:
@@ -81,8 +83,14 @@ def main(folder: Path) -> None:
         progress=Progress(quiet=True),
     )
     ended = {**asdict(result), "deaths": deaths, "exit_code": result.exit_code}
+    ended["done_before"] = runner.done_before
     (folder / "ended.json").write_text(json.dumps(ended))
     cluster.shutdown()
+
+
+def num_done(catalog: Path) -> int:
+    """Models committed."""
+    return len(list((catalog / "models").rglob("*local*.parquet")))
 
 
 def lose(cluster: Any, node: Any) -> None:

@@ -22,7 +22,7 @@ from zoo.errors import (
     UnsafeError,
     UseError,
 )
-from zoo.hub import register  # noqa: F401
+from zoo.hub import register  # noqa: F401  Hub locations can be opened from here on
 from zoo.hub import store as store_module
 from zoo.hub.client import HubClient, HubOptions
 from zoo.hub.listing import resolve_model

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import sys
 
-from catalog import store
-from catalog.query import ask
-from jobs.output import print_arrow
+from catalog.read import views
+from catalog.read.query import ask
+from jobs.screen.output import print_arrow
 
 CORRELATIONS = """
     select tensor, count(*) as num_steps, corr(alpha, erg_delta) as pearson,
@@ -36,7 +36,7 @@ def main() -> None:
     """Print both tables as Markdown."""
     if len(sys.argv) != 2:
         raise SystemExit("usage: python -m benchmarks.alignment CATALOG (of `zoo demo`)")
-    with store.connect(sys.argv[1]) as con:
+    with views.connect(sys.argv[1]) as con:
         print_arrow(ask(con, CORRELATIONS), format="md")
         print()
         print_arrow(ask(con, COURSE), format="md")

@@ -24,7 +24,7 @@ from scipy.stats import binom
 
 from zoo.spectral.bulk_entries import Moments
 from zoo.spectral.incumbent import incumbent_fit
-from zoo.spectral.null import Entries, measure_full
+from zoo.spectral.replicate import Entries, measure_full
 from zoo.spectral.shuffle import Permutation
 from zoo.spectral.tracy_widom import johnstone
 

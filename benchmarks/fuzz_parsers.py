@@ -26,7 +26,6 @@ with atheris.instrument_imports(include=["zoo", "yaml", "json"]):
     from zoo.card import parse_card
     from zoo.errors import CheckpointError, ZooError
     from zoo.hub.listing import parse_model
-    from zoo.hub.serve.replies import parse_range
     from zoo.io import pickle_child
     from zoo.io.configs import main_config, parse_config
     from zoo.io.files import Counters, MemoryFile
@@ -34,6 +33,7 @@ with atheris.instrument_imports(include=["zoo", "yaml", "json"]):
     from zoo.io.header import parse_header
     from zoo.io.index import parse_index
     from zoo.io.pickles import _zip_entries
+    from zoo.loopback.replies import parse_range
 
 SHA = "0" * 40
 

@@ -29,7 +29,7 @@ import duckdb
 import numpy as np
 import psutil
 
-from zoo.hub.serve import run
+from zoo.loopback import run
 
 GIB = 2**30
 HIDDEN, EXPERTS, HEADS, KV_HEADS, HEAD_DIM, VOCABULARY = 2880, 32, 64, 8, 64, 201_088

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import torch
 
-from zoo.batch import measure_layers
+from zoo.measure.batch import measure_layers
 from zoo.options import AnalysisOptions
 
 SHAPES = ((2880, 2880), (5760, 2880))

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from zoo.hub.client import HubClient
 from zoo.hub.listing import ModelQuery, query_models
-from zoo.hub.serve import run
+from zoo.loopback import run
 
 CARD = "---\nlicense: mit\nbase_model: acme/base\npipeline_tag: text-generation\n---\n# {}\n"
 BYTES_PER_ELEMENT = 4

@@ -22,13 +22,13 @@ from datetime import UTC, datetime
 import numpy as np
 import torch
 
-from catalog.commits import commit_unit
-from jobs.refit import refit_catalog
-from jobs.refit_rows import Change, refit_layer
-from jobs.units import analysis_key
-from zoo.layer import LayerMeasures, measure_layer
+from catalog.write.commits import commit_unit
+from jobs.refit.columns import Change, refit_layer
+from jobs.refit.run import refit_catalog
+from jobs.units.unit import analysis_key
+from zoo.machine.threads import set_threads
+from zoo.measure.layer import LayerMeasures, measure_layer
 from zoo.options import AnalysisOptions, LayerSelection
-from zoo.threads import set_threads
 
 RATIOS = (1, 2, 4)
 DRAWS = 3

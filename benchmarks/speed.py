@@ -61,7 +61,7 @@ def random_layer(what: str) -> dict[str, Any]:
 
 def ours(layers: dict[str, Any], *, metrics: Metrics = "all") -> None:
     """Our whole analysis of every layer."""
-    from zoo.layer import measure_layer
+    from zoo.measure.layer import measure_layer
     from zoo.options import AnalysisOptions
 
     options = AnalysisOptions(metrics=metrics)
@@ -110,8 +110,8 @@ def child(task: str) -> dict[str, float]:
     """One measurement, in this process."""
     import torch
 
-    from zoo.heap import return_large_arrays
-    from zoo.threads import set_threads
+    from zoo.machine.heap import return_large_arrays
+    from zoo.machine.threads import set_threads
 
     kind, _, what = task.partition(":")
     set_threads(1)

@@ -74,11 +74,11 @@ def sweep(spec: Path, out: Path, workers: int) -> float:
 
 def pace(catalog: Path) -> float:
     """Models committed per second between the second and the last commit."""
-    from catalog import store
-    from catalog.query import ask
+    from catalog.read import views
+    from catalog.read.query import ask
 
     query = "select epoch(committed_at) as t from models order by t"
-    with store.connect(catalog) as con:
+    with views.connect(catalog) as con:
         moments = ask(con, query).column(0).to_pylist()
     return float((len(moments) - 3) / (moments[-2] - moments[1]))
 

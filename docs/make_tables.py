@@ -1,4 +1,4 @@
-"""Writes docs/tables.md from catalog/schema.py and the views of catalog/sql.
+"""Writes docs/tables.md from catalog/schema/ and the views of catalog/sql.
 
 python docs/make_tables.py            rewrite docs/tables.md
 python docs/make_tables.py --check    fail if it is out of date
@@ -14,17 +14,18 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from catalog import commits, store
-from catalog.columns.keys import KEYS
+from catalog.read import views
 from catalog.schema import SCHEMA_VERSION, TABLES, UNIT_TABLES
-from catalog.table import Column, Table
+from catalog.schema.keys import KEYS
+from catalog.schema.table import Column, Table
+from catalog.write import commits
 
 PAGE = Path(__file__).resolve().parent / "tables.md"
-SQL = Path(store.__file__).resolve().parent / "sql"
+SQL = PAGE.parents[1] / "catalog" / "sql"
 
 INTRO = f"""# Tables and views
 
-Written by `python docs/make_tables.py` from `catalog/schema.py` and `catalog/sql/`; a test holds it up to date.
+Written by `python docs/make_tables.py` from `catalog/schema/` and `catalog/sql/`; a test holds it up to date.
 Schema version {SCHEMA_VERSION}.
 
 A catalog is a folder (or bucket) of Parquet files, one folder a table. Any Parquet reader can open them; the views
@@ -121,7 +122,7 @@ def _view_columns() -> dict[str, list[str]]:
     """Columns of every view, asked of an empty catalog."""
     with tempfile.TemporaryDirectory() as root:
         commits.prepare(root)
-        with store.connect(root) as con:
+        with views.connect(root) as con:
             rows = con.execute(
                 "select table_name, column_name from duckdb_columns() "
                 "where schema_name = 'main' order by table_name, column_index"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from catalog.commits import commit_unit, record_listing, record_sweep
+from catalog.write.commits import commit_unit, record_listing, record_sweep
 
 ROOT = Path(__file__).parents[1]
 """Working folder of subprocesses that import tests."""

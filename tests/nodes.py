@@ -34,14 +34,14 @@ def main(folder: Path) -> None:
     os.environ.update(SETTINGS)  # read by the daemons when they start
     from ray.cluster_utils import Cluster
 
-    from jobs.cluster import RayRunner
-    from jobs.ledger import Ledger
-    from jobs.outcome import Died
-    from jobs.progress import Progress
-    from jobs.runner import Done
-    from jobs.spec import load_spec
-    from jobs.sweep import run_sweep, units_of
-    from jobs.units import Task
+    from jobs.runners.outcome import Died
+    from jobs.runners.ray import RayRunner
+    from jobs.runners.runner import Done
+    from jobs.screen.progress import Progress
+    from jobs.spec.load import load_spec
+    from jobs.sweep.ledger import Ledger
+    from jobs.sweep.loop import run_sweep, units_of
+    from jobs.units.unit import Task
 
     small = {"object_store_memory": STORE_BYTES, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})

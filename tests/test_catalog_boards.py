@@ -7,12 +7,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from catalog.boards import BOARDS, leaderboard
-from catalog.commits import record_failure
 from catalog.errors import QueryError
-from catalog.model_page import compare, find_model, layers_of
-from catalog.status import status
-from catalog.store import connect
+from catalog.read.boards import BOARDS, leaderboard
+from catalog.read.model_page import compare, find_model, layers_of
+from catalog.read.status import status
+from catalog.read.views import connect
+from catalog.write.commits import record_failure
 from tests.catalogs import NOON, commit, keys, sweep
 
 

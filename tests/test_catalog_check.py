@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from catalog.check import Finding, check, findings_table
-from catalog.commits import commit_unit, prepare
-from catalog.compact import compact
-from catalog.parts import write_part
+from catalog.care.check import Finding, check, findings_table
+from catalog.care.compact import compact
+from catalog.write.commits import commit_unit, prepare
+from catalog.write.parts import write_part
 from tests.catalogs import commit, keys, layer_row, model_row, sweep
 
 

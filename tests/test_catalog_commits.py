@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from catalog.commits import (
+from catalog.errors import NotACatalogError, SchemaError, StorageError, TornError
+from catalog.files.folder import Folder
+from catalog.read.query import columns
+from catalog.read.views import connect
+from catalog.write.commits import (
     UnitKey,
     commit_unit,
     done_units,
@@ -20,11 +24,7 @@ from catalog.commits import (
     record_failure,
     record_sweep,
 )
-from catalog.errors import NotACatalogError, SchemaError, StorageError, TornError
-from catalog.folder import Folder
-from catalog.parts import write_part
-from catalog.query import columns
-from catalog.store import connect
+from catalog.write.parts import write_part
 from tests.catalogs import NOON, ROOT, commit, keys, layer_row, model_row
 
 HOSTILE = [

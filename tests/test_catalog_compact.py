@@ -14,17 +14,17 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from catalog import compact as compact_module
-from catalog.check import check
-from catalog.commits import done_units, prepare, record_failure
-from catalog.compact import compact
+from catalog.care import compact as compact_module
+from catalog.care.check import check
+from catalog.care.compact import compact
 from catalog.errors import CatalogError, LockedError, TornError
-from catalog.folder import Folder
-from catalog.lock import compact_lock
-from catalog.parts import write_part
-from catalog.query import ask
+from catalog.files.folder import Folder
+from catalog.files.lock import compact_lock
+from catalog.read.query import ask
+from catalog.read.views import connect
 from catalog.schema import TABLES
-from catalog.store import connect
+from catalog.write.commits import done_units, prepare, record_failure
+from catalog.write.parts import write_part
 from tests.catalogs import NOON, ROOT, commit, keys, layer_row, sweep
 
 
@@ -188,7 +188,7 @@ def test_killed_between_any_two_file_operations_no_row_is_lost_or_doubled(
 
 _COMPACT_FOREVER = """
 import sys
-from catalog.compact import compact
+from catalog.care.compact import compact
 while True:
     compact(sys.argv[1], grace_s=0.02)
 """

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from catalog.errors import LockedError, StorageError
-from catalog.folder import Folder
-from catalog.lock import compact_lock, sweep_lock, writing
+from catalog.files.folder import Folder
+from catalog.files.lock import compact_lock, sweep_lock, writing
 
 _HOLD = """
 import sys, time
-from catalog.lock import sweep_lock
+from catalog.files.lock import sweep_lock
 with sweep_lock(sys.argv[1], "nightly"):
     print("held", flush=True)
     time.sleep(60)

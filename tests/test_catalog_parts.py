@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.errors import DiskFullError, SchemaError, StorageError
-from catalog.parts import part_stem, write_part
-from catalog.rows import table_from_rows
 from catalog.schema import arrow_schema
+from catalog.write.arrow import table_from_rows
+from catalog.write.parts import part_stem, write_part
 from tests.catalogs import ROOT, keys, layer_row
 
 
@@ -151,7 +151,7 @@ def test_a_folder_that_is_a_file_says_what_to_do(tmp_path: Path) -> None:
 _FILL = """
 import resource, sys
 from catalog.errors import DiskFullError
-from catalog.parts import write_part
+from catalog.write.parts import write_part
 from tests.catalogs import keys, layer_row
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:

@@ -14,12 +14,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from catalog.commits import done_units
-from catalog.compact import compact
-from catalog.duck import is_of_files, while_others_write
+from catalog.care.compact import compact
 from catalog.errors import StorageError, TornError
-from catalog.query import ask
-from catalog.store import connect
+from catalog.files.duck import is_of_files, while_others_write
+from catalog.read.query import ask
+from catalog.read.views import connect
+from catalog.write.commits import done_units
 from tests.catalogs import commit
 
 _MODELS = [f"org/{i}" for i in range(5)]
@@ -94,7 +94,7 @@ def _garble(root: str) -> None:
 def test_pages_that_stay_wrong_are_an_error_of_the_storage(
     root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("catalog.duck._PAUSE_S", 0)
+    monkeypatch.setattr("catalog.files.duck._PAUSE_S", 0)
     _garble(root)
     with connect(root) as con, pytest.raises(StorageError, match="run `zoo check` to find the"):
         ask(con, "select * from layers")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from catalog.query import ask
-from catalog.store import connect
+from catalog.read.query import ask
+from catalog.read.views import connect
 from tests.catalogs import commit
 
 

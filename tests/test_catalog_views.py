@@ -13,11 +13,11 @@ import pyarrow.dataset as ds
 import pytest
 
 import catalog
-from catalog.commits import prepare, record_failure
 from catalog.errors import NotACatalogError
-from catalog.query import ask, columns
+from catalog.read.query import ask, columns
+from catalog.read.views import connect, script
 from catalog.schema import TABLES
-from catalog.store import connect, script
+from catalog.write.commits import prepare, record_failure
 from tests.catalogs import NOON, commit, keys, sweep
 
 CONTRACT = """layers_latest model_scores leaderboard_traps leaderboard_alignment leaderboard_alpha

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobs.cluster import RayRunner
+from jobs.runners.ray import RayRunner
 from tests.conftest import Zoo
 from tests.models import small_zoo
 from tests.test_sweep import ask, numbers

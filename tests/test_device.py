@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import zoo
-from zoo import batch
-from zoo.batch import measure_layers
-from zoo.device import choose_device, with_cpu_fallback
 from zoo.errors import UseError
-from zoo.layer import measure_layer
+from zoo.machine.device import choose_device, with_cpu_fallback
+from zoo.measure import batch
+from zoo.measure.batch import measure_layers
+from zoo.measure.layer import measure_layer
 from zoo.options import AnalysisOptions
 from zoo.spectral.krylov import Operator
 from zoo.spectral.solve import _eigenvalues_cuda, eigenvalues

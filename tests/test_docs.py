@@ -13,7 +13,8 @@ from types import ModuleType
 import pytest
 
 from jobs import cli
-from jobs.spec import (
+from jobs.spec.load import parse_spec
+from jobs.spec.tables import (
     LayersTable,
     ProbesTable,
     Query,
@@ -22,7 +23,6 @@ from jobs.spec import (
     SweepTable,
     TailTable,
     TrapsTable,
-    parse_spec,
 )
 from tests.conftest import Zoo
 from tests.models import weights, write_model

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import Zoo
 from tests.hub_folders import fresh_session, put_model
-from zoo.hub.serve.server import HubServer
+from zoo.loopback.server import HubServer
 
 TOKEN = "hf_loopbackOnlyNeverReal0123456789"
 Caught = pytest.CaptureFixture[str]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from zoo.layer import measure_layer
+from zoo.measure.layer import measure_layer
 from zoo.options import AnalysisOptions
 from zoo.spectral.extras import EXTRA_COLUMNS
 

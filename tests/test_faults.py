@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from catalog import store
-from jobs.cluster import RayRunner, died_with_its_node
-from jobs.ledger import Ledger
-from jobs.local import LocalRunner
-from jobs.progress import Progress
-from jobs.runner import Runner
-from jobs.spec import Spec, load_spec
-from jobs.sweep import SweepResult, run_sweep, units_of
-from jobs.target import Target
-from jobs.units import Unit
+from catalog.read import views
+from jobs.runners.local import LocalRunner
+from jobs.runners.ray import RayRunner, died_with_its_node
+from jobs.runners.runner import Runner
+from jobs.screen.progress import Progress
+from jobs.sources.target import Target
+from jobs.spec.load import load_spec
+from jobs.spec.tables import Spec
+from jobs.sweep.ledger import Ledger
+from jobs.sweep.loop import SweepResult, run_sweep, units_of
+from jobs.units.unit import Unit
 from tests.models import small_zoo
 from tests.trouble import Trouble
 
@@ -65,7 +66,7 @@ def troubled(tmp_path: Path, spec: Spec, what: str, times: int) -> Unit:
 
 
 def failure(tmp_path: Path) -> tuple[object, ...]:
-    with store.connect(str(tmp_path / "cat")) as con:
+    with views.connect(str(tmp_path / "cat")) as con:
         query = "select model_id, cause, attempts, message from failures_open"
         (row,) = con.execute(query).fetchall()
     return tuple(row)
@@ -110,7 +111,7 @@ def test_running_out_of_memory_is_named_as_such(tmp_path: Path, start: Start) ->
 def test_a_bug_is_kept_with_its_traceback(tmp_path: Path, start: Start) -> None:
     assert sweep(tmp_path, start, "bug").num_failed == 1
     assert failure(tmp_path)[1:] == ("bug", 2, "a bug of ours")
-    with store.connect(str(tmp_path / "cat")) as con:
+    with views.connect(str(tmp_path / "cat")) as con:
         ((traceback,),) = con.execute("select traceback from failures").fetchall()
     assert "ValueError" in str(traceback)
 

@@ -7,7 +7,7 @@ import sys
 
 PROGRAM = """
 import numpy as np
-from zoo.heap import return_large_arrays
+from zoo.machine.heap import return_large_arrays
 assert return_large_arrays()
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096

@@ -16,11 +16,11 @@ from zoo.errors import ChangedError, NotFoundError, SourceError, TransientError
 from zoo.hub import client as client_module
 from zoo.hub import session
 from zoo.hub.client import HubClient, HubOptions, default_endpoint, env_token
-from zoo.hub.gate import HubGate
 from zoo.hub.listing import resolve_model
-from zoo.hub.serve import Fault, HubServer, RateLimit
-from zoo.hub.serve.replies import Reply, Request, json_reply
+from zoo.hub.pacing import HubGate
 from zoo.hub.session import configure, process_client
+from zoo.loopback import Fault, HubServer, RateLimit
+from zoo.loopback.replies import Reply, Request, json_reply
 
 QUICK = HubOptions(stall_s=1.0, attempts=3, wait_initial_s=0.001, wait_max_s=0.01)
 
@@ -179,7 +179,7 @@ def test_signed_links_and_tokens_stay_out_of_the_logs(
     root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from zoo.hub.location import HubLocation
-    from zoo.hub.store import HubStore
+    from zoo.hub.repository import HubStore
     from zoo.io.files import read_bytes
 
     monkeypatch.setenv("HF_TOKEN", "hf_secret")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo.hub.gate import HubGate
+from zoo.hub.pacing import HubGate
 
 
 class Clock:

@@ -14,7 +14,7 @@ from zoo.card import Evaluation
 from zoo.errors import GatedError, NotFoundError, SourceError, TransientError, UseError
 from zoo.hub.client import HubClient, HubOptions
 from zoo.hub.listing import ModelQuery, list_revisions, parse_model, query_models, resolve_model
-from zoo.hub.serve import Fault, HubServer
+from zoo.loopback import Fault, HubServer
 
 QUICK = HubOptions(stall_s=1.0, attempts=3, wait_initial_s=0.001, wait_max_s=0.01)
 SHA = "0" * 39 + "1"
@@ -148,7 +148,7 @@ def test_a_gated_model_is_listed_without_access(hub: HubServer) -> None:
 
 
 def test_refusals_by_the_api_itself_are_gated(hub: HubServer) -> None:
-    from zoo.hub.serve.replies import error_reply
+    from zoo.loopback.replies import error_reply
 
     hub.routes.answer = lambda request, faults: error_reply(401, "no")  # type: ignore[method-assign]
     with pytest.raises(GatedError, match="set HF_TOKEN"):
@@ -162,7 +162,7 @@ def test_passing_errors_do_not_lose_or_repeat_models(hub: HubServer) -> None:
 
 
 def test_a_reply_that_is_not_json_is_transient(hub: HubServer) -> None:
-    from zoo.hub.serve.replies import Reply
+    from zoo.loopback.replies import Reply
 
     hub.routes.answer = lambda request, faults: Reply(200, {}, b"<html>")  # type: ignore[method-assign]
     with pytest.raises(TransientError, match="not JSON"):
@@ -170,7 +170,7 @@ def test_a_reply_that_is_not_json_is_transient(hub: HubServer) -> None:
 
 
 def test_a_next_page_elsewhere_is_not_followed(hub: HubServer) -> None:
-    from zoo.hub.serve.replies import json_reply
+    from zoo.loopback.replies import json_reply
 
     link = {"Link": '<http://127.0.0.1:9/steal>; rel="next"'}
     hub.routes.answer = lambda request, faults: json_reply([], link)  # type: ignore[method-assign]
@@ -179,7 +179,7 @@ def test_a_next_page_elsewhere_is_not_followed(hub: HubServer) -> None:
 
 
 def test_pages_that_go_in_a_circle_end(hub: HubServer) -> None:
-    from zoo.hub.serve.replies import json_reply
+    from zoo.loopback.replies import json_reply
 
     link = {"Link": f'<{hub.url}/api/models?cursor=1>; rel="next"'}
     hub.routes.answer = lambda request, faults: json_reply([], link)  # type: ignore[method-assign]

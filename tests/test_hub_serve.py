@@ -26,9 +26,9 @@ from safetensors.numpy import load_file
 
 from tests.hub_folders import fresh_session, put_model, put_settings, put_sharded, weights
 from zoo.errors import UseError
-from zoo.hub.serve import KINDS, Fault, HubServer, RateLimit, parse_fault, run
-from zoo.hub.serve.faults import Faults
-from zoo.hub.serve.replies import BadRange, parse_range
+from zoo.loopback import KINDS, Fault, HubServer, RateLimit, parse_fault, run
+from zoo.loopback.faults import Faults
+from zoo.loopback.replies import BadRange, parse_range
 
 
 @pytest.fixture(autouse=True, scope="module")

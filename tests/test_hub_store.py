@@ -23,16 +23,16 @@ from zoo.errors import (
     UseError,
 )
 from zoo.hub import register  # noqa: F401  Hub locations can be opened from here on
-from zoo.hub import store as store_module
+from zoo.hub import repository as store_module
 from zoo.hub.client import HubClient, HubOptions
 from zoo.hub.listing import resolve_model
 from zoo.hub.location import HubLocation
 from zoo.hub.remote import HEAD_BYTES
-from zoo.hub.serve import Fault, HubServer, RateLimit
-from zoo.hub.store import HubStore
+from zoo.hub.repository import HubStore
 from zoo.io.files import read_bytes
 from zoo.io.opening import open_checkpoint
 from zoo.io.store import open_store
+from zoo.loopback import Fault, HubServer, RateLimit
 
 QUICK = HubOptions(
     stall_s=0.5, connect_s=2.0, attempts=3, wait_initial_s=0.001, wait_max_s=0.01, min_rate=1.0

@@ -15,20 +15,20 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import plan
-from jobs.ledger import Ledger
-from jobs.local import LocalRunner
-from jobs.progress import Progress
-from jobs.spec import load_spec
-from jobs.sweep import run_sweep, units_of
+from jobs.runners.local import LocalRunner
+from jobs.screen.progress import Progress
+from jobs.spec.load import load_spec
+from jobs.sweep.ledger import Ledger
+from jobs.sweep.loop import run_sweep, units_of
+from jobs.units import plan
 from tests.conftest import Zoo
 from tests.hub_folders import fresh_session, put_model, put_settings, put_sharded
 from tests.test_sweep import ask, numbers
 from zoo.hub.client import HubOptions
-from zoo.hub.serve.faults import Fault
-from zoo.hub.serve.quota import RateLimit
-from zoo.hub.serve.server import HubServer
 from zoo.hub.session import configure
+from zoo.loopback.faults import Fault
+from zoo.loopback.quota import RateLimit
+from zoo.loopback.server import HubServer
 
 TOKEN = "hf_loopbackOnlyNeverReal0123456789"
 PATIENCE = HubOptions(stall_s=1.0, wait_initial_s=0.05, wait_max_s=0.2, attempts=4)

@@ -22,13 +22,13 @@ from zoo.hub import session, xet
 from zoo.hub.client import HubClient, HubOptions
 from zoo.hub.listing import resolve_model
 from zoo.hub.location import HubLocation
-from zoo.hub.serve import Fault, HubServer
-from zoo.hub.serve.replies import json_reply
+from zoo.hub.repository import HubStore
 from zoo.hub.session import configure, process_client
-from zoo.hub.store import HubStore
 from zoo.hub.xet import XetFile, XetRanges, session_settings
 from zoo.io.files import Counters, read_bytes
 from zoo.io.opening import open_checkpoint
+from zoo.loopback import Fault, HubServer
+from zoo.loopback.replies import json_reply
 
 XET = HubOptions(
     stall_s=0.5, attempts=2, wait_initial_s=0.001, wait_max_s=0.01, min_rate=1.0, xet=True

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import brute
 
-from zoo.layer import measure_layer
+from zoo.measure.layer import measure_layer
 from zoo.options import AnalysisOptions
 from zoo.spectral.incumbent import incumbent_fit, linear_density
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from catalog.columns.keys import KEYS
 from catalog.schema import TABLES
-from jobs import rows
+from catalog.schema.keys import KEYS
+from jobs.sweep import rows
 from tests.models import weights, write_model
 from zoo.api import Report, analyze
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-import zoo.shuffles
-from zoo.layer import LayerMeasures, failed_layer, measure_layer, skipped_layer
+import zoo.measure.shuffles
+from zoo.measure.layer import LayerMeasures, failed_layer, measure_layer, skipped_layer
 from zoo.options import AnalysisOptions
 from zoo.spectral.columns import ks_test, spectral_distance
 

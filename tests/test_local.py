@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs.local import LocalRunner
-from jobs.outcome import Finished
-from jobs.runner import Done
-from jobs.spec import load_spec
-from jobs.sweep import units_of
-from jobs.units import Task
+from jobs.runners.local import LocalRunner
+from jobs.runners.outcome import Finished
+from jobs.runners.runner import Done
+from jobs.spec.load import load_spec
+from jobs.sweep.loop import units_of
+from jobs.units.unit import Task
 from tests.models import small_zoo
 from tests.test_sweep import ask
 

@@ -15,13 +15,13 @@ from tests.conftest import Zoo
 from tests.hub_folders import fresh_session
 from tests.test_sweep import ask
 from zoo.formats.account import account
-from zoo.hub.serve.server import HubServer
 from zoo.io.local import LocalLocation
 from zoo.io.opening import open_checkpoint
 from zoo.io.paired import PairedLocation
 from zoo.io.store import open_store
 from zoo.layers.spec import Taken
 from zoo.layers.take import take
+from zoo.loopback.server import HubServer
 from zoo.options import LayerSelection
 
 Q = "h.0.attn.q_proj"

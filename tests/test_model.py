@@ -10,13 +10,13 @@ import pytest
 
 from tests.hub_folders import fresh_session
 from tests.models import write_model
-from zoo import model as model_module
 from zoo.hub.client import HubClient, HubOptions
 from zoo.hub.listing import resolve_model
 from zoo.hub.location import HubLocation
-from zoo.hub.serve.server import HubServer
-from zoo.hub.store import HubStore
-from zoo.model import LayerReport, measure, open_model
+from zoo.hub.repository import HubStore
+from zoo.loopback.server import HubServer
+from zoo.measure import model as model_module
+from zoo.measure.model import LayerReport, measure, open_model
 from zoo.options import AnalysisOptions, LayerSelection
 
 EXPERTS, FFN, HIDDEN = 4, 160, 320

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from jobs import plan
-from jobs.plan import TaskFeed, UnitPlan, plan_unit, plan_units, tasks_of
-from jobs.spec import parse_spec
-from jobs.sweep import units_of
-from jobs.target import Failure
-from jobs.units import GIB, Task, Unit
+from jobs.sources.target import Failure
+from jobs.spec.load import parse_spec
+from jobs.sweep.loop import units_of
+from jobs.units import plan
+from jobs.units.plan import TaskFeed, UnitPlan, plan_unit, plan_units, tasks_of
+from jobs.units.unit import GIB, Task, Unit
 from tests.models import weights, write_model
 from tests.test_model import EXPERTS, GPT_OSS, mxfp4_experts
-from zoo import model as model_module
 from zoo.errors import HeaderError, ZooError
+from zoo.measure import model as model_module
 
 Fed = list[tuple[Unit, tuple[Task, ...] | ZooError]]
 

@@ -13,9 +13,9 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from zoo.drawing import log_ticks, new_figure, set_title
-from zoo.overview import alpha_by_depth, funnel
-from zoo.plots import esd_figure, layer_title, report_figures, shuffled_figure
+from zoo.pictures.drawing import log_ticks, new_figure, set_title
+from zoo.pictures.layers import esd_figure, layer_title, report_figures, shuffled_figure
+from zoo.pictures.overview import alpha_by_depth, funnel
 from zoo.spectral.erg import erg
 from zoo.spectral.spectrum import Spectrum
 from zoo.spectral.tails import TailFit, fit_tail

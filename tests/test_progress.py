@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from jobs.progress import Progress, hear_hub
+from jobs.screen.progress import Progress, hear_hub
 
 
 def test_waits_for_the_hub_are_said_from_the_third_try_on(

@@ -13,16 +13,17 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from catalog import commits, store
-from catalog.commits import commit_unit
-from catalog.compact import compact
+from catalog.care.compact import compact
+from catalog.read import views
 from catalog.schema import TABLES, UNIT_TABLES
-from jobs.refit_rows import EDGE, EXTRAS, OWN, RAND, Change, refit_layer, trap_rows
-from jobs.spec import load_spec
-from jobs.units import analysis_key
+from catalog.write import commits
+from catalog.write.commits import commit_unit
+from jobs.refit.columns import EDGE, EXTRAS, OWN, RAND, Change, refit_layer, trap_rows
+from jobs.spec.load import load_spec
+from jobs.units.unit import analysis_key
 from tests.conftest import Zoo
 from tests.models import small_zoo
-from zoo.layer import LayerMeasures, measure_layer
+from zoo.measure.layer import LayerMeasures, measure_layer
 from zoo.options import AnalysisOptions
 from zoo.spectral.spectrum import Spectrum
 
@@ -31,20 +32,20 @@ UNTOUCHED = ("sweep_id", "committed_at", "versions")
 
 def rows(catalog: Path, table: str) -> list[dict[str, object]]:
     """All rows of a view, without what a new commit changes."""
-    with store.connect(catalog) as con:
+    with views.connect(catalog) as con:
         found = con.sql(f"from {table}").to_arrow_table().to_pylist()
     plain = [{k: v for k, v in row.items() if k not in UNTOUCHED} for row in found]
     return sorted(plain, key=lambda r: json.dumps(r, sort_keys=True, default=str))
 
 
 def ask(catalog: Path, query: str) -> list[tuple[object, ...]]:
-    with store.connect(catalog) as con:
+    with views.connect(catalog) as con:
         return con.execute(query).fetchall()
 
 
 def spoil(catalog: Path, model_id: str, **columns: object) -> None:
     """Commit a unit again with other values in the row of its first layer."""
-    with store.connect(catalog) as con:
+    with views.connect(catalog) as con:
         (model,), *others = (
             con.sql(f"from {table} where model_id = ?", params=[model_id])
             .to_arrow_table()
@@ -176,7 +177,7 @@ def test_a_compacted_catalog_is_refitted_as_well(sweep: Path, zoo: Zoo) -> None:
 def test_two_workers_find_what_one_finds(
     sweep: Path, zoo: Zoo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.refit.POOL_ABOVE", 0)
+    monkeypatch.setattr("jobs.refit.run.POOL_ABOVE", 0)
     cat = sweep / "cat"
     spoil(cat, "local/model1", alpha=9.0)
     capsys.readouterr()
@@ -330,7 +331,7 @@ def test_a_unit_whose_options_are_not_recorded_is_left_alone_and_named(
     for part in (sweep / "cat" / "sweeps" / "hot").iterdir():
         part.unlink()
     assert zoo("refit", sweep / "cat") == 0  # the key is that of the default options
-    monkeypatch.setattr("jobs.units.NUMBERS_VERSION", 99)
+    monkeypatch.setattr("jobs.units.unit.NUMBERS_VERSION", 99)
     assert zoo("refit", sweep / "cat") == 1
     assert "are not recorded" in capsys.readouterr().err
     assert ask(sweep / "cat", "select count(*) from models") == [(3,)]
@@ -339,7 +340,7 @@ def test_a_unit_whose_options_are_not_recorded_is_left_alone_and_named(
 def test_new_numbers_are_another_unit_and_the_old_one_stays(
     sweep: Path, zoo: Zoo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("jobs.units", "jobs.refit_plan"):
+    for module in ("jobs.units.unit", "jobs.refit.plan"):
         monkeypatch.setattr(f"{module}.NUMBERS_VERSION", 99)
     assert zoo("refit", sweep / "cat") == 0
     assert ask(sweep / "cat", "select count(*), count(distinct analysis_key) from models") == [

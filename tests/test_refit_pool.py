@@ -12,13 +12,13 @@ import psutil
 import pytest
 
 from jobs.errors import WorkerDiedError
-from jobs.refit_pool import prepare, worker_pool
+from jobs.refit.pool import prepare, worker_pool
 from tests.conftest import Zoo
 from tests.models import small_zoo
 
 DRIVER = """
 import os, time
-from jobs.refit_pool import prepare, worker_pool
+from jobs.refit.pool import prepare, worker_pool
 prepare(2)
 with worker_pool(2) as pool:
     print(*{pool.submit(os.getpid).result() for _ in range(2)}, flush=True)
@@ -37,8 +37,8 @@ def test_a_worker_that_dies_ends_the_refit_with_a_message(
     cat = tmp_path / "cat"
     assert zoo("sweep", small_zoo(tmp_path, models=1), "--out", cat, "-j", 1, "--quiet") == 0
     with monkeypatch.context() as patched:
-        patched.setattr("jobs.refit.POOL_ABOVE", 0)
-        patched.setattr("jobs.refit.refit_bytes", die)
+        patched.setattr("jobs.refit.run.POOL_ABOVE", 0)
+        patched.setattr("jobs.refit.run.refit_bytes", die)
         assert zoo("refit", cat, "-j", 2) == 1
     assert "a worker process was killed" in capsys.readouterr().err
     assert zoo("refit", cat) == 0

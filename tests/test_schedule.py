@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.outcome import Died, Finished, Outcome, Raised
-from jobs.retry import Again, Attempts, GiveUp, decide
-from jobs.schedule import Schedule, UnitDone, UnitFailed
-from jobs.target import Target
-from jobs.units import Task, Unit
+from jobs.runners.outcome import Died, Finished, Outcome, Raised
+from jobs.runners.retry import Again, Attempts, GiveUp, decide
+from jobs.runners.schedule import Schedule, UnitDone, UnitFailed
+from jobs.sources.target import Target
+from jobs.units.unit import Task, Unit
 from zoo.options import AnalysisOptions, LayerSelection
 
 GIB = 2**30

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import SpecError
-from jobs.spec import Spec, load_spec, parse_spec
+from jobs.spec.load import load_spec, parse_spec
+from jobs.spec.tables import Spec
 
 SOURCE = '[[source]]\npath = "models/*"\n'
 

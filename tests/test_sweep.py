@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catalog import store
-from catalog.commits import prepare
+from catalog.read import views
+from catalog.write.commits import prepare
 from tests.conftest import Zoo
 from tests.models import small_zoo, weights, write_model
 
@@ -24,7 +24,7 @@ TIMINGS = ("read_s", "spectrum_s", "shuffle_s", "total_s", "seconds")
 
 def numbers(catalog: Path, table: str = "layers") -> list[dict[str, object]]:
     """All rows of a view without timings, dates and sweep ids, in a fixed order."""
-    with store.connect(catalog) as con:
+    with views.connect(catalog) as con:
         rows = con.sql(f"from {table}").to_arrow_table().to_pylist()
     dropped = {*TIMINGS, "sweep_id", "committed_at"}
     plain = [{k: v for k, v in row.items() if k not in dropped} for row in rows]
@@ -32,7 +32,7 @@ def numbers(catalog: Path, table: str = "layers") -> list[dict[str, object]]:
 
 
 def ask(catalog: Path, query: str) -> list[tuple[object, ...]]:
-    with store.connect(catalog) as con:
+    with views.connect(catalog) as con:
         return con.execute(query).fetchall()
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.spec import Spec, parse_spec
-from jobs.target import Target
-from jobs.targets import find_targets
+from jobs.sources.paths import find_targets
+from jobs.sources.target import Target
+from jobs.spec.load import parse_spec
+from jobs.spec.tables import Spec
 from tests.models import weights, write_model
 from zoo.errors import UseError
 from zoo.io.store import open_store

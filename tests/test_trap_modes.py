@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.spectral.null import shuffle_slice
+from zoo.spectral.replicate import shuffle_slice
 from zoo.spectral.shuffle import Permutation
 from zoo.spectral.trap_modes import (
     Localisation,

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 
-from zoo.hub.serve import HubServer
-from zoo.hub.serve.faults import Fault
-from zoo.hub.serve.replies import Reply, Request, json_reply
+from zoo.loopback import HubServer
+from zoo.loopback.faults import Fault
+from zoo.loopback.replies import Reply, Request, json_reply
 
 CHUNK = 64_000
 TOKEN = "xet-token"

@@ -18,7 +18,7 @@ from zoo.errors import NotFoundError, UseError
 from zoo.formats.weight import Entry
 from zoo.io.memory import memory_checkpoint
 from zoo.io.store import open_store
-from zoo.model import LayerReport, Model, layer_columns, measure, model_of, open_model
+from zoo.measure.model import LayerReport, Model, layer_columns, measure, model_of, open_model
 from zoo.options import AnalysisOptions, LayerSelection
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Report:
         UseError when matplotlib is not installed, or `folder` cannot be written to.
         """
         _peer("matplotlib")
-        from zoo.plots import report_figures
+        from zoo.pictures.layers import report_figures
 
         figures = report_figures(self.model_id, self.reports)
         if folder is not None:
@@ -117,7 +117,7 @@ def analyze(
     `source` is a folder, a weight file, a Hub id (`owner/name` or `owner/name@revision`), an fsspec URL, a
     state dict or a torch module (neither is changed). `options` says what is computed, `selection` which
     tensors become layers. `config` is the model's config.json for sources that carry none; it tells heads
-    and experts. The number of mathematics threads is the caller's (`zoo.threads.set_threads`).
+    and experts. The number of mathematics threads is the caller's (`zoo.machine.threads.set_threads`).
 
         options = zoo.AnalysisOptions(seed=7, tail_models=True)
         report = zoo.analyze(model, options=options, selection=zoo.LayerSelection(include=("*.mlp.*",)))

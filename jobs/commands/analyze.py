@@ -1,11 +1,17 @@
-"""`zoo analyze SOURCE`"""
+"""`zoo analyze SOURCE`: one source -> a report, a file, pictures. No cluster and no catalog."""
 
 from __future__ import annotations
 
+import importlib.util
+from collections import Counter
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from zoo.api import Report
+    from zoo.options import AnalysisOptions
 
 COLUMNS = (
     "layer_index", "tensor", "part", "role", "n", "m", "alpha", "ks_distance", "num_tail",
@@ -54,9 +60,8 @@ def analyze(
     """
     import sys
 
-    from jobs.analysis import analyse_source, check_outputs
-    from jobs.output import print_rows
-    from jobs.progress import Progress, hear_hub
+    from jobs.screen.output import print_rows
+    from jobs.screen.progress import Progress, hear_hub
     from zoo.api import names_hub
     from zoo.errors import UseError
     from zoo.options import AnalysisOptions
@@ -75,18 +80,92 @@ def analyze(
     if names_hub(source) and not Path(source).exists():
         progress.say(f"{source}: no such file or folder here; asking the Hub")
     options = AnalysisOptions(metrics=metrics, shuffle=shuffle, seed=seed)
-    analysis = analyse_source(source, options=options, threads=threads)
-    rows = analysis.layers
-    progress.say(analysis.summary())
+    report = analyse_source(source, options=options, threads=threads)
+    rows = report.layers
+    progress.say(summary(report))
     if format == "parquet":
-        analysis.write_parquet(out or Path("layers.parquet"))
+        write_parquet(rows, out or Path("layers.parquet"))
         progress.say(f"wrote {out or 'layers.parquet'}")
     elif format == "table":
         print_rows(rows, columns=COLUMNS, format="table")
     else:
         print_rows(rows, columns=list(rows[0]) if rows else COLUMNS, format=format)
     if plot is not None:
-        for path in analysis.write_plots(plot):
-            progress.say(f"wrote {path}")
+        for name in report.plot(plot):
+            progress.say(f"wrote {plot / name}.png")
     sys.stdout.flush()
     return 1 if any(row["status"] == "failed" for row in rows) else 0
+
+
+def summary(report: Report) -> str:
+    """One line for people: layers by status, stored tensors by fate, traps."""
+    status = Counter(str(row["status"]) for row in report.layers)
+    fates = Counter(entry.fate for entry in report.entries)
+    layers = ", ".join(f"{n} {s}" for s, n in sorted(status.items())) or "none"
+    tensors = ", ".join(f"{n} {f}" for f, n in sorted(fates.items())) or "none"
+    return (
+        f"{report.model_id}@{report.revision[:12]}: layers: {layers}; stored tensors: {tensors}; "
+        f"{len(report.traps)} traps"
+    )
+
+
+def write_parquet(layers: list[dict[str, object]], path: Path) -> None:
+    """All columns, with the schema of the table `layers` without the common keys."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from catalog.schema import arrow_schema
+    from zoo.errors import UseError
+
+    names = list(layers[0]) if layers else []
+    known = {field.name: field for field in arrow_schema("layers")}
+    schema = pa.schema([known[name] for name in names])
+    try:
+        pq.write_table(pa.Table.from_pylist(layers, schema=schema), path)
+    except OSError as error:
+        raise UseError(f"--out: cannot write {str(path)!r}: {error}") from error
+
+
+def check_outputs(parquet: Path | None, pictures: Path | None) -> None:
+    """UseError for files that could not be written, said before anything is measured."""
+    from zoo.errors import UseError
+
+    if parquet is not None and (parquet.is_dir() or not parquet.parent.is_dir()):
+        raise UseError(f"--out: got {str(parquet)!r}; wanted a file in a folder that is there")
+    if pictures is None:
+        return
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UseError("--plot needs matplotlib: pip install 'spectral-zoo[plot]'")
+    try:
+        pictures.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UseError(
+            f"--plot: got {str(pictures)!r}: {error.strerror}; wanted a folder to write to"
+        ) from error
+
+
+def analyse_source(source: str, *, options: AnalysisOptions, threads: int) -> Report:
+    """Measure the model behind a path or Hub id."""
+    from zoo.api import analyze as measure
+    from zoo.machine.heap import return_large_arrays
+    from zoo.machine.threads import set_threads
+
+    set_threads(threads)
+    return_large_arrays()
+    return measure(locate_one(source), options=options)
+
+
+def locate_one(source: str) -> str:
+    """`source`, if it is one model; UseError for a folder that holds several."""
+    from jobs.sources.paths import targets_of_path
+    from zoo.errors import UseError
+
+    if source and Path(source).is_dir():
+        found = targets_of_path(source)
+        if len(found) > 1:
+            names = ", ".join(t.model_id for t in found[:3])
+            raise UseError(
+                f"{source} holds {len(found)} models ({names}, ...); wanted one: name its folder, or sweep them all "
+                "with `zoo sweep`"
+            )
+    return source

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.output import Format
+from jobs.screen.output import Format
 
 
 def check(catalog: str, *, format: Format = "table", quiet: bool = False) -> int:
@@ -19,10 +19,10 @@ def check(catalog: str, *, format: Format = "table", quiet: bool = False) -> int
     quiet
         Nothing but rows and errors.
     """
-    from catalog.check import check as run_check
-    from catalog.check import findings_table
-    from jobs.output import print_arrow
-    from jobs.progress import Progress
+    from catalog.care.check import check as run_check
+    from catalog.care.check import findings_table
+    from jobs.screen.output import print_arrow
+    from jobs.screen.progress import Progress
 
     findings = run_check(catalog)
     print_arrow(findings_table(findings), format=format, quiet=quiet)

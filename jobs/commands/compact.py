@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.output import Format
+from jobs.screen.output import Format
 
 
 def compact(catalog: str, *, format: Format = "table", quiet: bool = False) -> int:
@@ -17,8 +17,8 @@ def compact(catalog: str, *, format: Format = "table", quiet: bool = False) -> i
     quiet
         Nothing but rows and errors.
     """
-    from catalog.compact import compact as run_compact
-    from jobs.output import print_arrow
+    from catalog.care.compact import compact as run_compact
+    from jobs.screen.output import print_arrow
 
     print_arrow(run_compact(catalog), format=format, quiet=quiet)
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.output import Format
+from jobs.screen.output import Format
 
 
 def compare(catalog: str, a: str, b: str, *, format: Format = "table", quiet: bool = False) -> int:
@@ -21,10 +21,10 @@ def compare(catalog: str, a: str, b: str, *, format: Format = "table", quiet: bo
     quiet
         Nothing but rows and errors.
     """
-    from catalog import store
-    from catalog.model_page import compare as compare_models
-    from jobs.output import print_arrow
+    from catalog.read import views
+    from catalog.read.model_page import compare as compare_models
+    from jobs.screen.output import print_arrow
 
-    with store.connect(catalog) as con:
+    with views.connect(catalog) as con:
         print_arrow(compare_models(con, a, b), format=format, quiet=quiet)
     return 0

@@ -26,14 +26,14 @@ def demo(
     quiet
         Say nothing but errors and the leaderboards.
     """
-    from catalog import store
-    from catalog.query import ask
-    from jobs.boards import Board, print_board
+    from catalog.read import views
+    from catalog.read.query import ask
     from jobs.demo.build import build
-    from jobs.launch import sweep_spec
-    from jobs.output import print_arrow
-    from jobs.progress import Progress
-    from jobs.spec import load_spec
+    from jobs.screen.boards import Board, print_board
+    from jobs.screen.output import print_arrow
+    from jobs.screen.progress import Progress
+    from jobs.spec.load import load_spec
+    from jobs.sweep.run import sweep_spec
 
     progress = Progress(quiet=quiet)
     path = build(out, say=progress.say)
@@ -47,7 +47,7 @@ def demo(
         "alignment": "Alignment of alpha and the ERG condition: best first (0 is perfect)",
         "alpha": "Mean |alpha - 2|: best first (2 is ideal)",
     }
-    with store.connect(catalog) as con:
+    with views.connect(catalog) as con:
         for board, title in titles.items():
             print(f"\n{title}   [zoo rank {board} {shown}]")
             print_board(con, board, top=10, where=None, family=None, format="table")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.output import Format
+from jobs.screen.output import Format
 
 
 def doctor(*, format: Format = "table", quiet: bool = False) -> int:
@@ -24,8 +24,8 @@ def doctor(*, format: Format = "table", quiet: bool = False) -> int:
     import psutil
     import torch
 
-    from jobs.ledger import versions
-    from jobs.output import print_rows
+    from jobs.screen.output import print_rows
+    from jobs.sweep.ledger import versions
 
     found: list[tuple[str, object, str]] = [
         (name, version, "") for name, version in json.loads(versions()).items()

@@ -39,8 +39,8 @@ def serve(
         `TOKEN=GLOB`: this token opens the gated or private repositories that fit; may be given again.
     """
     from zoo.errors import UseError
-    from zoo.hub.serve.faults import parse_fault
-    from zoo.hub.serve.server import run
+    from zoo.loopback.faults import parse_fault
+    from zoo.loopback.server import run
 
     if not 0 <= port <= 65535:
         raise UseError(f"--port: got {port}; wanted 1 to 65535, or 0 for a free one")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.output import Format
+from jobs.screen.output import Format
 
 if TYPE_CHECKING:
-    from jobs.plan import UnitPlan
-    from jobs.units import Unit
+    from jobs.units.plan import UnitPlan
+    from jobs.units.unit import Unit
 
 COLUMNS = (
     "model", "revision", "step", "params", "tensors", "analysed", "companion", "skipped", "unknown",
@@ -41,12 +41,12 @@ def plan(
         No summary on standard error.
     """
     from jobs.errors import SpecError
-    from jobs.output import print_rows
-    from jobs.plan import plan_units
-    from jobs.progress import Progress, hear_hub
-    from jobs.spec import load_spec
-    from jobs.sweep import units_of
-    from jobs.target import Failure
+    from jobs.screen.output import print_rows
+    from jobs.screen.progress import Progress, hear_hub
+    from jobs.sources.target import Failure
+    from jobs.spec.load import load_spec
+    from jobs.sweep.loop import units_of
+    from jobs.units.plan import plan_units
 
     if headers < 0:
         raise SpecError(f"--headers: got {headers}; wanted 0 or more")

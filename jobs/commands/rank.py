@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from jobs.boards import Board
-from jobs.output import Format
+from jobs.screen.boards import Board
+from jobs.screen.output import Format
 
 
 def rank(
@@ -36,9 +36,9 @@ def rank(
     quiet
         Nothing but rows and errors.
     """
-    from catalog import store
-    from jobs.boards import print_board
+    from catalog.read import views
+    from jobs.screen.boards import print_board
 
-    with store.connect(catalog) as con:
+    with views.connect(catalog) as con:
         print_board(con, board, top=top, where=where, family=family, format=format, quiet=quiet)
     return 0

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from jobs.output import Format
+from jobs.screen.output import Format
 
 COLUMNS = ("column", "compared", "moved", "largest_change")
 
@@ -45,10 +45,10 @@ def refit(
     import time
 
     from jobs.errors import SpecError
-    from jobs.output import print_rows
-    from jobs.progress import Progress
-    from jobs.refit import refit_catalog
-    from jobs.spec import load_spec
+    from jobs.refit.run import refit_catalog
+    from jobs.screen.output import print_rows
+    from jobs.screen.progress import Progress
+    from jobs.spec.load import load_spec
 
     if workers is not None and workers < 1:
         raise SpecError(f"--workers: got {workers}; wanted 1 or more")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.output import Format
+from jobs.screen.output import Format
 
 
 def show(catalog: str, model: str, *, format: Format = "table", quiet: bool = False) -> int:
@@ -19,10 +19,10 @@ def show(catalog: str, model: str, *, format: Format = "table", quiet: bool = Fa
     quiet
         Nothing but rows and errors.
     """
-    from catalog import store
-    from catalog.model_page import layers_of
-    from jobs.output import print_arrow
+    from catalog.read import views
+    from catalog.read.model_page import layers_of
+    from jobs.screen.output import print_arrow
 
-    with store.connect(catalog) as con:
+    with views.connect(catalog) as con:
         print_arrow(layers_of(con, model), format=format, quiet=quiet)
     return 0

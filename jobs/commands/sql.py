@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from jobs.output import Format
+from jobs.screen.output import Format
 
 if TYPE_CHECKING:
     import duckdb
@@ -39,7 +39,7 @@ def sql(
     quiet
         Nothing but rows and errors.
     """
-    from catalog import store
+    from catalog.read import views
     from zoo.errors import UseError
 
     if query is not None and file is not None:
@@ -55,7 +55,7 @@ def sql(
         raise UseError(
             'got an empty query; wanted SQL, such as "select * from layers_latest limit 5"'
         )
-    with store.connect(catalog) as con:
+    with views.connect(catalog) as con:
         if query is not None:
             return _ask(con, query, format, quiet)
         return _prompt(con, format, quiet)
@@ -63,8 +63,8 @@ def sql(
 
 def _ask(con: duckdb.DuckDBPyConnection, query: str, format: Format, quiet: bool) -> int:
     from catalog.errors import QueryError
-    from catalog.query import ask
-    from jobs.output import print_arrow, printable
+    from catalog.read.query import ask
+    from jobs.screen.output import print_arrow, printable
 
     try:
         result = ask(con, query)

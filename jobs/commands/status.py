@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.output import Format
+from jobs.screen.output import Format
 
 
 def status(catalog: str, *, format: Format = "table", quiet: bool = False) -> int:
@@ -17,10 +17,10 @@ def status(catalog: str, *, format: Format = "table", quiet: bool = False) -> in
     quiet
         Nothing but rows and errors.
     """
-    from catalog import store
-    from catalog.status import status as read_status
-    from jobs.output import print_arrow
+    from catalog.read import views
+    from catalog.read.status import status as read_status
+    from jobs.screen.output import print_arrow
 
-    with store.connect(catalog) as con:
+    with views.connect(catalog) as con:
         print_arrow(read_status(con), format=format, quiet=quiet)
     return 0

@@ -44,7 +44,7 @@ def sweep(
         Say nothing but errors.
     """
     from jobs.errors import SpecError
-    from jobs.spec import load_spec
+    from jobs.spec.load import load_spec
 
     parsed, text = load_spec(spec)
     run = parsed.run.model_copy(
@@ -67,7 +67,7 @@ def sweep(
     if workers is not None and workers < 1:
         raise SpecError(f"--workers: got {workers}; wanted 1 or more")
 
-    from jobs.launch import sweep_spec
+    from jobs.sweep.run import sweep_spec
 
     result = sweep_spec(parsed, text, out=root, overwrite=overwrite, limit=limit, quiet=quiet)
     return result.exit_code

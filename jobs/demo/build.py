@@ -79,7 +79,7 @@ def _training_jobs(zoo: Path) -> list[Job]:
 
 def _train_all(jobs: Sequence[Job]) -> None:
     """Two processes, one mathematics thread each."""
-    from zoo.threads import export_threads
+    from zoo.machine.threads import export_threads
 
     export_threads(1)
     with multiprocessing.get_context("spawn").Pool(2) as pool:

@@ -33,7 +33,7 @@ from zoo.errors import (
     UseError,
     ZooError,
 )
-from zoo.hub.gate import Gate, HubGate, RequestKind
+from zoo.hub.pacing import Gate, HubGate, RequestKind
 
 T = TypeVar("T")
 Params = Sequence[tuple[str, str]]

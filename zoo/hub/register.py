@@ -12,12 +12,12 @@ from zoo.hub.location import HubLocation
 from zoo.io.store import open_store
 
 if TYPE_CHECKING:
-    from zoo.hub.store import HubStore
+    from zoo.hub.repository import HubStore
 
 
 @open_store.register(HubLocation)
 def _(location: HubLocation) -> HubStore:
+    from zoo.hub.repository import HubStore
     from zoo.hub.session import process_client
-    from zoo.hub.store import HubStore
 
     return HubStore(location, process_client(location.endpoint))

@@ -22,7 +22,7 @@ import httpx2
 
 from zoo.errors import ChangedError, SourceError, TransientError, TruncatedError
 from zoo.hub.client import HubClient, status_error
-from zoo.hub.gate import RequestKind
+from zoo.hub.pacing import RequestKind
 from zoo.hub.xet import XetFile, XetRanges
 from zoo.io.files import Counters
 

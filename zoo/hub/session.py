@@ -19,7 +19,7 @@ from huggingface_hub import close_session, set_client_factory
 from huggingface_hub.utils._http import hf_request_event_hook  # as its documentation advises
 
 from zoo.hub.client import HubClient, HubOptions, default_endpoint, env_options
-from zoo.hub.gate import Gate, HubGate, RequestKind
+from zoo.hub.pacing import Gate, HubGate, RequestKind
 
 
 class _Process:

@@ -12,7 +12,7 @@ from zoo.formats.weight import Fate, Weight
 from zoo.io.paired import BASE
 from zoo.layers import lora, reparametrised, weight_norm
 from zoo.layers.adapters import Adapters, lone_factor
-from zoo.layers.made import Made
+from zoo.layers.composed_weight import Made
 from zoo.layers.merged import with_base
 from zoo.options import AdapterMode
 

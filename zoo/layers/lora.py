@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from zoo.formats.weight import Weight
 from zoo.layers.adapters import Adapters, said_of
-from zoo.layers.made import Made
+from zoo.layers.composed_weight import Made
 from zoo.layers.names import MAX_CHARS
 
 if TYPE_CHECKING:

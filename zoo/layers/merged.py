@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from zoo.formats.weight import Weight
 from zoo.io.paired import BASE
 from zoo.layers.adapters import Adapters, covering
+from zoo.layers.composed_weight import Made
 from zoo.layers.lora import KOHYA_MAGNITUDE, NEEDS_BASE, LowRank, magnitudes
-from zoo.layers.made import Made
 
 if TYPE_CHECKING:
     import torch

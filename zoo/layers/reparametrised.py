@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from zoo.errors import DecodeError
 from zoo.formats.weight import Weight
-from zoo.layers.made import Made
+from zoo.layers.composed_weight import Made
 
 if TYPE_CHECKING:
     import torch

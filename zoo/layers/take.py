@@ -16,8 +16,8 @@ from zoo.formats.weight import Account, Entry, Fate
 from zoo.io.paired import BASE
 from zoo.layers.adapters import Adapters, adapters_of
 from zoo.layers.composed import compose
+from zoo.layers.cuts import ModelView, rows_of
 from zoo.layers.names import place
-from zoo.layers.rows import ModelView, rows_of
 from zoo.layers.settings import settings_for
 from zoo.layers.shapes import NotALayer
 from zoo.layers.spec import LayerSpec, Taken

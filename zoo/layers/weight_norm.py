@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from zoo.formats.weight import Weight
-from zoo.layers.made import Made
+from zoo.layers.composed_weight import Made
 
 if TYPE_CHECKING:
     import torch

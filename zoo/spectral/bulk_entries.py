@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zoo.spectral.edge import BulkEntries
+from zoo.spectral.trap_test import BulkEntries
 
 _SAMPLE = 1 << 14
 _FAR, _NEAR = 1e-3, 1e-2

@@ -16,17 +16,17 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import kolmogorov
 
 from zoo.errors import ArgumentError
-from zoo.spectral.edge import EdgeTest
+from zoo.spectral.clipped_tail import fit_clipped
 from zoo.spectral.erg import erg, mean_one
-from zoo.spectral.fingers import fit_clipped
-from zoo.spectral.given import spectrum_of
 from zoo.spectral.incumbent import incumbent_fit
+from zoo.spectral.inputs import spectrum_of
 from zoo.spectral.mp import MpFit, fit_bulk, ks_distance
 from zoo.spectral.phase import htsr_phase
 from zoo.spectral.scalars import scalars, without_noise
 from zoo.spectral.setol import quality
 from zoo.spectral.spectrum import Spectrum
 from zoo.spectral.tails import TailFit, fit_tail
+from zoo.spectral.trap_test import EdgeTest
 
 Vector = NDArray[np.float64]
 Columns = dict[str, object]

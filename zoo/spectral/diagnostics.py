@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from zoo.spectral.given import stack_of
+from zoo.spectral.inputs import stack_of
 
 _BLOCK_CPU = 1 << 15
 """Entries a block: 256 KiB of float64, stays in the cache."""

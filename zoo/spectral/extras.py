@@ -11,8 +11,8 @@ import math
 import numpy as np
 
 from zoo.spectral.bootstrap import goodness_of_fit
+from zoo.spectral.clipped_tail import fit_clipped
 from zoo.spectral.columns import Columns, fields_of, scaled
-from zoo.spectral.fingers import fit_clipped
 from zoo.spectral.spectrum import Spectrum
 from zoo.spectral.tail_models import fit_tail_models
 from zoo.spectral.tails import TailFit, fit_tail

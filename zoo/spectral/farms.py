@@ -14,8 +14,8 @@ import torch
 from numpy.typing import ArrayLike
 
 from zoo.errors import ArgumentError
-from zoo.spectral.given import stack_of
 from zoo.spectral.hill import alpha_hill
+from zoo.spectral.inputs import stack_of
 from zoo.spectral.scalars import above_tolerance
 from zoo.spectral.tails import TailFit, fit_data
 

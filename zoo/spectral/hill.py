@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from zoo.spectral.given import tail_of
+from zoo.spectral.inputs import tail_of
 
 MIN_EVALS = 2
 """Fewer eigenvalues leave nothing above the median."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from zoo.spectral.given import aspect_ratio, spectrum_of
+from zoo.spectral.inputs import aspect_ratio, spectrum_of
 
 Vector = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zoo.device import KRYLOV_DTYPE
+from zoo.machine.device import KRYLOV_DTYPE
 
 Vector = NDArray[np.float64]
 Block = NDArray[np.floating]

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from zoo.spectral.erg import mean_one
-from zoo.spectral.given import spectrum_of
+from zoo.spectral.inputs import spectrum_of
 from zoo.spectral.mp import MpFit, ks_distance
 from zoo.spectral.tails import (
     MIN_EVALS,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from zoo.errors import ArgumentError
-from zoo.spectral.given import spectrum_of
+from zoo.spectral.inputs import spectrum_of
 
 Evals = NDArray[np.float64]
 

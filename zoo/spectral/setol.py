@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from zoo.errors import ArgumentError
 from zoo.spectral.erg import mean_one
-from zoo.spectral.given import spectrum_of
+from zoo.spectral.inputs import spectrum_of
 
 Vector = NDArray[np.float64]
 

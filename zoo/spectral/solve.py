@@ -15,8 +15,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import blas
 
-from zoo.device import GRAM_DTYPE
-from zoo.spectral.given import stack_of
+from zoo.machine.device import GRAM_DTYPE
+from zoo.spectral.inputs import stack_of
 from zoo.spectral.symmetric import NOT_FINITE, Reduction, symmetric_eigenvalues
 
 Vector = NDArray[np.float64]

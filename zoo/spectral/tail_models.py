@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
 from zoo.errors import ArgumentError
-from zoo.spectral.given import tail_of
+from zoo.spectral.inputs import tail_of
 
 Vector = NDArray[np.float64]
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from zoo.errors import ArgumentError
-from zoo.spectral.given import real_array, tail_of
+from zoo.spectral.inputs import real_array, tail_of
 
 Vector = NDArray[np.float64]
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from zoo.errors import ArgumentError
-from zoo.spectral.given import spectrum_of, tail_of
 from zoo.spectral.hill import alpha_hill
+from zoo.spectral.inputs import spectrum_of, tail_of
 from zoo.spectral.scalars import above_tolerance
 from zoo.spectral.tail_start import start_of
 

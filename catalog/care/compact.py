@@ -1,0 +1,220 @@
+"""`zoo compact`: many small files of a table become few large ones; what nobody sees is dropped.
+
+A run makes one new generation: a folder in every table. Readers see each row exactly once all the
+while. A unit's `models` row says which generation its other rows are read from, so the order is:
+
+    1. data tables, then `models`, are written to the new generation; hot rows still count
+    2. pause, for readers that listed the folders before
+    3. the merged `models` files go: each unit is now read from the new generation, in all tables
+    4. pause, then the merged data files go
+
+Killed anywhere, the next run starts over with what it finds.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from catalog.care.merge import write_sorted
+from catalog.errors import TornError
+from catalog.files.duck import while_others_write
+from catalog.files.folder import Folder, Stamp
+from catalog.files.lock import compact_lock, writing
+from catalog.read.views import connect
+from catalog.schema import TABLES, UNIT_TABLES
+from catalog.schema.keys import COMMIT
+from catalog.schema.table import Table
+from catalog.write.commits import UnitKey, check_marker, part_name, prepare, unit_stem
+from catalog.write.parts import HOT, SEED, generation
+
+TARGET_BYTES = 256 * 2**20
+"""Merged files are closed, and generations left alone from then on, at about this size."""
+GRACE_S = 5.0
+"""Each pause for readers."""
+ORPHAN_AGE_S = 24 * 3600.0
+"""A data part without its models part may still get it; after this it is dropped. One of a unit
+that was finished by another commit is dropped at once."""
+_BATCH_ROWS = {"spectra": 256}
+_MANY_ROWS = 50_000
+
+Path = tuple[str, str, str]
+"""Table, generation, file name."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What one run reads, and where it writes."""
+
+    files: Mapping[Path, Stamp]
+    """Every data file, as it was before anything was read."""
+    sources: frozenset[str]
+    """Generations that are merged."""
+    target: str
+    """The new generation."""
+
+
+def compact(
+    root: str,
+    *,
+    target_bytes: int = TARGET_BYTES,
+    grace_s: float = GRACE_S,
+    orphan_age_s: float = ORPHAN_AGE_S,
+) -> pa.Table:
+    """Merge the small files of every table; returns files and bytes of each, before and after.
+
+    May run beside sweeps and readers on this machine; LockedError beside another compaction. On a
+    bucket, let no sweep write meanwhile. TornError names a file that is not whole Parquet.
+    """
+    folder = Folder.parse(root)
+    check_marker(folder)  # before the lock, whose file would be left in any folder named by mistake
+    with compact_lock(root), connect(root) as con, tempfile.TemporaryDirectory() as spill:
+        prepare(root)
+        con.execute("set temp_directory = ?", [spill])
+        try:
+            plan, merged = while_others_write(lambda: _merge(con, folder, target_bytes))
+            if merged is not None:
+                _drop(con, folder, plan, merged, grace_s=grace_s, orphan_age_s=orphan_age_s)
+        except duckdb.Error as error:
+            raise TornError(
+                f"cannot merge {folder.root}: {error}; run `zoo check`, move the file it names "
+                f"away, then compact again"
+            ) from error
+    after = _files(folder)
+    return pa.Table.from_pylist(
+        [{"table": t, **_sizes("before", t, plan.files), **_sizes("after", t, after)}
+         for t in TABLES]
+    )  # fmt: skip
+
+
+def _files(folder: Folder) -> dict[Path, Stamp]:
+    """Every data file; the empty ones that pin the schema are not among them."""
+    found = {}
+    for table in TABLES:
+        for tier in folder.folders(table):
+            for name in folder.names(table, tier):
+                stamp = folder.stamp(table, tier, name)
+                if tier != SEED[0] and name.endswith(".parquet") and stamp is not None:
+                    found[table, tier, name] = stamp
+    return found
+
+
+def _plan(folder: Folder, target_bytes: int) -> _Plan:
+    files = _files(folder)
+    tiers = {tier for _, tier, _ in files}
+    size = {t: sum(s.size for (_, tier, _), s in files.items() if tier == t) for t in tiers}
+    finished = {tier for table, tier, _ in files if table == "models"}
+    numbers = [int(t[1:]) for t in tiers if t[1:].isdigit()]
+    return _Plan(
+        files,
+        frozenset(t for t in tiers if t == HOT or size[t] < target_bytes or t not in finished),
+        generation(max(numbers, default=0) + 1),
+    )
+
+
+def _is_worth_it(plan: _Plan) -> bool:
+    return HOT in plan.sources or len(plan.sources) > 1
+
+
+def _sizes(when: str, table: str, files: Mapping[Path, Stamp]) -> dict[str, int]:
+    stamps = [stamp for (t, _, _), stamp in files.items() if t == table]
+    return {f"files_{when}": len(stamps), f"bytes_{when}": sum(s.size for s in stamps)}
+
+
+def _merge(
+    con: duckdb.DuckDBPyConnection, folder: Folder, target_bytes: int
+) -> tuple[_Plan, list[Path] | None]:
+    """Write the new generation, `models` last; with the hot files whose rows are in it.
+
+    None when nothing is worth merging. What is shown is asked once: a unit committed a moment later
+    is neither merged nor dropped.
+    """
+    plan = _plan(folder, target_bytes)
+    if not _is_worth_it(plan):
+        return plan, None
+    con.execute(
+        f"create or replace temp table chosen_units as select {', '.join(COMMIT)}, generation "
+        f"from internal.shown_models where generation in (from unnest(?))",
+        [sorted(plan.sources)],
+    )
+    merged: list[Path] = []
+    for name in (*UNIT_TABLES, "models", "failures", "sweeps", "listing"):
+        table = TABLES[name]
+        keys = ", ".join(table.part_key)
+        if name in UNIT_TABLES or name == "models":
+            chosen = f"select {', '.join(COMMIT)}, generation from chosen_units"
+            on = ", ".join((*COMMIT, "generation"))
+        else:
+            chosen = f"select {keys}, max(generation) as generation from internal.raw_{name} group by all"
+            on = f"{keys}, generation"
+        con.execute(f"create or replace temp table chosen as {chosen}")
+        order = ", ".join(f'"{column}"' for column in table.sort_key)
+        rows = con.sql(
+            f"select * exclude (generation) from internal.raw_{name} semi join chosen using ({on}) "
+            f"where generation in (from unnest(?)) order by {order}",
+            params=[sorted(plan.sources)],
+        )
+        write_sorted(
+            folder,
+            table,
+            rows.to_arrow_reader(_BATCH_ROWS.get(name, _MANY_ROWS)),
+            generation=plan.target,
+            target_bytes=target_bytes,
+        )
+        merged += [(name, HOT, file) for file in _hot_names(con, table, "chosen")]
+    return plan, merged
+
+
+def _hot_names(con: duckdb.DuckDBPyConnection, table: Table, view: str) -> list[str]:
+    """Names of the hot files that hold the parts in `view`."""
+    found = con.execute(
+        f"select distinct {', '.join(table.part_key)} from {view} where generation = ?", [HOT]
+    ).fetchall()
+    keys = (dict(zip(table.part_key, key, strict=True)) for key in found)
+    return [f"{part_name(table.name, key)}.parquet" for key in keys]
+
+
+def _drop(
+    con: duckdb.DuckDBPyConnection,
+    folder: Folder,
+    plan: _Plan,
+    merged: list[Path],
+    *,
+    grace_s: float,
+    orphan_age_s: float,
+) -> None:
+    """Delete the sources: `models` first, which moves every unit over at once, then the rest."""
+    cold = [path for path in plan.files if path[1] in plan.sources and path[1] != HOT]
+    time.sleep(grace_s)
+    with writing(folder, alone=True):
+        _delete(folder, plan, [p for p in (*merged, *cold) if p[0] == "models"])
+    time.sleep(grace_s)
+    with writing(folder, alone=True):  # no commit is between its data and its marker
+        needed, finished = _owned(con)
+        oldest = time.time() - orphan_age_s
+        orphans = [
+            path for path, stamp in plan.files.items()
+            if path[0] in UNIT_TABLES and path[1] == HOT
+            and (stamp.modified_s < oldest or path[2].rpartition("-")[0] in finished)
+        ]  # fmt: skip
+        rest = [p for p in (*merged, *cold, *orphans) if p[0] != "models"]
+        _delete(folder, plan, [p for p in rest if p[0] not in UNIT_TABLES or p[2] not in needed])
+
+
+def _owned(con: duckdb.DuckDBPyConnection) -> tuple[set[str], set[str]]:
+    """Names of the hot data files that models rows own, and of all finished units (their stems)."""
+    needed = set(_hot_names(con, TABLES["layers"], "internal.live_models"))  # as in all unit tables
+    found = con.execute("select distinct model_id, revision, analysis_key from models").fetchall()
+    return needed, {unit_stem(UnitKey(*key)) for key in found}
+
+
+def _delete(folder: Folder, plan: _Plan, paths: list[Path]) -> None:
+    """Delete files that are still those the plan saw."""
+    for path in paths:
+        if path in plan.files and folder.stamp(*path) == plan.files[path]:
+            folder.delete(*path)

@@ -1,1 +1,0 @@
-"""The tables, one family a file. `catalog.schema` gathers them."""

@@ -1,0 +1,50 @@
+"""The leaderboards, as Arrow tables. What each ranks by is said in sql/50_leaderboards.sql."""
+
+from __future__ import annotations
+
+import duckdb
+import pyarrow as pa
+
+from catalog.errors import QueryError
+from catalog.read.query import ask, columns, condition
+
+BOARDS = ("traps", "alignment", "alpha")
+"""Boards by name; each is the view `leaderboard_<name>`."""
+
+
+def leaderboard(
+    con: duckdb.DuckDBPyConnection,
+    board: str,
+    *,
+    top: int | None,
+    where: str | None,
+    family: str | None,
+) -> pa.Table:
+    """The best `top` rows of a board, ranked from 1 among the models that are left.
+
+    `where` is an SQL condition on the board's columns, `family` a family of architectures.
+    QueryError for an unknown board, a bad `top`, or a condition DuckDB does not understand.
+    """
+    if board not in BOARDS:
+        raise QueryError(f"no leaderboard {board!r}; there are {', '.join(BOARDS)}")
+    if top is not None and top < 1:
+        raise QueryError(f"--top: got {top}, wanted at least 1")
+    view = f"leaderboard_{board}"
+    chosen = "true" if where is None else condition(con, where)
+    query = f"""
+        select row_number() over (order by rank) as rank, * exclude (rank)
+        from {view}
+        where ($family is null or family = $family) and {chosen}
+        order by rank
+        limit $top
+    """
+    values = {"family": family, "top": top}
+    try:
+        return ask(con, query, values)
+    except QueryError as error:
+        if where is None:
+            raise
+        raise QueryError(
+            f"--where {where!r:.200}: {error.__cause__}; the columns are "
+            f"{', '.join(columns(con, view))}"
+        ) from error

@@ -1,0 +1,124 @@
+"""One model's layers, and two models side by side, as Arrow tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from catalog.errors import QueryError
+from catalog.read.query import ask
+
+_METRICS = ("alpha", "num_traps", "trap_excess_max", "erg_log_ratio", "stable_rank",
+            "log_spectral_norm", "log_norm", "rand_distance")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """One analysed revision of a model, as the catalog holds it."""
+
+    model_id: str
+    """Hub repository or `local/<name>`."""
+    revision: str
+    """Commit sha or content fingerprint."""
+    step: int | None
+    """Training step, if it is part of a trajectory."""
+
+
+def find_model(con: duckdb.DuckDBPyConnection, model: str) -> ModelRef:
+    """The revision `model` names: an id (its newest revision), `id@REVISION` or `id@stepN`.
+
+    A revision may be cut short as long as it is unique. QueryError names the nearest ids.
+    """
+    model_id, _, wanted = (model, "", "") if _is_known(con, model) else model.rpartition("@")
+    found = ask(
+        con,
+        """
+        select model_id, revision, step from models_latest
+        where model_id = $id and case when $wanted = '' then is_final
+            else starts_with(revision, $wanted) or 'step' || step = $wanted end
+        order by revision
+        """,
+        {"id": model_id or model, "wanted": wanted},
+    ).to_pylist()
+    if len(found) == 1:
+        return ModelRef(**found[0])
+    if found:
+        raise QueryError(
+            f"{model!r} fits {len(found)} revisions, such as {found[0]['revision']} and "
+            f"{found[1]['revision']}; give more digits"
+        )
+    raise QueryError(_not_found(con, model, model_id))
+
+
+def layers_of(con: duckdb.DuckDBPyConnection, model: str) -> pa.Table:
+    """The layers of a model, one row each: identity, shape, tail, traps, alignment, status."""
+    ref = find_model(con, model)
+    return ask(
+        con,
+        """
+        select layer_index, tensor, part, expert, block, role, n, m, alpha, alpha_stderr,
+            ks_distance, num_tail, tail_warning, num_traps, trap_p_value, trap_excess_max,
+            erg_num, erg_log_ratio, stable_rank, log_spectral_norm, rand_distance, htsr_phase,
+            stored_dtype, status, reason
+        from layers_latest
+        where model_id = ? and revision = ?
+        order by layer_index
+        """,
+        [ref.model_id, ref.revision],
+    )
+
+
+def compare(con: duckdb.DuckDBPyConnection, a: str, b: str) -> pa.Table:
+    """Two models layer by layer: base against fine-tune, step against step.
+
+    Joined on tensor, part and expert; a layer that only one of them has shows NULLs for the other
+    (`presence`: both, a, b). Deltas are b minus a.
+    """
+    left, right = find_model(con, a), find_model(con, b)
+    wanted = ", ".join(
+        f"x.{m} as {m}_a, y.{m} as {m}_b, y.{m} - x.{m} as {m}_delta" for m in _METRICS
+    )
+    return ask(
+        con,
+        f"""
+        with x as (from layers_latest where model_id = $ma and revision = $ra),
+            y as (from layers_latest where model_id = $mb and revision = $rb)
+        select
+            coalesce(x.tensor, y.tensor) as tensor,
+            coalesce(x.part, y.part) as part,
+            coalesce(x.expert, y.expert) as expert,
+            case when y.tensor is null then 'a' when x.tensor is null then 'b' else 'both' end
+                as presence,
+            {wanted}
+        from x full join y
+            on x.tensor = y.tensor
+            and coalesce(x.part, '') = coalesce(y.part, '')
+            and coalesce(x.expert, -1) = coalesce(y.expert, -1)
+        order by coalesce(x.layer_index, y.layer_index), tensor, part, expert
+        """,
+        {"ma": left.model_id, "ra": left.revision, "mb": right.model_id, "rb": right.revision},
+    )
+
+
+def _is_known(con: duckdb.DuckDBPyConnection, model: str) -> bool:
+    return bool(ask(con, "select 1 from models where model_id = ? limit 1", [model]).num_rows)
+
+
+def _not_found(con: duckdb.DuckDBPyConnection, model: str, model_id: str) -> str:
+    if model_id and _is_known(con, model_id):
+        quoted = model_id.replace("'", "''")
+        return (
+            f"no revision of {model_id!r} fits {model!r}; "
+            f"`zoo sql CATALOG \"select revision, step from models where model_id = '{quoted}'\"` "
+            "lists them"
+        )
+    near = ask(
+        con,
+        "select model_id from models group by model_id "
+        "order by jaro_winkler_similarity(lower(model_id), lower(?)) desc, model_id limit 3",
+        [model],
+    )
+    names = ", ".join(near.column(0).to_pylist()) or "none at all"
+    return f"no model {model!r:.200} in the catalog; the nearest: {names}"

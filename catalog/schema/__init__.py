@@ -1,0 +1,77 @@
+"""The one schema: every table with every column, and the Arrow schema written to the files.
+
+A reader of the catalog needs nothing else: `TABLES["layers"].column("alpha").meaning`.
+Adding a column raises SCHEMA_VERSION; old files then read as NULL there. A column never changes
+its type or meaning: it gets a new name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+
+import pyarrow as pa
+
+from catalog.schema.layers import LAYERS, SPECTRA
+from catalog.schema.models import EVALUATIONS, MODELS, TENSORS
+from catalog.schema.runs import CAUSES, FAILURES, LISTING, SWEEPS
+from catalog.schema.table import Column, Table
+from catalog.schema.traps import TRAPS
+
+SCHEMA_VERSION = 1
+"""Stored as `zoo.schema` in every file."""
+
+TABLES: Mapping[str, Table] = MappingProxyType(
+    {
+        table.name: table
+        for table in (
+            LAYERS, TRAPS, MODELS, EVALUATIONS, SPECTRA, TENSORS, FAILURES, SWEEPS, LISTING,
+        )
+    }
+)  # fmt: skip
+"""Every table by name."""
+
+UNIT_TABLES = ("layers", "traps", "evaluations", "spectra", "tensors")
+"""Tables whose rows belong to a unit and are shown once its `models` row is there."""
+
+
+@cache
+def arrow_schema(name: str) -> pa.Schema:
+    """The `pyarrow.Schema` of table `name`; field metadata holds unit and meaning."""
+    return pa.schema(
+        [
+            pa.field(
+                column.name,
+                column.type,
+                nullable=column.nullable,
+                metadata={"unit": column.unit, "meaning": column.meaning},
+            )
+            for column in TABLES[name].columns
+        ]
+    )
+
+
+def dictionary() -> dict[str, list[object]]:
+    """The table that says what every column of the tables means, column by column."""
+    entries = [(table, column) for table in TABLES.values() for column in table.columns]
+    return {
+        "table_name": [table.name for table, _ in entries],
+        "column_name": [column.name for _, column in entries],
+        "type": [str(column.type) for _, column in entries],
+        "unit": [column.unit for _, column in entries],
+        "nullable": [column.nullable for _, column in entries],
+        "meaning": [column.meaning for _, column in entries],
+    }
+
+
+__all__ = [
+    "CAUSES",
+    "SCHEMA_VERSION",
+    "TABLES",
+    "UNIT_TABLES",
+    "Column",
+    "Table",
+    "arrow_schema",
+    "dictionary",
+]

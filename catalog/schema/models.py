@@ -1,0 +1,82 @@
+"""`models`: one row per finished unit (the commit marker), its `evaluations` and its `tensors`."""
+
+from __future__ import annotations
+
+from catalog.schema.keys import COMMIT, KEYS, UNIT
+from catalog.schema.table import INT, INTS, REAL, TEXT, TIME, Column, Table
+
+MODELS = Table(
+    name="models",
+    meaning="One finished unit. Written last: rows of a unit without it are not shown by any view.",
+    part_key=UNIT,
+    sort_key=UNIT,
+    columns=(
+        *KEYS,
+        Column("name", TEXT, "text", "Last piece of model_id."),
+        Column("author", TEXT, "text", "Owner of the repository; NULL for folders."),
+        Column("library", TEXT, "text", "Library named by the model card: `transformers`, ..."),
+        Column("pipeline_tag", TEXT, "text", "Task named by the model card."),
+        Column("architecture", TEXT, "text", "First of the config's `architectures`."),
+        Column("licence", TEXT, "text", "Licence named by the model card."),
+        Column("downloads", INT, "count", "Downloads of the last 30 days, at plan time."),
+        Column("likes", INT, "count", "Likes, at plan time."),
+        Column("base_model", TEXT, "text", "Model id this one was derived from."),
+        Column("last_modified", TIME, "UTC", "Last change of the repository."),
+        Column("family", TEXT, "text", "Family of architectures: `llama`, `bert`, ..."),
+        Column("step", INT, "steps", "Training step of the revision; NULL outside trajectories."),
+        Column("num_params", INT, "count", "Parameters of the checkpoint."),
+        Column("layers_analysed", INT, "count", "Layers with status `ok`.", nullable=False),
+        Column("layers_skipped", INT, "count", "Layers skipped with a reason.", nullable=False),
+        Column("layers_failed", INT, "count", "Layers that failed with a reason.", nullable=False),
+        Column("bytes_read", INT, "bytes", "Bytes fetched, headers included."),
+        Column("bytes_analysed", INT, "bytes", "Bytes of the tensors analysed."),
+        Column("requests", INT, "count", "Requests (or reads) made."),
+        Column("seconds", REAL, "s", "Wall time of the unit."),
+        Column(
+            "versions",
+            TEXT,
+            "JSON",
+            "Versions of the packages that computed the numbers; "
+            "`base_revision`: of the base model that adapters were put on.",
+        ),
+        Column("host", TEXT, "text", "Label of the machine, as the sweep chose to name it."),
+        Column("device", TEXT, "text", "Where spectra were computed: `cpu`, `cuda`."),
+        Column("committed_at", TIME, "UTC", "When the unit was finished.", nullable=False),
+        Column("source", TEXT, "text", "The spec's source the unit came from."),
+    ),
+)
+
+EVALUATIONS = Table(
+    name="evaluations",
+    meaning="One result claimed by the model card.",
+    part_key=COMMIT,
+    sort_key=(*UNIT, "task", "dataset", "metric"),
+    columns=(
+        *KEYS,
+        Column("step", INT, "steps", "Training step of the revision; NULL outside trajectories."),
+        Column("task", TEXT, "text", "Task of the result."),
+        Column("dataset", TEXT, "text", "Data set (and split) of the result."),
+        Column("metric", TEXT, "text", "Name of the metric: `accuracy`, `train_accuracy`, ...",
+               nullable=False),
+        Column("value", REAL, "as the metric", "The number; NULL when the card gives none."),
+        Column("reason", TEXT, "text", "Why value is NULL; NULL when it is not."),
+    ),
+)  # fmt: skip
+
+TENSORS = Table(
+    name="tensors",
+    meaning="What became of one stored tensor: every tensor of every header, exactly once.",
+    part_key=COMMIT,
+    sort_key=(*UNIT, "tensor"),
+    columns=(
+        *KEYS,
+        Column("tensor", TEXT, "text", "Name in the header.", nullable=False),
+        Column("dtype", TEXT, "text", "Safetensors code."),
+        Column("shape", INTS, "count", "Shape as stored."),
+        Column("fate", TEXT, "text", "`analysed`, `companion` (bias, scale, zero point), `skipped` "
+               "or `unknown` (an error).", nullable=False,
+               choices=("analysed", "companion", "skipped", "unknown")),
+        Column("reason", TEXT, "text", "Why, for every fate but `analysed`."),
+        Column("nbytes", INT, "bytes", "Bytes as stored."),
+    ),
+)  # fmt: skip

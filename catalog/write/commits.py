@@ -1,0 +1,238 @@
+"""What is finished: commits of units, failures, sweeps and what they planned.
+
+A commit is one unit in one sweep. Its data parts are written first and its `models` part last:
+that part is the marker, and the views show nothing of a unit without it. Data parts are named
+after (sweep, unit), the marker after the unit alone. So a re-run overwrites its own files with
+equal ones, and a new analysis of a finished unit replaces the old one in a single rename, while
+the old parts stay invisible until `compact` drops them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from catalog.errors import NotACatalogError, SchemaError, TornError
+from catalog.files.duck import open_duck, while_others_write
+from catalog.files.folder import Folder
+from catalog.files.lock import writing
+from catalog.schema import SCHEMA_VERSION, TABLES, UNIT_TABLES, arrow_schema
+from catalog.schema.keys import COMMIT
+from catalog.write.parts import HOT, SEED, digest, encode, make_part, part_stem, write_part
+
+MARKER = "zoo-catalog.json"
+"""File at the root that makes a folder a catalog."""
+
+Row = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class UnitKey:
+    """The unit of work, of commit and of resume."""
+
+    model_id: str
+    """Hub repository or `local/<name>`."""
+    revision: str
+    """Commit sha or content fingerprint."""
+    analysis_key: str
+    """Hash of everything that can move a number."""
+
+
+def prepare(root: str) -> None:
+    """Make `root` a catalog: its folders' empty parts, its marker; clean what killed writers left.
+
+    Cheap and idempotent. NotACatalogError when a newer version of the schema made it.
+    """
+    folder = Folder.parse(root)
+    if folder.exists(MARKER):
+        found = check_marker(folder)
+        folder.clean()
+        if found == SCHEMA_VERSION:
+            return
+    for name in TABLES:
+        empty = encode(arrow_schema(name).empty_table(), table=name, metadata={})
+        folder.put(empty, name, *SEED)
+    folder.put(json.dumps({"zoo.schema": SCHEMA_VERSION}).encode(), MARKER)
+
+
+def check_marker(folder: Folder) -> int:
+    """The schema version of the catalog in `folder`; NotACatalogError without one, or a newer."""
+    if not folder.exists(MARKER):
+        raise NotACatalogError(
+            f"no catalog in {folder.root} (no {MARKER}); give the folder a sweep wrote to, "
+            f"or make one with `zoo sweep SPEC --out {folder.root}`"
+        )
+    try:
+        version = json.loads(folder.read(MARKER))["zoo.schema"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotACatalogError(f"{folder.at(MARKER)} is not readable as JSON: {error}") from error
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise NotACatalogError(
+            f"{folder.root} has schema {version!r}, this program knows up to {SCHEMA_VERSION}; "
+            f"update it"
+        )
+    return version
+
+
+def commit_unit(
+    root: str,
+    *,
+    model: Row,
+    layers: Sequence[Row],
+    traps: Sequence[Row] = (),
+    evaluations: Sequence[Row] = (),
+    spectra: Sequence[Row] = (),
+    tensors: Sequence[Row] = (),
+) -> str:
+    """Make one unit part of the catalog, whole or not at all; returns the marker's path.
+
+    `model` holds the common keys; they are filled into the other rows, and a row that has other
+    ones is an error. Calling again with the same keys replaces the same files. Safe from any
+    number of processes and machines.
+    """
+    keys = {column: _key(model, column) for column in COMMIT}
+    metadata = {**keys, "versions": str(model.get("versions") or "")}
+    data = {"layers": layers, "traps": traps, "evaluations": evaluations, "spectra": spectra,
+            "tensors": tensors}  # fmt: skip
+    parts = [
+        make_part(
+            table,
+            [_with_keys(table, row, keys) for row in rows],
+            name=part_name(table, keys),
+            metadata=metadata,
+        )
+        for table, rows in data.items()
+        if rows
+    ]
+    marker = make_part("models", [model], name=part_name("models", keys), metadata=metadata)
+    folder = _ready(root)
+    with writing(folder, alone=False):
+        for table, rows in data.items():
+            if not rows:
+                folder.delete(table, HOT, f"{part_name(table, keys)}.parquet")
+        folder.put_all({part.path: part.data for part in parts})
+        folder.put(marker.data, *marker.path)
+    return folder.at(*marker.path)
+
+
+def _ready(root: str) -> Folder:
+    """The folder of a catalog that was prepared at some time; prepared now if it was not."""
+    folder = Folder.parse(root)
+    if not folder.exists(MARKER) or check_marker(folder) != SCHEMA_VERSION:
+        prepare(root)
+    return folder
+
+
+def record_failure(root: str, row: Row) -> str:
+    """Keep the last failure of a unit in a sweep; a later one of the same sweep replaces it."""
+    keys = {column: _key(row, column) for column in COMMIT}
+    with writing(_ready(root), alone=False):
+        name = part_name("failures", keys)
+        return write_part(root, "failures", [row], name=name, metadata=keys)
+
+
+def record_sweep(root: str, row: Row) -> str:
+    """Keep the row of a sweep; called at its start and, with the same `sweep_id`, at its end."""
+    keys = {"sweep_id": _key(row, "sweep_id")}
+    prepare(root)
+    with writing(Folder.parse(root), alone=False):
+        return write_part(root, "sweeps", [row], name=part_name("sweeps", keys), metadata=keys)
+
+
+def record_listing(root: str, sweep_id: str, rows: Sequence[Row]) -> str:
+    """Keep every unit that sweep `sweep_id` plans to have in the catalog, finished or not."""
+    prepare(root)
+    keys = {"sweep_id": sweep_id}
+    filled = [_with_keys("listing", row, keys) for row in rows]
+    with writing(Folder.parse(root), alone=False):
+        return write_part(root, "listing", filled, name=part_name("listing", keys), metadata=keys)
+
+
+def done_units(root: str) -> frozenset[UnitKey]:
+    """Every finished unit, from the `models` parts alone; empty when there is no catalog yet."""
+    folder = Folder.parse(root)
+    if not folder.exists(MARKER):
+        return frozenset()
+    check_marker(folder)
+    with open_duck(folder) as con:
+        query = (
+            "select distinct model_id, revision, analysis_key "
+            "from read_parquet(?, hive_partitioning = false)"
+        )
+        files = folder.glob("models", "*", "*.parquet")
+        try:
+            found = while_others_write(lambda: con.execute(query, [files]).fetchall())
+        except duckdb.Error as error:
+            raise TornError(
+                f"cannot read the models of {folder.root}: {error}; run `zoo check` to find the "
+                f"file, move it away and run the same command again"
+            ) from error
+    return frozenset(UnitKey(*map(str, key)) for key in found)
+
+
+def drop_unfinished(root: str, units: Iterable[UnitKey]) -> int:
+    """Delete the data parts of `units` that no finished unit owns; returns how many files went.
+
+    A killed sweep leaves them. No view shows them, but whoever reads the folders directly would
+    see their rows twice once the units are done again. On this machine only: elsewhere another
+    writer might be about to finish one of them, and `zoo compact` clears them away in time.
+    """
+    folder = Folder.parse(root)
+    if not folder.is_local or not folder.exists(MARKER):
+        return 0
+    with writing(folder, alone=True):
+        finished = {unit_stem(key) for key in done_units(root)}
+        wanted = {unit_stem(key) for key in units} - finished
+        doomed = [
+            (table, HOT, name)
+            for table in UNIT_TABLES
+            for name in folder.names(table, HOT)
+            if name.rpartition("-")[0] in wanted
+        ]
+        for path in doomed:
+            folder.delete(*path)
+    return len(doomed)
+
+
+def unit_stem(key: UnitKey) -> str:
+    """What the names of all hot files of a unit begin with."""
+    unit = [key.model_id, key.revision, key.analysis_key]
+    return part_stem(model_id=key.model_id, revision=key.revision, key=unit)
+
+
+def part_name(table: str, keys: Mapping[str, str]) -> str:
+    """File name (without ending) of the part of `table` that holds `keys`, its part key.
+
+    Parts of a commit are named after the unit, then after the sweep, so that all parts of a unit
+    can be told by their names.
+    """
+    columns = TABLES[table].part_key
+    unit = [column for column in columns if column != "sweep_id"]
+    stem = part_stem(
+        model_id=keys.get("model_id", keys.get("sweep_id", "")),
+        revision=keys.get("revision", "sweep"),
+        key=[keys[column] for column in unit or columns],
+    )
+    if not unit or len(unit) == len(columns):
+        return stem
+    return f"{stem}-{digest([keys['sweep_id']])[:16]}"
+
+
+def _key(row: Row, column: str) -> str:
+    value = row.get(column)
+    if not isinstance(value, str) or not value:
+        raise SchemaError(f"{column}: wanted text, got {value!r:.80}; every commit needs its keys")
+    return value
+
+
+def _with_keys(table: str, row: Row, keys: Mapping[str, str]) -> Row:
+    for column, value in keys.items():
+        if row.get(column, value) != value:
+            raise SchemaError(
+                f"{table}.{column}: got {row[column]!r:.80} in a commit of {value!r:.80}; "
+                f"leave the common keys out, they are filled in"
+            )
+    return {**row, **keys}

@@ -1,0 +1,230 @@
+"""Reads whole units from the files they lie in, and commits them again with other numbers."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from catalog.files.duck import put
+from catalog.files.folder import Folder
+from catalog.read.query import ask
+from catalog.schema import UNIT_TABLES
+from catalog.schema.keys import COMMIT
+from catalog.write import commits
+from catalog.write.parts import HOT, SEED
+from jobs.refit.columns import LayerChange, trap_rows
+from jobs.refit.plan import RefitUnit
+from jobs.sweep.ledger import versions
+
+KEYS = ", ".join(COMMIT)
+"""What rows of a unit are joined on."""
+NAME = "refit"
+"""Name of its sweeps in the table `sweeps`."""
+
+_CHUNK_LAYERS = 512
+"""Units are read in chunks of at least so many layers, whole: a query a unit would cost more."""
+_NO_COST = {"bytes_read": 0, "bytes_analysed": 0, "requests": 0, "seconds": 0.0}
+"""A unit made from another one fetched nothing; what that one cost stays in its own row."""
+
+Rows = list[dict[str, Any]]
+
+
+class UnitFiles:
+    """Where the rows of every unit lie. Looks once; compaction must not run meanwhile."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, folder: Folder) -> None:
+        self._con = con
+        self._folder = folder
+        self._names: dict[str, frozenset[str]] = {}
+        self._inside: dict[str, dict[tuple[str, ...], list[str]]] = {}
+
+    def of(self, table: str, units: Sequence[RefitUnit]) -> list[str]:
+        """Files of `table` with rows of `units`, which lie in one generation, after the empty one
+        that pins the columns."""
+        tier = units[0].generation
+        pin = self._folder.at(table, *SEED)
+        if tier != HOT:
+            names = self._folder.names(table, tier)
+            return [pin, *(self._folder.at(table, tier, name) for name in names)]
+        return [pin, *(file for unit in units for file in self._hot_files(table, unit.keys))]
+
+    def _hot_files(self, table: str, keys: Mapping[str, str]) -> Sequence[str]:
+        """By the name that a commit gives today, else (an older name, or no rows) by looking."""
+        if table not in self._names:
+            self._names[table] = frozenset(self._folder.names(table, HOT))
+        name = f"{commits.part_name(table, keys)}.parquet"
+        if name in self._names[table]:
+            return [self._folder.at(table, HOT, name)]
+        if table not in self._inside:
+            self._inside[table] = self._look(table)
+        return self._inside[table].get(tuple(keys.values()), ())
+
+    def _look(self, table: str) -> dict[tuple[str, ...], list[str]]:
+        """The hot files by the keys of the rows inside, whatever the files are called."""
+        found: dict[tuple[str, ...], list[str]] = {}
+        if self._names[table]:
+            rows = ask(
+                self._con,
+                f"select distinct {', '.join(COMMIT)}, filename from read_parquet(?, "
+                f"filename = true, union_by_name = true, hive_partitioning = false)",
+                [self._folder.glob(table, HOT, "*.parquet")],
+            ).to_pylist()
+            for row in rows:
+                found.setdefault(tuple(row[name] for name in COMMIT), []).append(row["filename"])
+        return found
+
+
+def register(con: duckdb.DuckDBPyConnection, units: Sequence[RefitUnit]) -> None:
+    """Make `units` the table `refit_units` (unit_no and KEYS) of `con`."""
+    columns = {name: [unit.keys[name] for unit in units] for name in COMMIT}
+    put(con, "refit_units", {**columns, "unit_no": range(len(units))})
+
+
+class Pen:
+    """Commits refitted units; one row in `sweeps` for every spec they follow."""
+
+    def __init__(self, root: str, con: duckdb.DuckDBPyConnection, files: UnitFiles) -> None:
+        self._root = root
+        self._con = con
+        self._files = files
+        self._started = datetime.now(UTC)
+        self._sweeps: dict[str | None, str] = {}
+        self._counts: dict[str | None, int] = {}
+
+    def commit(self, units: Sequence[tuple[RefitUnit, Mapping[int, LayerChange]]]) -> None:
+        """Write units of one generation with the numbers of their changes, by layer_index; the
+        rest as it was."""
+        chunk: list[tuple[RefitUnit, Mapping[int, LayerChange]]] = []
+        for unit, changes in units:
+            chunk.append((unit, changes))
+            if sum(u.num_layers for u, _ in chunk) >= _CHUNK_LAYERS:
+                self._commit(chunk)
+                chunk = []
+        if chunk:
+            self._commit(chunk)
+
+    def _commit(self, units: Sequence[tuple[RefitUnit, Mapping[int, LayerChange]]]) -> None:
+        stored = {
+            table: self._rows(table, [unit for unit, _ in units])
+            for table in ("models", *UNIT_TABLES)
+        }
+        for number, (unit, changes) in enumerate(units):
+            (model,) = stored["models"][number]
+            self._write(unit, changes, model, {t: stored[t][number] for t in UNIT_TABLES})
+
+    def _write(
+        self,
+        unit: RefitUnit,
+        changes: Mapping[int, LayerChange],
+        model: dict[str, Any],
+        rows: dict[str, Rows],
+    ) -> None:
+        sweep_id = self._sweep_id(unit.spec)
+        keys = {**unit.keys, "sweep_id": sweep_id, "analysis_key": unit.new_key}
+        for row in rows["layers"]:
+            change = changes.get(row["layer_index"])
+            if change is not None:
+                row.update(change.columns)
+        rows["traps"] = _traps(rows["traps"], rows["layers"], changes)
+        for row in (row for table in rows.values() for row in table):
+            row.update(keys)
+        commits.commit_unit(
+            self._root,
+            model={
+                **model,
+                **keys,
+                **(_NO_COST if unit.is_new else {}),
+                "versions": _versions(model["versions"]),
+                "committed_at": datetime.now(UTC),
+            },
+            layers=rows["layers"],
+            traps=rows["traps"],
+            evaluations=rows["evaluations"],
+            spectra=rows["spectra"],
+            tensors=rows["tensors"],
+        )
+        self._counts[unit.spec] += 1
+
+    def close(self, status: str) -> None:
+        """Say in `sweeps` how it ended: `done` or `interrupted`."""
+        for spec in self._sweeps:
+            self._write_sweep(
+                spec,
+                status=status,
+                num_listed=self._counts[spec],
+                num_done=self._counts[spec],
+                num_skipped=0,
+                num_failed=0,
+                ended_at=datetime.now(UTC),
+                exit_code=0 if status == "done" else 75,
+            )
+
+    def _sweep_id(self, spec: str | None) -> str:
+        if spec not in self._sweeps:
+            self._sweeps[spec] = f"{self._started:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+            self._counts[spec] = 0
+            self._write_sweep(spec, status="running")
+        return self._sweeps[spec]
+
+    def _write_sweep(self, spec: str | None, **columns: object) -> None:
+        row = {"sweep_id": self._sweeps[spec], "name": NAME, "spec": spec, "versions": versions()}
+        commits.record_sweep(self._root, {**row, "started_at": self._started, **columns})
+
+    def _rows(self, table: str, units: Sequence[RefitUnit]) -> list[Rows]:
+        """All rows of each unit, in file order; lists of numbers stay arrays."""
+        register(self._con, units)
+        found = ask(
+            self._con,
+            f"select t.*, u.unit_no from read_parquet(?, union_by_name = true, "
+            f"hive_partitioning = false, file_row_number = true) t "
+            f"join refit_units u using ({KEYS}) order by u.unit_no, t.file_row_number",
+            [self._files.of(table, units)],
+        )
+        rows: list[Rows] = [[] for _ in units]
+        for batch in found.drop_columns(["file_row_number"]).to_batches():
+            for row in _plain(batch):
+                rows[row.pop("unit_no")].append(row)
+        return rows
+
+
+def _plain(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    names = batch.schema.names
+    columns = [_values(batch.column(i)) for i in range(len(names))]
+    for cells in zip(*columns, strict=True):
+        yield dict(zip(names, cells, strict=True))
+
+
+def _values(column: pa.Array) -> list[Any]:
+    kind = column.type
+    if pa.types.is_list(kind) and pa.types.is_floating(kind.value_type):
+        return [cell.values.to_numpy() if cell.is_valid else None for cell in column]
+    return list(column.to_pylist())
+
+
+def _traps(rows: Rows, layers: Rows, changes: Mapping[int, LayerChange]) -> Rows:
+    """Rows of `traps` after the change: another level gives other traps, or none are known."""
+    retested = {index: change for index, change in changes.items() if change.is_retested}
+    kept = [row for row in rows if row["layer_index"] not in retested]
+    for layer in layers:
+        change = retested.get(layer["layer_index"])
+        if change is not None and change.test is not None:
+            stored = [row for row in rows if row["layer_index"] == layer["layer_index"]]
+            names = {name: layer[name] for name in ("layer_index", "tensor", "part", "expert")}
+            new = trap_rows(stored, change.test, change.trap_exponent)
+            kept += [{**names, **row} for row in new]
+    return kept
+
+
+def _versions(stored: str | None) -> str:
+    """Versions that measured the weights, and beside them those that computed the rest anew."""
+    try:
+        before = json.loads(stored or "{}")
+    except ValueError:
+        before = {}
+    return json.dumps({**before, "refit": json.loads(versions())}, sort_keys=True)

@@ -1,0 +1,244 @@
+"""Refit: numbers that follow from stored spectra, computed anew without touching a weight.
+
+Units are read in batches from the files they lie in, their layers recomputed (here, or by a pool of
+processes with one mathematics thread each), and a unit whose numbers moved is committed again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import duckdb
+import pyarrow as pa
+
+from catalog.files.folder import Folder
+from catalog.files.lock import compact_lock
+from catalog.read import views
+from catalog.read.query import columns
+from catalog.write.commits import check_marker
+from jobs.refit.columns import EDGE, EXTRAS, INPUTS, OWN, RAND, LayerChange
+from jobs.refit.pen import KEYS, Pen, UnitFiles, register
+from jobs.refit.plan import LeftOut, RefitUnit, refit_units
+from jobs.refit.pool import prepare, worker_pool
+from jobs.refit.slice import Found, refit_bytes, refit_slice
+from jobs.spec.tables import Spec
+
+POOL_ABOVE = 1500
+"""Layers up to which starting worker processes costs more than it saves."""
+_BATCH_LAYERS = 4096
+_BATCH_UNITS = 512
+_SLICE = 64
+"""Layers a worker gets at a time."""
+_READ = 512
+"""Layers that are read at a time."""
+_PENDING = 64
+"""Slices handed to workers and not yet back."""
+_STORED = tuple(dict.fromkeys((*INPUTS, *OWN, *EXTRAS, *RAND, *EDGE)))
+_SPECTRA = ("eigenvalues", "scale_exponent", "rand_eigenvalues", "rand_scale_exponent")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a refit found, and did."""
+
+    num_units: int = 0
+    num_layers: int = 0
+    num_moved_layers: int = 0
+    num_written: int = 0
+    """Units committed (in a dry run: that would have been)."""
+    left: list[LeftOut] = field(default_factory=list)
+    """Units that have to be swept again instead."""
+    compared: Counter[str] = field(default_factory=Counter)
+    """Layers, by column."""
+    moved: Counter[str] = field(default_factory=Counter)
+    """Layers whose number is not the stored one to the last bit, by column."""
+    largest: dict[str, float] = field(default_factory=dict)
+    """Largest relative change, by column."""
+
+    @property
+    def num_moved(self) -> int:
+        """Numbers that are not what was stored."""
+        return sum(self.moved.values())
+
+    def rows(self) -> list[dict[str, object]]:
+        """One row per recomputed column."""
+        return [
+            {
+                "column": name,
+                "compared": self.compared[name],
+                "moved": self.moved[name],
+                "largest_change": self.largest.get(name),
+            }
+            for name in (*OWN, *EXTRAS, *RAND, *EDGE)
+            if self.compared[name]
+        ]
+
+    def add(self, found: Found) -> None:
+        """Count the layers of one slice."""
+        self.num_layers += found.num_layers
+        self.num_moved_layers += sum(bool(c.columns) for c in found.changes.values())
+        self.compared += found.compared
+        self.moved += found.moved
+        for name, change in found.largest.items():
+            self.largest[name] = max(change, self.largest.get(name, 0.0))
+
+
+def refit_catalog(
+    root: str, *, spec: Spec | None, spec_text: str, workers: int, dry_run: bool
+) -> Tally:
+    """Recompute every unit of the catalog `root`, or its newest ones under the options of `spec`.
+
+    LockedError while a compaction or another refit runs. Safe beside a sweep.
+    """
+    tally = Tally()
+    prepare(workers)
+    with ExitStack() as stack:
+        folder = Folder.parse(root)
+        check_marker(folder)  # before the lock, whose file would be left in any folder
+        stack.enter_context(compact_lock(root))
+        con = stack.enter_context(views.connect(root))
+        units, tally.left = refit_units(con, spec, spec_text)
+        files = UnitFiles(con, folder)
+        query = _query(con)
+        is_worth_it = workers > 1 and sum(unit.num_layers for unit in units) > POOL_ABOVE
+        pool = stack.enter_context(worker_pool(workers)) if is_worth_it else None
+        pen = None if dry_run else Pen(root, con, files)
+        status = "interrupted"
+        try:
+            for batch in _recomputed(con, files, units, query, pool, tally):
+                written = list(_to_write(batch, tally))
+                tally.num_written += len(written)
+                if pen is not None:
+                    pen.commit(written)
+            status = "done"
+        finally:
+            if pen is not None:
+                pen.close(status)
+    return tally
+
+
+def _batches(units: Sequence[RefitUnit]) -> Iterator[list[RefitUnit]]:
+    """Runs of units that lie in the same generation, of a few thousand layers each."""
+    batch: list[RefitUnit] = []
+    for unit in units:
+        layers = sum(u.num_layers for u in batch) + unit.num_layers
+        if batch and (
+            unit.generation != batch[0].generation
+            or layers > _BATCH_LAYERS
+            or len(batch) >= _BATCH_UNITS
+        ):
+            yield batch
+            batch = []
+        batch.append(unit)
+    if batch:
+        yield batch
+
+
+def _to_write(batch: _Batch, tally: Tally) -> Iterator[tuple[RefitUnit, Mapping[int, LayerChange]]]:
+    """Units that are new or have a number that moved; incomplete ones are left out and noted."""
+    for number, unit in enumerate(batch.units):
+        num_layers, changes = batch.counts[number], batch.changes.get(number, {})
+        model = unit.keys["model_id"]
+        if num_layers != unit.num_layers:
+            why = f"{model} has {num_layers} of {unit.num_layers} spectra; sweep it again"
+            tally.left.append(LeftOut(model, why))
+            continue
+        tally.num_units += 1
+        if unit.is_new or changes:
+            yield unit, changes
+
+
+def _recomputed(
+    con: duckdb.DuckDBPyConnection,
+    files: UnitFiles,
+    units: Sequence[RefitUnit],
+    query: str,
+    pool: ProcessPoolExecutor | None,
+    tally: Tally,
+) -> Iterator[_Batch]:
+    """The batches of `units`, recomputed.
+
+    Each is handed out when the next one has been read, so that the workers have work meanwhile; the
+    connection is free then.
+    """
+    before: _Batch | None = None
+    for run in _batches(units):
+        batch, orders = _Batch(run, tally), [unit.change for unit in run]
+        for rows in _read(con, files, run, query):
+            if pool is None:
+                batch.take(refit_slice(rows, orders))
+            else:
+                batch.add(pool.submit(refit_bytes, rows.schema, rows.serialize(), orders))
+        if before is not None:
+            before.finish()
+            yield before
+        before = batch
+    if before is not None:
+        before.finish()
+        yield before
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Units that are read together, and what was found in them so far."""
+
+    units: list[RefitUnit]
+    tally: Tally
+    counts: Counter[int] = field(default_factory=Counter)
+    """Layers recomputed, by number of the unit."""
+    changes: dict[int, dict[int, LayerChange]] = field(default_factory=dict)
+    """The changed ones, by number of the unit and layer_index."""
+    pending: set[Future[Found]] = field(default_factory=set)
+
+    def take(self, found: Found) -> None:
+        """Add what came out of one slice."""
+        self.tally.add(found)
+        self.counts.update(found.units)
+        for (number, layer_index), change in found.changes.items():
+            self.changes.setdefault(number, {})[layer_index] = change
+
+    def add(self, slice_: Future[Found]) -> None:
+        """Wait for one more slice; at once, where too many are on the way."""
+        self.pending.add(slice_)
+        if len(self.pending) > _PENDING:
+            ended, self.pending = wait(self.pending, return_when=FIRST_COMPLETED)
+            for future in ended:
+                self.take(future.result())
+
+    def finish(self) -> None:
+        """Wait for the rest."""
+        for future in self.pending:
+            self.take(future.result())
+        self.pending.clear()
+
+
+def _query(con: duckdb.DuckDBPyConnection) -> str:
+    """The layers of $units that have a spectrum, with it, from $layers and $spectra."""
+    there = {*columns(con, "layers")}  # a catalog may be older than a column
+    stored = ", ".join(
+        f"l.{name}" if name in there else f"null as {name}" for name in ("layer_index", *_STORED)
+    )
+    return (
+        f"select u.unit_no, {stored}, {', '.join(f's.{name}' for name in _SPECTRA)} "
+        f"from read_parquet($spectra, union_by_name = true, hive_partitioning = false) s "
+        f"join refit_units u using ({KEYS}) "
+        f"join read_parquet($layers, union_by_name = true, hive_partitioning = false) l "
+        f"using ({KEYS}, layer_index) where l.status = 'ok'"
+    )
+
+
+def _read(
+    con: duckdb.DuckDBPyConnection, files: UnitFiles, units: list[RefitUnit], query: str
+) -> Iterator[pa.RecordBatch]:
+    """The layers of `units` that have a spectrum, with it, in slices."""
+    register(con, units)
+    found = con.sql(
+        query, params={table: files.of(table, units) for table in ("spectra", "layers")}
+    )
+    for rows in found.to_arrow_reader(_READ):
+        for start in range(0, rows.num_rows, _SLICE):
+            yield rows.slice(start, _SLICE)

@@ -1,0 +1,46 @@
+"""Which columns of a leaderboard fit a terminal; csv and json always have all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from jobs.screen.output import Format, print_rows
+
+if TYPE_CHECKING:
+    import duckdb
+
+Board = Literal["traps", "alignment", "alpha"]
+
+_SHOWN: dict[Board, tuple[str, ...]] = {
+    "traps": (
+        "rank", "model_id", "family", "step", "mean_traps", "total_traps", "num_layers_trapped",
+        "num_layers_tested", "max_trap_excess", "total_traps_ww",
+    ),
+    "alignment": (
+        "rank", "model_id", "family", "step", "mean_abs_erg_log_ratio", "num_layers_aligned",
+        "mean_abs_alpha_minus_2", "num_layers_fitted", "spearman_alpha_erg_delta",
+        "share_alpha_and_delta_low",
+    ),
+    "alpha": (
+        "rank", "model_id", "family", "step", "mean_abs_alpha_minus_2", "mean_alpha",
+        "share_alpha_2_6", "num_layers_fitted", "num_over_trained", "num_under_trained",
+    ),
+}  # fmt: skip
+
+
+def print_board(
+    con: duckdb.DuckDBPyConnection,
+    board: Board,
+    *,
+    top: int,
+    where: str | None,
+    family: str | None,
+    format: Format,
+    quiet: bool = False,
+) -> None:
+    """Print a leaderboard of the catalog behind `con`."""
+    from catalog.read.boards import leaderboard
+
+    found = leaderboard(con, board, top=top, where=where, family=family)
+    columns = _SHOWN[board] if format in ("table", "md") else found.column_names
+    print_rows(found.to_pylist(), columns=columns, format=format, quiet=quiet)

@@ -1,0 +1,150 @@
+"""What a sweep says while it runs: a live bar on a terminal, else one line every 30 seconds; always on stderr."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jobs.screen.output import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+LINE_EVERY_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class UnitSummary:
+    """What is worth saying of a finished unit."""
+
+    num_layers: int
+    num_failed: int
+    num_skipped: int
+    nbytes: int
+    seconds: float
+
+
+class _HubWords(logging.Handler):
+    """Waits for the Hub, said while they last: eight tries take two minutes."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__(logging.INFO)
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """The message of a retry, from the third try on: the first pauses are short."""
+        tries = record.args[0] if isinstance(record.args, tuple) and record.args else 0
+        if isinstance(tries, int) and tries >= 3:
+            self._say(record.getMessage())
+
+
+def hear_hub(progress: Progress) -> None:
+    """From now on `progress` says when this process waits for the Hub; the last caller is heard."""
+    logger = logging.getLogger("zoo.hub")
+    for handler in [h for h in logger.handlers if isinstance(h, _HubWords)]:
+        logger.removeHandler(handler)
+    logger.addHandler(_HubWords(progress.say))
+    logger.setLevel(logging.INFO)
+
+
+class Progress:
+    """Silent when `quiet`."""
+
+    def __init__(self, *, quiet: bool = False, is_terminal: bool | None = None) -> None:
+        self._quiet = quiet
+        self._terminal = sys.stderr.isatty() if is_terminal is None else is_terminal
+        self._bar: RichProgress | None = None
+        self._bar_task: TaskID | None = None
+        self._todo = self._done = self._failed = self._layers = 0
+        self._last_line = self._started = time.monotonic()
+
+    def begin(self, listed: int, todo: int, skipped: int, failed_before: int) -> None:
+        """Called once, after the catalog was asked what is there already."""
+        self._todo = todo
+        self._started = self._last_line = time.monotonic()
+        told = f"{listed} units listed: {todo} to do, {skipped} already in the catalog"
+        if failed_before:
+            told += f", {failed_before} failed before (`--overwrite failed` tries them again)"
+        if todo == 0:
+            told += "; nothing to compute"
+        self.say(told)
+        if self._terminal and not self._quiet and todo:
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import Progress as RichProgress
+
+            self._bar = RichProgress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                console=self._console(),
+            )
+            self._bar_task = self._bar.add_task("sweep", total=todo)
+            self._bar.start()
+
+    def done(self, model_id: str, step: int | None, summary: UnitSummary) -> None:
+        """A unit was committed."""
+        self._done += 1
+        self._layers += summary.num_layers
+        if summary.num_failed:
+            self.say(
+                f"{_name(model_id, step)}: {summary.num_failed} of {summary.num_layers} layers failed"
+            )
+        self._advance()
+
+    def failed(self, model_id: str, step: int | None, cause: str, message: str) -> None:
+        """A unit was given up."""
+        self._failed += 1
+        self.say(
+            f"{_name(model_id, step)}: failed ({cause}): {message.splitlines()[0] if message else cause}"
+        )
+        self._advance()
+
+    def draining(self, running: int) -> None:
+        """Ctrl-C, SIGTERM, or a budget is spent."""
+        self.say(f"stopping: waiting for {running} running tasks; a second Ctrl-C stops at once")
+
+    def tick(self, running: int, waiting: int) -> None:
+        """Called often; writes a line when it is time."""
+        now = time.monotonic()
+        if self._bar is None and now - self._last_line >= LINE_EVERY_S:
+            self._last_line = now
+            self.say(
+                f"{self._done + self._failed}/{self._todo} units, {self._layers} layers, {self._failed} failed, "
+                f"{running} running, {now - self._started:.0f} s"
+            )
+
+    def end(self) -> None:
+        """Stop the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def say(self, text: str) -> None:
+        """One line to standard error."""
+        if self._quiet:
+            return
+        if self._bar is not None:
+            self._bar.console.print(printable(text, keep="\n"), markup=False, highlight=False)
+        else:
+            print(printable(text, keep="\n"), file=sys.stderr, flush=True)
+
+    def _advance(self) -> None:
+        if self._bar is not None and self._bar_task is not None:
+            self._bar.update(self._bar_task, completed=self._done + self._failed)
+
+    def _console(self) -> Console:
+        from rich.console import Console
+
+        return Console(stderr=True)
+
+
+def _name(model_id: str, step: int | None) -> str:
+    shown = printable(model_id.replace("\n", " "))
+    return shown if step is None else f"{shown} step {step}"

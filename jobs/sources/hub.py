@@ -1,0 +1,142 @@
+"""Hub sources -> targets: a repository, its revisions, or a query; each pinned to a commit.
+
+A query costs list pages, not a call a model. What cannot be reached becomes a target with its failure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from jobs.sources.target import Target, failure_of
+from jobs.spec.tables import Query, Source
+from zoo.errors import SourceError
+from zoo.hub.client import HubClient
+from zoo.hub.listing import HubModel, ModelQuery, list_revisions, query_models, resolve_model
+from zoo.hub.location import HubLocation
+from zoo.hub.session import configure, process_client
+
+STEP_PATTERN = r"(?:step|checkpoint|ckpt|iter)[-_ ]?(\d+)"
+"""Where the step is in a branch or tag, unless the spec says otherwise."""
+_BYTES_PER_PARAM = 4
+"""An upper bound for what is usual; decides only whether headers are read before work starts."""
+
+
+def ready_session() -> None:
+    """Once before the first source: time-outs for the client's own session, signed links kept out of the logs."""
+    configure(options=process_client().options)
+
+
+def hub_targets(source: Source) -> Iterator[Target]:
+    """All targets of a `hub` or `query` source."""
+    client = process_client(source.endpoint)
+    if source.query is not None:
+        yield from _listed(client, source, source.query)
+    elif source.revisions is not None:
+        yield from _trajectory(client, source, source.hub or "", source.revisions)
+    else:
+        repo = source.hub or ""
+        try:
+            model = resolve_model(client, repo, source.revision)
+        except SourceError as error:
+            yield _unreachable(source, repo, source.revision, error)
+        else:
+            yield _target(source, model, f"hub:{repo}@{source.revision}")
+
+
+def _listed(client: HubClient, source: Source, query: Query) -> Iterator[Target]:
+    try:
+        for model in query_models(client, _query(query)):
+            yield _target(source, model, f"query:{model.id}")
+    except SourceError as error:  # what was listed before is swept; the rest is a row
+        asked = query.model_dump(exclude_defaults=True)
+        name = " ".join(f"{key}={value}" for key, value in asked.items()) or "all"
+        yield _unreachable(source, f"query {name}", "list", error)
+
+
+def _trajectory(client: HubClient, source: Source, repo: str, glob: str) -> Iterator[Target]:
+    try:
+        revisions = list_revisions(client, repo, glob)
+        head = resolve_model(client, repo, revisions[0].sha)
+    except SourceError as error:
+        yield _unreachable(source, repo, glob, error)
+        return
+    pattern = re.compile(source.step_pattern or STEP_PATTERN, re.IGNORECASE)
+    for revision in revisions:
+        found = pattern.search(revision.name)
+        step = int(found[1]) if found and found[1].isdigit() else None
+        yield _target(source, head, f"hub:{repo}@{revision.name}", sha=revision.sha, step=step)
+
+
+def _target(
+    source: Source, model: HubModel, label: str, *, sha: str | None = None, step: int | None = None
+) -> Target:
+    commit = sha or model.sha
+    return Target(
+        model_id=model.id,
+        revision=commit,
+        location=HubLocation(model.id, commit, source.endpoint),
+        source=label,
+        step=step,
+        family=source.family,
+        origin="hub",
+        nbytes=_nbytes(model),
+        num_params=model.num_params,
+        metadata={
+            "author": model.author or (model.id.split("/")[0] if "/" in model.id else None),
+            "library": model.library,
+            "pipeline_tag": model.pipeline_tag,
+            "architecture": model.architecture,
+            "licence": model.license,
+            "downloads": model.downloads,
+            "likes": model.likes,
+            "base_model": model.base_model,
+            "last_modified": _time(model.last_modified),
+        },
+    )
+
+
+def _nbytes(model: HubModel) -> int:
+    """What the weights may weigh; all revisions together for files whose headers the Hub does not read."""
+    if model.num_params is not None:
+        return model.num_params * _BYTES_PER_PARAM
+    return model.num_bytes or 0
+
+
+def _unreachable(source: Source, repo: str, revision: str, error: SourceError) -> Target:
+    """The failure needs a key of its own: no commit is known."""
+    stand_in = hashlib.blake2b(f"unresolved {repo}@{revision}".encode(), digest_size=20).hexdigest()
+    return Target(
+        model_id=repo,
+        revision=stand_in,
+        location=None,
+        source=f"hub:{repo}@{revision}",
+        family=source.family,
+        origin="hub",
+        failure=failure_of(error),
+    )
+
+
+def _query(query: Query) -> ModelQuery:
+    return ModelQuery(
+        author=query.author,
+        search=query.search,
+        tags=query.tags,
+        pipeline_tag=query.pipeline,
+        sort=query.sort,
+        limit=query.limit,
+        min_params=query.min_params,
+        max_params=query.max_params,
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -1,0 +1,257 @@
+"""The tables of a sweep spec, as frozen, validated values.
+
+Knows nothing of files, catalogs, checkpoints or runners. Defaults of the numbers live in `zoo.options`;
+defaults of the run live here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from zoo.options import (
+    AdapterMode,
+    AnalysisOptions,
+    FusedMode,
+    LayerSelection,
+    Metrics,
+    ShuffleMode,
+)
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+_SIZES = {
+    "": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+}
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SweepTable(_Table):
+    """`[sweep]`"""
+
+    name: Annotated[str, Field(min_length=1, max_length=128)] = "sweep"
+    """Names the sweep in the catalog; a nightly keeps its name."""
+    out: str | None = None
+    """Catalog folder or fsspec URL; `--out` wins."""
+
+
+class Query(_Table):
+    """`query = {...}` of a source: a Hub listing."""
+
+    author: str | None = None
+    search: str | None = None
+    tags: tuple[str, ...] = ()
+    pipeline: str | None = None
+    sort: Literal["downloads", "likes", "last_modified", "created_at", "trending_score"] | None = (
+        None
+    )
+    limit: Annotated[int, Field(ge=1)] | None = None
+    min_params: Annotated[int, Field(ge=0)] | None = None
+    max_params: Annotated[int, Field(ge=0)] | None = None
+
+    @field_validator("tags", mode="before")
+    @classmethod
+    def _tags(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("min_params", "max_params", mode="before")
+    @classmethod
+    def _count(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMBT]?)\s*", value, re.IGNORECASE)
+        if match is None:
+            raise ValueError(
+                f"got {value!r}; wanted a number of parameters such as 8B, 350M or 7000000"
+            )
+        return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+class Source(_Table):
+    """`[[source]]`: exactly one of `hub`, `query`, `path`."""
+
+    hub: str | None = None
+    revision: str = "main"
+    revisions: str | None = None
+    query: Query | None = None
+    path: str | None = None
+    step_pattern: str | None = None
+    name: Annotated[str, Field(min_length=1, max_length=96)] | None = None
+    family: str | None = None
+    endpoint: str | None = None
+    base: Annotated[str, Field(min_length=1)] | None = None
+    """Base model of adapters: a folder, or a Hub id with perhaps `@revision`."""
+
+    @field_validator("step_pattern")
+    @classmethod
+    def _pattern(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            groups = re.compile(value).groups
+        except re.error as error:
+            raise ValueError(f"got {value!r}, not a regular expression ({error})") from error
+        if groups != 1:
+            raise ValueError(
+                f"got {value!r} with {groups} groups; wanted one group around the step, like 'step(\\d+)'"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Source:
+        kinds = [kind for kind in ("hub", "query", "path") if getattr(self, kind) is not None]
+        if len(kinds) != 1:
+            got = " and ".join(kinds) if kinds else "none of them"
+            raise ValueError(f"got {got}; wanted exactly one of hub, query, path")
+        if self.path is not None and (self.revisions is not None or self.revision != "main"):
+            raise ValueError("got path with revision(s); wanted these only beside hub")
+        if self.query is not None and (self.revisions is not None or self.step_pattern is not None):
+            raise ValueError(
+                "got query with revisions or step_pattern; wanted these only beside hub or path"
+            )
+        return self
+
+
+class LayersTable(_Table):
+    """`[layers]`"""
+
+    include: tuple[str, ...] = LayerSelection().include
+    exclude: tuple[str, ...] = LayerSelection().exclude
+    min_evals: Annotated[int, Field(ge=1)] = LayerSelection().min_evals
+    fused: FusedMode = LayerSelection().fused
+    experts: Annotated[str, Field(pattern=r"^(all|sample:[1-9][0-9]*)$")] = LayerSelection().experts
+    metrics: Metrics = AnalysisOptions().metrics
+    adapters: AdapterMode = LayerSelection().adapters
+
+    @field_validator("include", "exclude", mode="before")
+    @classmethod
+    def _globs(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class TrapsTable(_Table):
+    """`[traps]`"""
+
+    shuffle: ShuffleMode = AnalysisOptions().shuffle
+    replicates: Annotated[int, Field(ge=1, le=1000)] | None = AnalysisOptions().replicates
+    seed: Annotated[int, Field(ge=0)] = AnalysisOptions().seed
+    level: Annotated[float, Field(gt=0, lt=0.5)] = AnalysisOptions().level
+    modes: bool = AnalysisOptions().trap_modes
+    incumbent: bool = AnalysisOptions().incumbent
+
+
+class TailTable(_Table):
+    """`[tail]`: optional fits beyond the power law."""
+
+    farms: bool = AnalysisOptions().farms
+    alternatives: bool = AnalysisOptions().tail_models
+    bootstrap: Annotated[int, Field(ge=0, le=100_000)] = AnalysisOptions().bootstrap
+    clip_fingers: bool = AnalysisOptions().clip_fingers
+
+
+class ProbesTable(_Table):
+    """`[probes]`: parsed so that specs can be written today; probes themselves are not built yet."""
+
+    enabled: bool = False
+    num_probes: Annotated[int, Field(ge=1)] = 1024
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    max_traps_per_layer: Annotated[int, Field(ge=1)] = 4
+
+    @field_validator("enabled")
+    @classmethod
+    def _later(cls, value: bool) -> bool:
+        if value:
+            raise ValueError(
+                "got true; trap probes are not available in this version, set it to false"
+            )
+        return value
+
+
+class RunTable(_Table):
+    """`[run]`"""
+
+    runner: Literal["local", "ray"] = "local"
+    address: str | None = None
+    workers: Annotated[int, Field(ge=1)] | None = None
+    cpus: Annotated[int, Field(ge=1)] = 1
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+    memory: Annotated[int, Field(ge=1)] | None = None
+    retries: Annotated[int, Field(ge=0, le=10)] = 1
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
+    max_bytes: Annotated[int, Field(ge=1)] | None = None
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @field_validator("memory", "max_bytes", mode="before")
+    @classmethod
+    def _bytes(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?I?B?)\s*", value, re.IGNORECASE)
+        unit = match[2].upper() if match else None
+        unit = f"{unit}B" if unit and not unit.endswith("B") else unit
+        if match is None or unit not in _SIZES:
+            raise ValueError(f"got {value!r}; wanted a size such as 4GB or 512MiB")
+        return int(float(match[1]) * _SIZES[unit])
+
+
+class Spec(_Table):
+    """A whole sweep spec."""
+
+    sweep: SweepTable = SweepTable()
+    source: Annotated[tuple[Source, ...], Field(min_length=1)]
+    layers: LayersTable = LayersTable()
+    traps: TrapsTable = TrapsTable()
+    tail: TailTable = TailTable()
+    probes: ProbesTable = ProbesTable()
+    run: RunTable = RunTable()
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _sources(cls, value: object) -> object:
+        if isinstance(value, dict):
+            raise ValueError("got one [source] table; wanted [[source]], with double brackets")
+        return tuple(value) if isinstance(value, list) else value
+
+    @property
+    def options(self) -> AnalysisOptions:
+        """The measuring options this spec asks for."""
+        traps, tail = self.traps, self.tail
+        return AnalysisOptions(
+            metrics=self.layers.metrics,
+            shuffle=traps.shuffle,
+            replicates=traps.replicates,
+            seed=traps.seed,
+            level=traps.level,
+            trap_modes=traps.modes,
+            incumbent=traps.incumbent,
+            farms=tail.farms,
+            tail_models=tail.alternatives,
+            bootstrap=tail.bootstrap,
+            clip_fingers=tail.clip_fingers,
+            device=self.run.device,
+        )
+
+    @property
+    def selection(self) -> LayerSelection:
+        """Which tensors become layers."""
+        table = self.layers
+        return LayerSelection(
+            table.include,
+            table.exclude,
+            table.min_evals,
+            table.fused,
+            table.experts,
+            table.adapters,
+        )

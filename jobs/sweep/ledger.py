@@ -1,0 +1,239 @@
+"""The sweep's side of the catalog: what is there already, and how results become rows with their keys.
+
+The only writer during a sweep. Knows rows and versions; nothing of runners.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Literal
+
+from catalog.write import commits
+from catalog.write.commits import UnitKey
+from jobs.runners.retry import TERMINAL
+from jobs.runners.schedule import UnitDone, UnitFailed
+from jobs.screen.progress import UnitSummary
+from jobs.units.unit import Unit
+from zoo.version import NUMBERS_VERSION
+
+Overwrite = Literal["never", "failed", "stale", "always"]
+"""What of the listed units is computed: see `zoo sweep --help`."""
+
+_FINAL_CAUSES = (TERMINAL | {"poison", "bug"}) - {"hub_permanent"}
+"""An open failure of these causes is not tried again by itself; gated or gone repositories may come back."""
+_PACKAGES = (
+    "spectral-zoo",
+    "numpy",
+    "scipy",
+    "torch",
+    "pyarrow",
+    "duckdb",
+    "ray",
+    "huggingface_hub",
+)
+
+
+def versions() -> str:
+    """JSON of the packages that compute and store the numbers."""
+    found: dict[str, str | int] = {"python": platform.python_version(), "numbers": NUMBERS_VERSION}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return json.dumps(found, sort_keys=True)
+
+
+class Ledger:
+    """One sweep's pen."""
+
+    def __init__(self, root: str, *, name: str, spec_text: str) -> None:
+        self.root = root
+        now = datetime.now(UTC)
+        self.sweep_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+        self._name = name
+        self._spec = spec_text
+        self._started = now
+        self._versions = versions()
+
+    def choose(
+        self, units: Sequence[Unit], overwrite: Overwrite
+    ) -> tuple[list[Unit], list[Unit], list[Unit]]:
+        """(to do, already done, failed for good before), each in the order of `units`."""
+        done = commits.done_units(self.root)
+        failed = self._open_failures()
+        stale = self._stale() if overwrite == "stale" else frozenset()
+        todo: list[Unit] = []
+        skipped: list[Unit] = []
+        failed_before: list[Unit] = []
+        for unit in units:
+            key = UnitKey(*unit.key)
+            if overwrite == "always" or key in stale:
+                todo.append(unit)
+            elif key in done:
+                skipped.append(unit)
+            elif key in failed and overwrite not in ("failed", "stale"):
+                failed_before.append(unit)
+            else:
+                todo.append(unit)
+        return todo, skipped, failed_before
+
+    def begin(self, units: Sequence[Unit]) -> None:
+        """Record that the sweep started and what it listed; clear what a killed one left of them."""
+        now = datetime.now(UTC)
+        commits.drop_unfinished(self.root, (UnitKey(*unit.key) for unit in units))
+        self._write_sweep(status="running")
+        rows = [
+            {
+                **_keys(unit, self.sweep_id),
+                "source": unit.target.source,
+                "step": unit.target.step,
+                "listed_at": now,
+            }
+            for unit in units
+        ]
+        commits.record_listing(self.root, self.sweep_id, rows)
+
+    def commit(self, event: UnitDone) -> UnitSummary:
+        """Make a finished unit part of the catalog, whole or not at all."""
+        unit, parts = event.unit, event.parts
+        layers = sorted(
+            (row for p in parts for row in p.layers), key=lambda r: int(str(r["layer_index"]))
+        )
+        status = [row["status"] for row in layers]
+        first = {key: value for p in reversed(parts) for key, value in p.model.items()}
+        devices = sorted({str(row["device"]) for row in layers if row.get("device")})
+        nbytes = sum(_int(p.model.get("bytes_read")) for p in parts)
+        seconds = sum(_real(p.model.get("seconds")) for p in parts)
+        target = unit.target
+        model = {
+            **first,
+            **{k: v for k, v in target.metadata.items() if v is not None},
+            **_keys(unit, self.sweep_id),
+            "name": target.model_id.rsplit("/", 1)[-1],
+            "family": target.family or first.get("family"),
+            "step": target.step,
+            "source": target.source,
+            "layers_analysed": status.count("ok"),
+            "layers_skipped": status.count("skipped"),
+            "layers_failed": status.count("failed"),
+            "bytes_read": nbytes,
+            "bytes_analysed": sum(_int(row.get("bytes_read")) for row in layers),
+            "requests": sum(_int(p.model.get("requests")) for p in parts),
+            "seconds": seconds,
+            "versions": _with_base(self._versions, target.base_revision),
+            "host": platform.machine(),
+            "device": ", ".join(devices) or None,
+            "committed_at": datetime.now(UTC),
+        }
+        commits.commit_unit(
+            self.root,
+            model=model,
+            layers=layers,
+            traps=[row for p in parts for row in p.traps],
+            evaluations=[{**row, "step": target.step} for p in parts for row in p.evaluations],
+            spectra=[row for p in parts for row in p.spectra],
+            tensors=[row for p in parts for row in p.tensors],
+        )
+        return UnitSummary(
+            len(layers), status.count("failed"), status.count("skipped"), nbytes, seconds
+        )
+
+    def fail(self, event: UnitFailed) -> None:
+        """Write the failure row of a unit."""
+        commits.record_failure(
+            self.root,
+            {
+                **_keys(event.unit, self.sweep_id),
+                "cause": "data" if event.cause == "use" else event.cause,
+                "error_type": event.error_type,
+                "message": event.message[:20_000],
+                "traceback": event.traceback,
+                "attempts": event.attempts,
+                "failed_at": datetime.now(UTC),
+            },
+        )
+
+    def end(
+        self,
+        listed: int,
+        done: int,
+        skipped: int,
+        failed: int,
+        *,
+        interrupted: bool,
+        exit_code: int,
+    ) -> None:
+        """Record how the sweep ended."""
+        self._write_sweep(
+            status="interrupted" if interrupted else "done",
+            num_listed=listed,
+            num_done=done,
+            num_skipped=skipped,
+            num_failed=failed,
+            ended_at=datetime.now(UTC),
+            exit_code=exit_code,
+        )
+
+    def _write_sweep(self, **columns: object) -> None:
+        commits.record_sweep(
+            self.root,
+            {
+                "sweep_id": self.sweep_id,
+                "name": self._name,
+                "spec": self._spec,
+                "versions": self._versions,
+                "started_at": self._started,
+                **columns,
+            },
+        )
+
+    def _open_failures(self) -> frozenset[UnitKey]:
+        marks = ", ".join("?" for _ in _FINAL_CAUSES)
+        return self._ask(
+            f"select model_id, revision, analysis_key from failures_open where cause in ({marks})",
+            sorted(_FINAL_CAUSES),
+        )
+
+    def _stale(self) -> frozenset[UnitKey]:
+        return self._ask(
+            "select model_id, revision, analysis_key from models where versions is distinct from ?",
+            [self._versions],
+        )
+
+    def _ask(self, query: str, values: Sequence[str]) -> frozenset[UnitKey]:
+        from catalog.errors import NotACatalogError
+        from catalog.read import views
+        from catalog.read.query import ask
+
+        try:
+            with views.connect(self.root) as con:
+                rows = ask(con, query, values).to_pylist()
+        except NotACatalogError:
+            return frozenset()
+        return frozenset(UnitKey(**row) for row in rows)
+
+
+def _keys(unit: Unit, sweep_id: str) -> dict[str, object]:
+    model_id, revision, key = unit.key
+    return {"sweep_id": sweep_id, "model_id": model_id, "revision": revision, "analysis_key": key}
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _real(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _with_base(versions: str, base_revision: str) -> str:
+    """`versions` and the base model that the numbers depend on: refit needs it to know the key."""
+    if not base_revision:
+        return versions
+    return json.dumps({**json.loads(versions), "base_revision": base_revision}, sort_keys=True)

@@ -1,0 +1,233 @@
+"""The sweep: what is listed and not yet in the catalog is measured, committed, and said so.
+
+The driver is the only writer of the catalog. Everything it needs to go on after a crash is in the catalog's
+files, so the same command again resumes. Knows runners, schedule and ledger by their interfaces.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from types import FrameType
+
+from jobs.runners.runner import Runner
+from jobs.runners.schedule import Schedule, UnitDone, UnitFailed
+from jobs.screen.progress import Progress
+from jobs.sources.paths import find_targets
+from jobs.sources.target import failure_of
+from jobs.spec.tables import Spec
+from jobs.sweep.ledger import Ledger, Overwrite
+from jobs.units.plan import TaskFeed
+from jobs.units.unit import Unit, analysis_key, key_with_base
+from zoo.errors import ZooError
+
+DRAIN_S = 60.0
+"""After the first Ctrl-C, units in flight get this long to finish."""
+_AHEAD = 4
+"""Units queued a slot: enough to keep workers busy, few enough to start at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResult:
+    """How a sweep ended."""
+
+    sweep_id: str
+    num_listed: int
+    num_done: int
+    num_skipped: int
+    num_failed: int
+    num_failed_before: int
+    """Units that failed for good in an earlier sweep and were not tried again."""
+    interrupted: bool
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 some models failed, 75 interrupted and resumable."""
+        if self.interrupted:
+            return 75
+        return 1 if self.num_failed or self.num_failed_before else 0
+
+
+class _Interrupt:
+    """Ctrl-C and SIGTERM: the first one drains, the second one stops."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+
+
+@contextmanager
+def _signals(handler: _Interrupt) -> Iterator[None]:
+    before = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def units_of(spec: Spec, say: Callable[[str], None] | None = None) -> tuple[Unit, ...]:
+    """All units a spec lists, pinned; `say` hears what was left out."""
+    key = analysis_key(spec.options, spec.selection)
+    return tuple(
+        Unit(target, key_with_base(key, target.base_revision), spec.options, spec.selection)
+        for target in find_targets(spec, say)
+    )
+
+
+def run_sweep(
+    spec: Spec,
+    *,
+    ledger: Ledger,
+    units: Sequence[Unit],
+    start_runner: Callable[[], Runner],
+    overwrite: Overwrite,
+    limit: int | None,
+    progress: Progress,
+) -> SweepResult:
+    """Bring the catalog behind `ledger` up to date with `units`. The runner starts only if there is work."""
+    started = time.monotonic()
+    todo, skipped, failed_before = ledger.choose(units, overwrite)
+    if limit is not None:
+        todo = todo[:limit]
+    ledger.begin(units)
+    progress.begin(len(units), len(todo), len(skipped), len(failed_before))
+    interrupt = _Interrupt()
+    tally = _Tally(ledger, progress)
+    with _signals(interrupt):
+        unreadable = [u for u in todo if u.target.failure is not None]
+        for unit in unreadable:
+            tally.take(_unreadable(unit))
+        todo = [u for u in todo if u.target.failure is None]
+        if todo:
+            with closing(start_runner()) as runner, _at_the_gate(runner):
+                _drive(spec, todo, runner, tally, interrupt, progress, started)
+    interrupted = tally.num_done + tally.num_failed < len(todo) + len(unreadable)
+    result = SweepResult(
+        sweep_id=ledger.sweep_id,
+        num_listed=len(units),
+        num_done=tally.num_done,
+        num_skipped=len(skipped),
+        num_failed=tally.num_failed,
+        num_failed_before=len(failed_before),
+        interrupted=interrupted,
+        seconds=time.monotonic() - started,
+    )
+    ledger.end(
+        result.num_listed,
+        result.num_done,
+        result.num_skipped,
+        result.num_failed,
+        interrupted=interrupted,
+        exit_code=result.exit_code,
+    )
+    progress.end()
+    return result
+
+
+class _Tally:
+    """Counts units and hands them to the ledger."""
+
+    def __init__(self, ledger: Ledger, progress: Progress) -> None:
+        self._ledger = ledger
+        self._progress = progress
+        self.num_done = 0
+        self.num_failed = 0
+        self.nbytes = 0
+
+    def take(self, event: UnitDone | UnitFailed) -> None:
+        """Commit a finished unit, or write its failure row."""
+        target = event.unit.target
+        if isinstance(event, UnitFailed):
+            self._ledger.fail(event)
+            self.num_failed += 1
+            self._progress.failed(target.model_id, target.step, event.cause, event.message)
+        else:
+            summary = self._ledger.commit(event)
+            self.num_done += 1
+            self.nbytes += summary.nbytes
+            self._progress.done(target.model_id, target.step, summary)
+
+    def take_all(self, events: list[UnitDone | UnitFailed]) -> None:
+        """`take` each of `events`, in order, and empty the list."""
+        while events:
+            self.take(events.pop(0))
+
+
+def _at_the_gate(runner: Runner) -> AbstractContextManager[None]:
+    """While workers ask a shared gate, headers read by this process go through it too."""
+    if runner.hub is None:
+        return nullcontext()
+    from jobs.runners.pacing import driving  # the Hub client is slow to import
+
+    return driving(runner.hub)
+
+
+def _drive(
+    spec: Spec,
+    todo: Sequence[Unit],
+    runner: Runner,
+    tally: _Tally,
+    interrupt: _Interrupt,
+    progress: Progress,
+    started: float,
+) -> None:
+    run = spec.run
+    schedule = Schedule(memory_bytes=runner.memory_bytes, retries=run.retries)
+    feed = TaskFeed(sorted(todo, key=lambda u: -u.target.nbytes), device=run.device)
+    stop_at = None
+    ended: list[UnitDone | UnitFailed] = []
+    while True:
+        if run.max_bytes is not None:  # what is spent must be known before more is started
+            tally.take_all(ended)
+        now = time.monotonic()
+        over_budget = (run.max_seconds is not None and now - started > run.max_seconds) or (
+            run.max_bytes is not None and tally.nbytes > run.max_bytes
+        )
+        if (interrupt.count or over_budget) and stop_at is None:
+            stop_at = now + DRAIN_S
+            progress.draining(schedule.num_running)
+        if interrupt.count > 1 or (
+            stop_at is not None and (now > stop_at or not schedule.num_running)
+        ):
+            tally.take_all(ended)
+            return
+        if stop_at is None:
+            room = _AHEAD * max(runner.num_slots, 1) - schedule.num_waiting
+            for unit, planned in feed.take(room):
+                if isinstance(planned, ZooError):
+                    tally.take(_failed(unit, planned))
+                else:
+                    schedule.add(planned)
+            while (
+                schedule.num_running < runner.num_slots and (task := schedule.next(now)) is not None
+            ):
+                runner.submit(task)
+        tally.take_all(ended)  # now that the workers have something to do
+        if feed.is_exhausted and not schedule.num_open_units and not schedule.num_running:
+            return
+        for done in runner.wait(0.5 if schedule.num_running else 0.05):
+            event = schedule.ended(done.task, done.outcome, time.monotonic())
+            ended += [] if event is None else [event]
+        if run.timeout_s is not None:
+            for task in schedule.running:
+                if time.monotonic() - runner.began_s(task) > run.timeout_s:
+                    runner.kill(task)
+        progress.tick(schedule.num_running, schedule.num_waiting)
+
+
+def _unreadable(unit: Unit) -> UnitFailed:
+    failure = unit.target.failure
+    assert failure is not None
+    return UnitFailed(unit, failure.cause, failure.error_type, failure.message, None, 1)
+
+
+def _failed(unit: Unit, error: ZooError) -> UnitFailed:
+    failure = failure_of(error)
+    return UnitFailed(unit, failure.cause, failure.error_type, failure.message, None, 1)

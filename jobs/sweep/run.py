@@ -1,0 +1,101 @@
+"""A spec in the hand, a catalog to fill: lock, list, choose the runner, sweep, say what came out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from catalog.errors import StorageError
+from catalog.files.lock import sweep_lock
+from catalog.write.commits import prepare
+from jobs.runners.runner import Runner
+from jobs.screen.progress import Progress, hear_hub
+from jobs.spec.tables import Spec
+from jobs.sweep.ledger import Ledger, Overwrite
+from jobs.sweep.loop import SweepResult, run_sweep, units_of
+from zoo.errors import UseError
+
+if TYPE_CHECKING:
+    from zoo.hub.client import HubOptions
+
+MANY_UNITS = 1000
+"""Beyond this many units of one sweep, compaction is worth a word."""
+
+
+def sweep_spec(
+    spec: Spec, text: str, *, out: str, overwrite: Overwrite, limit: int | None, quiet: bool
+) -> SweepResult:
+    """Run the sweep `spec` into the catalog `out`. Raises UseError, CatalogError."""
+    progress = Progress(quiet=quiet)
+    hear_hub(progress)
+    with _locked(out, spec.sweep.name):
+        units = units_of(spec, progress.say)
+        hub = _hub_options() if any(unit.target.origin == "hub" for unit in units) else None
+        ledger = Ledger(out, name=spec.sweep.name, spec_text=text)
+        result = run_sweep(
+            spec,
+            ledger=ledger,
+            units=units,
+            start_runner=lambda: _runner(spec, hub),
+            overwrite=overwrite,
+            limit=limit,
+            progress=progress,
+        )
+    _say_result(result, out, progress)
+    return result
+
+
+@contextmanager
+def _locked(out: str, name: str) -> Iterator[None]:
+    """The catalog, made and locked. One that cannot be written is bad use, said before any work."""
+    with ExitStack() as stack:
+        try:
+            prepare(out)
+            stack.enter_context(sweep_lock(out, name))
+        except StorageError as error:
+            raise UseError(str(error)) from error
+        yield
+
+
+def _hub_options() -> HubOptions:
+    """Workers are as patient with a Hub as this process."""
+    from zoo.hub.session import process_client
+
+    return process_client().options
+
+
+def _runner(spec: Spec, hub: HubOptions | None) -> Runner:
+    run = spec.run
+    if run.runner == "ray":
+        from jobs.runners.ray import RayRunner
+
+        return RayRunner(
+            address=run.address,
+            workers=run.workers,
+            cpus=run.cpus,
+            gpus=run.gpus,
+            memory_bytes=run.memory,
+            hub=hub,
+        )
+    from jobs.runners.local import LocalRunner
+
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    workers = run.workers or max(1, cores // run.cpus)
+    budget = run.memory * workers if run.memory else None
+    return LocalRunner(workers=workers, threads=run.cpus, memory_bytes=budget, hub=hub)
+
+
+def _say_result(result: SweepResult, out: str, progress: Progress) -> None:
+    before = f", {result.num_failed_before} failed before" if result.num_failed_before else ""
+    told = (
+        f"sweep {result.sweep_id}: {result.num_done} done, {result.num_skipped} skipped (already in the catalog), "
+        f"{result.num_failed} failed{before}, {result.seconds:.1f} s; catalog: {out}"
+    )
+    if result.interrupted:
+        told += "; interrupted, the same command resumes"
+    progress.say(told)
+    if result.num_done + result.num_skipped > MANY_UNITS:
+        progress.say(f"many small files: `zoo compact {out}` makes queries faster")

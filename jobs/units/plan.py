@@ -1,0 +1,270 @@
+"""Headers only: what a unit would cost, what it cannot read, and how to cut it into tasks.
+
+Reads headers, never a tensor. Costs are estimates; peak memory is an upper bound by the guarantee of three
+times the largest float32 matrix plus 1 GiB.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from jobs.sources.target import Failure, failure_of
+from jobs.units.unit import GIB, Task, Unit
+from zoo.errors import TransientError, ZooError
+from zoo.formats.weight import Entry
+from zoo.options import AnalysisOptions
+
+if TYPE_CHECKING:
+    from zoo.layers.spec import LayerSpec
+    from zoo.measure.model import Pieces
+
+TASK_BYTES = 2 * GIB
+"""A unit whose weights are larger is split, so that one big model does not serialise the night."""
+MAX_TASKS = 64
+"""Of one unit: each of them reads the header of every shard again, and the Hub counts requests."""
+PLAN_ABOVE_BYTES = GIB
+"""Units larger than this, or of unknown size, have their headers read before work starts, to be split."""
+_HEADER_THREADS = 8
+_SECONDS_PER_CUBE = 6e-11
+"""One float64 eigenvalue solve of side m takes about this times m³ on one thread of a 2020s server core,"""
+_SECONDS_PER_PRODUCT = 2.2e-11
+"""the Gram product before it this times n·m²,"""
+_SECONDS_PER_ENTRY = 6e-9
+"""statistics and conversions this times n·m,"""
+_SECONDS_PER_SHUFFLED = 1e-8
+"""a shuffle, whose full spectrum costs a second solve, this times n·m,"""
+_SECONDS_PER_TOP = 7e-8
+"""and a shuffle with the search for its largest eigenvalues this times n·m. Measured, m from 200 to 2,880."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightCost:
+    """What one weight asks of a worker."""
+
+    name: str
+    nbytes: int
+    peak_bytes: int
+    seconds: float
+    num_layers: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnitPlan:
+    """What `zoo plan` prints of a unit."""
+
+    unit: Unit
+    weights: tuple[WeightCost, ...]
+    num_layers: int
+    num_skipped: int
+    num_failed: int
+    fates: dict[str, int]
+    """Stored tensors by fate."""
+    reasons: dict[str, int]
+    """Skipped and unknown tensors by reason (up to its first colon)."""
+    entries: tuple[Entry, ...]
+    """The fate of every stored tensor."""
+    num_params: int
+    requests: int
+    """Requests spent on planning."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensors that will be read."""
+        return sum(w.nbytes for w in self.weights)
+
+    @property
+    def seconds(self) -> float:
+        """Estimated seconds on one worker."""
+        return sum(w.seconds for w in self.weights)
+
+
+def plan_units(
+    units: Sequence[Unit], *, headers: int
+) -> Iterator[tuple[Unit, UnitPlan | Failure | None]]:
+    """The plan of each unit in order; why not; or None beyond the first `headers` units.
+
+    Headers are read by a few threads, as most of the time goes into waiting for a Hub.
+    """
+    with ThreadPoolExecutor(_HEADER_THREADS) as pool:
+        yield from zip(units, pool.map(_try_plan, units[:headers]), strict=False)
+    for unit in units[headers:]:
+        yield unit, unit.target.failure
+
+
+def _try_plan(unit: Unit) -> UnitPlan | Failure:
+    if unit.target.failure is not None:
+        return unit.target.failure
+    try:
+        return plan_unit(unit)
+    except ZooError as error:
+        return failure_of(error)
+
+
+def plan_unit(unit: Unit) -> UnitPlan:
+    """Open the headers of a unit. Raises CheckpointError or SourceError when they cannot be read."""
+    import zoo.hub.register  # noqa: F401  Hub locations can be opened from here on
+    from zoo.io.store import open_store
+    from zoo.measure.model import open_model, pieces_of
+
+    store = open_store(unit.target.location)
+    try:
+        model = open_model(store, unit.selection)
+        requests = store.counters.requests
+    finally:
+        store.close()
+    return UnitPlan(
+        unit=unit,
+        weights=tuple(_cost(piece, unit.options) for piece in pieces_of(model)),
+        num_layers=len(model.specs),
+        num_skipped=sum(s.skip_reason is not None for s in model.specs),
+        num_failed=sum(s.fail_reason is not None for s in model.specs),
+        fates=dict(Counter(e.fate for e in model.entries)),
+        reasons=dict(
+            Counter(
+                (e.reason or "").split(":")[0]
+                for e in model.entries
+                if e.fate in ("skipped", "unknown")
+            )
+        ),
+        entries=model.entries,
+        num_params=sum(meta.numel for meta in model.tensors.values()),
+        requests=requests,
+    )
+
+
+def _cost(pieces: Pieces, options: AnalysisOptions) -> WeightCost:
+    specs = [spec for _, found in pieces.layers for spec in found]
+    return WeightCost(
+        name=pieces.weight.name,
+        nbytes=pieces.nbytes,
+        peak_bytes=3 * 4 * pieces.numel + GIB,
+        seconds=sum(spec.num_slices * _seconds(*_sides(spec), options) for spec in specs),
+        num_layers=len(specs),
+    )
+
+
+def _sides(spec: LayerSpec) -> tuple[int, int]:
+    rows, cols = spec.rows or 0, spec.cols or 0
+    return max(rows, cols), min(rows, cols)
+
+
+def _seconds(n: int, m: int, options: AnalysisOptions) -> float:
+    from zoo.measure.shuffles import FULL_SHUFFLE_UP_TO  # torch comes with it
+
+    solve = m**3 * _SECONDS_PER_CUBE + n * m * m * _SECONDS_PER_PRODUCT
+    shuffles = options.replicates or 1
+    mode = options.shuffle_mode
+    if mode == "auto":
+        mode = "full" if m <= FULL_SHUFFLE_UP_TO else "top"
+    extra = {
+        "none": 0.0,
+        "full": shuffles * (solve + n * m * _SECONDS_PER_SHUFFLED),
+        "top": shuffles * n * m * _SECONDS_PER_TOP,
+    }[mode]
+    return solve + n * m * _SECONDS_PER_ENTRY + extra + 1e-3
+
+
+def tasks_of(plan: UnitPlan, *, device: str) -> tuple[Task, ...]:
+    """Cut a unit into tasks of about TASK_BYTES, whole weights each: at least one, about MAX_TASKS at most."""
+    groups = list(_groups(plan.weights, max(TASK_BYTES, plan.nbytes // MAX_TASKS)))
+    if len(groups) <= 1:
+        peak = max((w.peak_bytes for w in plan.weights), default=GIB)
+        return (Task(plan.unit, nbytes=plan.nbytes, peak_bytes=peak, device=device),)
+    return tuple(
+        Task(
+            plan.unit,
+            group=number,
+            num_groups=len(groups),
+            weights=tuple(w.name for w in group),
+            nbytes=sum(w.nbytes for w in group),
+            peak_bytes=max(w.peak_bytes for w in group),
+            device=device,
+        )
+        for number, group in enumerate(groups)
+    )
+
+
+def _groups(weights: tuple[WeightCost, ...], most: int) -> Iterator[list[WeightCost]]:
+    group: list[WeightCost] = []
+    nbytes = 0
+    for weight in weights:
+        if group and nbytes + weight.nbytes > most:
+            yield group
+            group, nbytes = [], 0
+        group.append(weight)
+        nbytes += weight.nbytes
+    if group:
+        yield group
+
+
+class TaskFeed:
+    """Units in, their tasks out, in the order they become known.
+
+    Headers are read in the background: a Hub that stalls must not keep finished work from being committed.
+    """
+
+    def __init__(self, units: Iterable[Unit], *, device: str) -> None:
+        self._units = iter(units)
+        self._device = device
+        self._open: list[_Planning] = []
+        self._has_more = True
+
+    @property
+    def is_exhausted(self) -> bool:
+        """True when every unit has come out."""
+        return not self._has_more and not self._open
+
+    @property
+    def _num_reading(self) -> int:
+        return sum(planning.result is None for planning in self._open)
+
+    def take(self, room: int) -> Iterator[tuple[Unit, tuple[Task, ...] | ZooError]]:
+        """At most `room` units whose tasks are known by now, or why they cannot be."""
+        while self._has_more and len(self._open) < room and self._num_reading < _HEADER_THREADS:
+            unit = next(self._units, None)
+            if unit is None:
+                self._has_more = False
+            else:
+                self._open.append(_Planning.start(unit, self._device))
+        known = [planning for planning in self._open if planning.result is not None][: max(room, 0)]
+        for planning in known:
+            self._open.remove(planning)
+            assert planning.result is not None
+            yield planning.unit, planning.result
+
+
+@dataclass(slots=True, eq=False)
+class _Planning:
+    """A unit on its way to tasks."""
+
+    unit: Unit
+    result: tuple[Task, ...] | ZooError | None = field(default=None)
+
+    @classmethod
+    def start(cls, unit: Unit, device: str) -> _Planning:
+        nbytes = unit.target.nbytes
+        if 0 < nbytes <= PLAN_ABOVE_BYTES:
+            # float32 of bf16 is twice the file; a single tensor may be all of it
+            peak = GIB + min(6 * nbytes, 4 * GIB)
+            return cls(unit, (Task(unit, nbytes=nbytes, peak_bytes=peak, device=device),))
+        made = cls(unit)
+        # a daemon: one that waits for a Hub must not keep an interrupted sweep from ending
+        threading.Thread(target=made._plan, args=(device,), name="zoo-plan", daemon=True).start()
+        return made
+
+    def _plan(self, device: str) -> None:
+        # what is not known here the worker finds out, and its retry policy deals with it
+        found: tuple[Task, ...] | ZooError
+        found = (Task(self.unit, nbytes=self.unit.target.nbytes, device=device),)
+        try:
+            found = tasks_of(plan_unit(self.unit), device=device)
+        except ZooError as error:
+            if not isinstance(error, TransientError):
+                found = error
+        finally:
+            self.result = found

@@ -1,0 +1,270 @@
+"""One model, from its store to a report per layer: the composition of the whole measuring half.
+
+Knows nothing of tables, sweeps or workers. Weights are loaded one at a time, each used for all its layers
+and dropped, so memory is that of the largest weight.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from math import prod
+
+import torch
+
+from zoo.errors import DecodeError
+from zoo.formats.account import account
+from zoo.formats.weight import Entry, Weight
+from zoo.io.checkpoint import Checkpoint
+from zoo.io.header import TensorMeta
+from zoo.io.opening import open_checkpoint
+from zoo.io.store import Store
+from zoo.layers.spec import LayerSpec
+from zoo.layers.take import take
+from zoo.measure.batch import measure_layers
+from zoo.measure.layer import LayerMeasures, failed_layer, measure_layer, skipped_layer
+from zoo.options import AnalysisOptions, LayerSelection
+from zoo.spectral.spectrum import Spectrum
+
+_WHOLE_BYTES = 256 << 20
+"""A stack of experts is decoded whole up to this size in float32, and expert by expert above it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A checkpoint whose headers have been read, and the layers taken from it."""
+
+    checkpoint: Checkpoint
+    revision: str
+    """Enters every seed."""
+    specs: tuple[LayerSpec, ...]
+    """In file order."""
+    entries: tuple[Entry, ...]
+    """The fate of every stored tensor."""
+
+    @property
+    def config(self) -> Mapping[str, object]:
+        """config.json, or an empty mapping."""
+        return self.checkpoint.config
+
+    @property
+    def tensors(self) -> Mapping[str, TensorMeta]:
+        """Every stored tensor by name."""
+        return self.checkpoint.tensors
+
+    @property
+    def weights(self) -> tuple[Weight, ...]:
+        """Weights that at least one measurable layer needs, in file order."""
+        found = {
+            s.weight.name: s.weight for s in self.specs if s.is_measurable and s.weight is not None
+        }
+        return tuple(found.values())
+
+
+@dataclass(frozen=True, slots=True)
+class LayerReport:
+    """Everything measured on one layer."""
+
+    columns: Mapping[str, object]
+    """All columns of the table `layers` but the common keys and `step`."""
+    traps: tuple[Mapping[str, object], ...]
+    """Rows of the table `traps`, without the common keys."""
+    spectrum: Spectrum | None
+    """Eigenvalues, ascending; None when the layer was not measured."""
+    rand_spectrum: Spectrum | None
+    """Eigenvalues of the first shuffle; None unless the full shuffled spectrum was computed."""
+
+
+def open_model(store: Store, selection: LayerSelection) -> Model:
+    """Read the headers behind `store` and decide which layers there are. Raises CheckpointError."""
+    checkpoint = open_checkpoint(store)
+    return model_of(checkpoint, selection, revision=store.revision)
+
+
+def model_of(checkpoint: Checkpoint, selection: LayerSelection, *, revision: str) -> Model:
+    """The model in an open checkpoint."""
+    taken = take(checkpoint, account(checkpoint), selection, seed_key=revision)
+    return Model(checkpoint, revision, taken.specs, taken.entries)
+
+
+def measure(
+    model: Model,
+    options: AnalysisOptions,
+    *,
+    weights: Collection[str] | None = None,
+    first: bool = True,
+) -> Iterator[LayerReport]:
+    """Measure the layers of `weights` (logical names; None: all), one weight in memory at a time.
+
+    Layers that are not measured (skipped, or failed before reading) are reported when `first` is true, so
+    that the groups of a model that is split over workers report them once. A weight that cannot be decoded
+    fails its layers and the model goes on; a file that cannot be read raises.
+    """
+    wanted = None if weights is None else frozenset(weights)
+    pieces = {
+        piece.weight.name: piece
+        for piece in pieces_of(model)
+        if wanted is None or piece.weight.name in wanted
+    }
+    model.checkpoint.expect(
+        source for piece in pieces.values() if piece.is_streamed for source in piece.weight.sources
+    )
+    for name, group in groupby(model.specs, key=lambda s: s.weight.name if s.weight else s.tensor):
+        specs = tuple(group)
+        if first:
+            yield from (_unmeasured(spec) for spec in specs if not spec.is_measurable)
+        if name in pieces and any(spec.is_measurable for spec in specs):
+            yield from _measure_weight(model, pieces[name], options)
+
+
+Rows = tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """One weight, cut into what is loaded at a time: all of it, or one expert of a big stack."""
+
+    weight: Weight
+    layers: tuple[tuple[Rows, tuple[LayerSpec, ...]], ...]
+    """Range of axis 0 that is loaded (None: everything) and the layers measured from it."""
+
+    @classmethod
+    def of(cls, weight: Weight, specs: list[LayerSpec]) -> Pieces:
+        """A matrix that has to be decoded cannot be read by rows, a stack of experts can."""
+        by_rows = 4 * prod(weight.shape) > _WHOLE_BYTES and all(
+            s.leading is not None and (weight.decoder == "none" or s.cut.expert is not None)
+            for s in specs
+        )
+        cut = groupby(specs, key=lambda s: s.leading if by_rows else None)
+        return cls(weight, tuple((rows, tuple(sharing)) for rows, sharing in cut))
+
+    @property
+    def is_streamed(self) -> bool:
+        """True when all bytes of its sources are read once and in order, so that they can be announced.
+
+        An expert's values and scales lie apart: a stream would have to go back and forth, and bytes of
+        experts that are left out would be fetched for nothing. These are read range by range instead.
+        """
+        ranges = [rows for rows, _ in self.layers]
+        if ranges == [None]:
+            return True
+        ends = [0, *(rows[1] for rows in ranges if rows is not None)]
+        starts = [*(rows[0] for rows in ranges if rows is not None), self.weight.shape[0]]
+        return len(self.weight.sources) == 1 and starts == ends
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are read in all."""
+        return sum(self.share(rows, self.weight.nbytes) for rows, _ in self.layers)
+
+    @property
+    def numel(self) -> int:
+        """Values in memory at a time: those of the largest piece."""
+        return max(self.share(rows, prod(self.weight.shape)) for rows, _ in self.layers)
+
+    def share(self, rows: Rows, whole: int) -> int:
+        """What the piece `rows` has of `whole`: of the weight's bytes, or of its values."""
+        return whole if rows is None else whole * (rows[1] - rows[0]) // self.weight.shape[0]
+
+
+def pieces_of(model: Model) -> Iterator[Pieces]:
+    """Every weight that at least one measurable layer needs, in file order."""
+    specs: dict[str, list[LayerSpec]] = {}
+    for spec in model.specs:
+        if spec.is_measurable and spec.weight is not None:
+            specs.setdefault(spec.weight.name, []).append(spec)
+    for found in specs.values():
+        assert found[0].weight is not None
+        yield Pieces.of(found[0].weight, found)
+
+
+def _measure_weight(
+    model: Model, pieces: Pieces, options: AnalysisOptions
+) -> Iterator[LayerReport]:
+    """Load each piece of a weight once for all its layers."""
+    weight = pieces.weight
+    for rows, specs in pieces.layers:
+        started = time.perf_counter()
+        try:
+            loaded = weight.load(model.checkpoint, rows)
+        except DecodeError as error:
+            for spec in specs:
+                yield _report(spec, failed_layer(_shape(spec), f"undecodable: {error}"), 0.0, 0)
+            continue
+        read_s = (time.perf_counter() - started) / len(specs)
+        nbytes = pieces.share(rows, weight.nbytes) // len(specs)
+        for spec, measures in _measure_specs(model, weight, loaded, rows, specs, options):
+            yield _report(spec, measures, read_s, nbytes)
+        del loaded  # before the next one is allocated
+
+
+def _measure_specs(
+    model: Model,
+    weight: Weight,
+    loaded: torch.Tensor,
+    rows: Rows,
+    specs: tuple[LayerSpec, ...],
+    options: AnalysisOptions,
+) -> Iterator[tuple[LayerSpec, LayerMeasures]]:
+    """The layers cut out of a loaded piece; equal single matrices (experts, parts) go together."""
+    for (slices, *_), group in groupby(specs, key=lambda s: (s.num_slices, s.rows, s.cols)):
+        equal = tuple(group)
+        cut = [spec.matrices(loaded, offset=rows[0] if rows else 0) for spec in equal]
+        keys = [_seed_key(model, spec) for spec in equal]
+        bits = weight.storage_bits
+        if slices == 1:
+            alone = [matrices[0] for matrices in cut]
+            found = measure_layers(alone, options=options, seed_keys=keys, storage_bits=bits)
+            yield from zip(equal, found, strict=True)
+            continue
+        for spec, matrices, key in zip(equal, cut, keys, strict=True):
+            yield spec, measure_layer(matrices, options=options, seed_key=key, storage_bits=bits)
+
+
+def _seed_key(model: Model, spec: LayerSpec) -> tuple[str, ...]:
+    expert = "" if spec.expert is None else str(spec.expert)
+    return (model.revision, spec.tensor, spec.part or "", expert)
+
+
+def _unmeasured(spec: LayerSpec) -> LayerReport:
+    if spec.fail_reason is not None:
+        return _report(spec, failed_layer(_shape(spec), spec.fail_reason), 0.0, 0)
+    return _report(spec, skipped_layer(_shape(spec), spec.skip_reason or "skipped"), 0.0, 0)
+
+
+def _shape(spec: LayerSpec) -> tuple[int, int, int] | None:
+    if spec.rows is None or spec.cols is None:
+        return None
+    return (spec.num_slices, spec.rows, spec.cols)
+
+
+def layer_columns() -> tuple[str, ...]:
+    """Names of the columns of a report, in order; for a model without a layer too."""
+    nothing = LayerSpec(0, "", None, None, "", None, 1, None, None, None)
+    return tuple(_report(nothing, failed_layer(None, ""), 0.0, 0).columns)
+
+
+def _report(spec: LayerSpec, measures: LayerMeasures, read_s: float, nbytes: int) -> LayerReport:
+    weight = spec.weight
+    columns: dict[str, object] = {
+        "layer_index": spec.layer_index,
+        "tensor": spec.tensor,
+        "part": spec.part,
+        "block": spec.block,
+        "role": spec.role,
+        "expert": spec.expert,
+        "stored_dtype": weight.stored_dtype if weight else None,
+        "decoder": weight.decoder if weight else None,
+        "is_dequantised": weight.is_dequantised if weight else None,
+        "tied_to": spec.tied_to,
+        **measures.columns,
+        "read_s": read_s,
+        "bytes_read": nbytes,
+    }
+    if columns["reason"] is None and spec.note is not None:
+        columns["reason"] = spec.note
+    seconds = (columns["read_s"], columns["spectrum_s"], columns["shuffle_s"])
+    columns["total_s"] = sum(s for s in seconds if isinstance(s, float))
+    return LayerReport(columns, measures.traps, measures.spectrum, measures.rand_spectrum)

@@ -1,0 +1,201 @@
+"""The shuffles of one layer: columns of the trap test, rows of its traps, and the shuffled spectrum.
+
+Composes `zoo.spectral` for every replicate. Knows nothing of names, formats or files, nor of how the
+layer's own columns are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from zoo.machine.device import with_cpu_fallback
+from zoo.options import AnalysisOptions
+from zoo.seeds import generator, seed_for
+from zoo.spectral.columns import (
+    Columns,
+    fields_of,
+    incumbent_count,
+    rand_spectrum_columns,
+    scaled,
+    shuffle_columns,
+)
+from zoo.spectral.replicate import Entries, Shuffled, measure_full, measure_top
+from zoo.spectral.shuffle import Permutation
+from zoo.spectral.solve import Solved, divided
+from zoo.spectral.spectrum import Spectrum
+from zoo.spectral.trap_modes import (
+    Sector,
+    leading_modes,
+    localisation,
+    modes_of,
+    reduced_modes,
+    top_sector,
+)
+from zoo.spectral.trap_test import BulkEntries, Trap
+
+FULL_SHUFFLE_UP_TO = 2048
+"""Smaller side up to which `shuffle = "auto"` computes the whole shuffled spectrum."""
+MANY_REPLICATES_BELOW = 100
+"""Smaller side below which five shuffles are made; eigenvalues below which the incumbent pools
+them."""
+CHEAP_FULL_BELOW = 512
+"""Smaller side below which further replicates are solved in full: faster than their top alone."""
+MAX_MODES = 32
+"""Traps of one slice whose modes are computed, largest first; the others have null columns."""
+
+Vector = NDArray[np.float64]
+Rows = tuple[Mapping[str, object], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer whose own spectrum is known."""
+
+    matrices: torch.Tensor
+    """[k, rows, cols]: k pooled slices."""
+    options: AnalysisOptions
+    seed_key: tuple[str, ...]
+    """Revision, tensor, part, expert."""
+    entries: Entries
+    solved: Solved
+    device: torch.device
+
+    @property
+    def n(self) -> int:
+        """Larger side of a slice."""
+        return max(self.matrices.shape[1:])
+
+    @property
+    def m(self) -> int:
+        """Smaller side of a slice."""
+        return min(self.matrices.shape[1:])
+
+
+def shuffled_columns(layer: Layer, spectrum: Spectrum) -> tuple[Columns, Rows, Spectrum | None]:
+    """The shuffle's columns, the rows of its traps, and the first replicate's full spectrum."""
+    options, n, m = layer.options, layer.n, layer.m
+    exponent = layer.entries.exponent
+    mode = options.shuffle_mode
+    if mode == "auto":
+        mode = "full" if m <= FULL_SHUFFLE_UP_TO else "top"
+    count = options.replicates or (5 if m < MANY_REPLICATES_BELOW else 1)
+    null: list[Shuffled] = []
+    for i in range(count):
+        full = mode == "full" and (i == 0 or m < CHEAP_FULL_BELOW)
+        null.append(_replicate(layer, i, full=full, bulks=null[0].bulks if null else None))
+    columns = shuffle_columns(spectrum, [r.test for r in null], n=n, m=m, exponent=exponent)
+    columns["rand_lambda_max"] = scaled(null[0].lambda_max, 2 * exponent)
+    evals = null[0].evals
+    rand = None if evals is None else Spectrum.rounded(evals.reshape(-1), 2 * exponent)
+    if rand is not None:
+        sigma = columns.get("rand_mp_sigma")
+        columns |= rand_spectrum_columns(
+            spectrum, rand, sigma=sigma if isinstance(sigma, float) else None, n=n, m=m
+        )
+    if options.incumbent and rand is not None:
+        columns["num_traps_ww"] = incumbent_count(_pooled(null, rand), n=n, m=m)
+    return columns, _trap_rows(layer, null), rand
+
+
+def _replicate(
+    layer: Layer, replicate: int, *, full: bool, bulks: tuple[BulkEntries, ...] | None
+) -> Shuffled:
+    k, rows, cols = layer.matrices.shape
+    permutations = tuple(
+        Permutation(
+            seed_for(*layer.seed_key, "shuffle", replicate, index, layer.options.seed), rows * cols
+        )
+        for index in range(k)
+    )
+    measure = measure_full if full else measure_top
+    found, _ = with_cpu_fallback(
+        lambda where: measure(
+            layer.matrices,
+            permutations,
+            entries=layer.entries,
+            bulks=bulks,
+            level=layer.options.level,
+            keep=layer.options.trap_modes,
+            device=where,
+        ),
+        layer.device,
+    )
+    return found
+
+
+def _pooled(null: Sequence[Shuffled], rand: Spectrum) -> list[Vector]:
+    """The shuffled eigenvalues that the incumbent pools: every replicate's where the layer, all its
+    slices together, has fewer than 100."""
+    if rand.evals.size >= MANY_REPLICATES_BELOW:
+        return [rand.evals]
+    return [replicate.evals for replicate in null if replicate.evals is not None]
+
+
+def _trap_rows(layer: Layer, null: Sequence[Shuffled]) -> Rows:
+    rows: list[Mapping[str, object]] = []
+    sectors: dict[int, Sector] = {}
+    for replicate, shuffled in enumerate(null):
+        if shuffled.test is None:
+            continue
+        traps = shuffled.test.traps
+        shapes: dict[Trap, Columns] = {}
+        if layer.options.trap_modes:
+            for index in sorted({trap.slice_index for trap in traps}):
+                shapes |= _trap_shapes(layer, replicate, shuffled, index, sectors)
+        for index, trap in enumerate(traps, start=1):
+            rows.append(
+                {
+                    **dict.fromkeys(_TRAP_COLUMNS),
+                    "replicate": replicate,
+                    "trap_index": index,
+                    "lambda": scaled(trap.eigenvalue, 2 * layer.entries.exponent),
+                    "excess_rel": trap.excess_rel,
+                    "p_value": trap.p_value,
+                    "verdict": "unprobed",
+                    **shapes.get(trap, {}),
+                }
+            )
+    return tuple(rows)
+
+
+def _trap_shapes(
+    layer: Layer, replicate: int, shuffled: Shuffled, index: int, sectors: dict[int, Sector]
+) -> dict[Trap, Columns]:
+    """Localisation columns of the traps of slice `index`; its top sector is kept in `sectors`."""
+    assert shuffled.test is not None
+    traps = [t for t in shuffled.test.traps if t.slice_index == index][:MAX_MODES]
+    permutation, exponent = shuffled.permutations[index], layer.entries.exponent
+    rng = generator(*layer.seed_key, "modes", replicate, index, layer.options.seed)
+    if index not in sectors:
+        matrix = divided(layer.matrices[index], exponent)
+        sectors[index] = top_sector(matrix, layer.solved.reductions[index], rng=rng)
+        del matrix
+    top = shuffled.tops[index] if shuffled.tops else None
+    reduction = shuffled.reductions[index] if shuffled.reductions else None
+    if top is not None:
+        modes = modes_of(top, len(traps))
+    else:  # singular vectors do not change with scale; float32 has a range
+        moved = divided(shuffled.slice_of(layer.matrices, index), exponent)
+        if reduction is not None and shuffled.evals is not None:
+            modes = reduced_modes(moved, reduction, shuffled.evals[index], len(traps))
+        else:
+            modes = leading_modes(moved, len(traps), rng=rng)
+        del moved  # a carried-back mode is as large again
+    return {
+        trap: fields_of(localisation(mode, permutation, sectors[index], rng=rng))
+        for trap, mode in zip(traps, modes, strict=True)
+    }
+
+
+_TRAP_COLUMNS = tuple(
+    """
+    replicate trap_index lambda excess_rel p_value ipr_left ipr_right localisation_q
+    participation_ratio top5_mass top10_mass rank1_mass top_overlap mean_overlap
+    jsd jsd_stderr jsd_control_p95 probe_kind num_probes temperature verdict
+    """.split()
+)

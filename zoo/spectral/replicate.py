@@ -1,0 +1,236 @@
+"""One shuffle of one layer: its slices permuted, their eigenvalues, and the trap test on them.
+
+Composes shuffle, solve, krylov, bulk_entries and edge. Knows nothing of columns or options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from zoo.machine.device import SHUFFLE_DTYPE
+from zoo.spectral.bulk_entries import Moments, bulk_entries
+from zoo.spectral.krylov import DWARFS, Top, sure_top, top_of
+from zoo.spectral.shuffle import LEAF, Permutation
+from zoo.spectral.solve import divided, eigenvalues, solve
+from zoo.spectral.symmetric import Reduction
+from zoo.spectral.trap_test import BulkEntries, EdgeTest, trap_test
+
+Vector = NDArray[np.float64]
+
+_TOLERANCE = 1e-5
+"""Krylov tolerance on λ_max: 1e-3 Tracy-Widom units or less at any size met so far."""
+_MAX_PASSES = 60
+_BATCH_BYTES = 16 << 20
+"""Shuffled slices held at a time, as float32; one at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """What the test needs to know of the entries of the layer."""
+
+    max_abs: float
+    moments: Moments | None
+    """Of all entries; None for constant ones, or when they leave the range of float64."""
+    exponent: int
+    """Entries are divided by 2^exponent before anything is squared (`entry_exponent`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shuffled:
+    """One replicate: every slice of the layer shuffled by its own permutation."""
+
+    permutations: tuple[Permutation, ...]
+    """One a slice."""
+    evals: Vector | None
+    """Shape (k, m), each row ascending, in units of 4^exponent; None when only the top was
+    computed."""
+    lambda_max: float
+    """Largest eigenvalue over the slices, in units of 4^exponent."""
+    bulks: tuple[BulkEntries, ...]
+    """One a slice; the same for every replicate but for the sample that fixes the cut."""
+    test: EdgeTest | None
+    """None when a slice has no bulk (no variance beside its traps)."""
+    kept: torch.Tensor | None = None
+    """The shuffled slices [k, rows, cols], where they are small enough to be held."""
+
+    tops: tuple[Top | None, ...] = ()
+    """Singular vectors of what leaves the bulk, a slice each, where only the top was computed."""
+    reductions: tuple[Reduction | None, ...] = ()
+    """What gives the singular vectors, a slice each, where all eigenvalues were computed."""
+
+    def slice_of(self, matrices: torch.Tensor, index: int) -> torch.Tensor:
+        """Slice `index` of `matrices` as it was shuffled."""
+        if self.kept is not None:
+            return self.kept[index]
+        return shuffle_slice(matrices[index], self.permutations[index])
+
+
+def shuffle_slice(matrix: torch.Tensor, permutation: Permutation) -> torch.Tensor:
+    """`matrix` [rows, cols] with its entries permuted in row-major order, on the CPU.
+
+    Float32 for smaller types, but beyond `LEAF` entries they keep their type (memory).
+    """
+    flat = matrix.detach().cpu().reshape(-1)
+    if flat.dtype in (torch.float32, torch.float64):
+        moved = torch.from_numpy(permutation.apply(flat.numpy()))
+    elif permutation.size <= LEAF:
+        moved = torch.from_numpy(permutation.apply(flat.to(torch.float32).numpy()))
+    else:
+        stored = flat.dtype
+        moved = torch.from_numpy(permutation.apply(flat.view(torch.int16).numpy())).view(stored)
+    return moved.view(matrix.shape)
+
+
+def measure_full(
+    matrices: torch.Tensor,
+    permutations: tuple[Permutation, ...],
+    *,
+    entries: Entries,
+    bulks: tuple[BulkEntries, ...] | None,
+    level: float,
+    keep: bool,
+    device: torch.device,
+) -> Shuffled:
+    """Shuffle the slices of `matrices` [k, rows, cols], find all eigenvalues, and test them.
+
+    `bulks`: those of an earlier replicate, where there is one. `keep`: what gives singular vectors.
+    """
+    k, rows, cols = matrices.shape
+    found: list[Vector] = []
+    reductions: list[Reduction | None] = []
+    measured: list[BulkEntries] = []
+    batch = max(1, _BATCH_BYTES // (4 * rows * cols))
+    for start in range(0, k, batch):
+        chosen = range(start, min(start + batch, k))
+        slices = [shuffle_slice(matrices[i], permutations[i]) for i in chosen]
+        stack = slices[0][None] if len(slices) == 1 else torch.stack(slices)
+        solved = solve(
+            stack,
+            storage_bits=32,
+            exponent=entries.exponent,
+            product=SHUFFLE_DTYPE,
+            keep=keep,
+            device=device,
+        )
+        found.append(solved.evals)
+        reductions += solved.reductions
+        if bulks is None:
+            measured += [_bulk(shuffled, entries, is_alone=k == 1) for shuffled in stack]
+    evals = np.concatenate(found)
+    bulks = bulks or tuple(measured)
+    test = _test(list(evals), evals.sum(axis=1).tolist(), matrices, bulks, level)
+    kept = stack if stack.shape[0] == k and batch > 1 else None
+    largest = float(evals[:, -1].max())
+    return Shuffled(permutations, evals, largest, bulks, test, kept, reductions=tuple(reductions))
+
+
+def measure_top(
+    matrices: torch.Tensor,
+    permutations: tuple[Permutation, ...],
+    *,
+    entries: Entries,
+    bulks: tuple[BulkEntries, ...] | None,
+    level: float,
+    keep: bool,
+    device: torch.device,
+) -> Shuffled:
+    """As `measure_full`, but only what leaves the bulk is computed, and the largest eigenvalue.
+
+    Falls back to all eigenvalues of a slice whose top does not converge (hundreds of traps).
+    """
+    k, rows, cols = matrices.shape
+    tops: list[Vector] = []
+    found: list[Top | None] = []
+    traces: list[float] = []
+    measured: list[BulkEntries] = []
+    for index, (matrix, permutation) in enumerate(zip(matrices, permutations, strict=True)):
+        shuffled = shuffle_slice(matrix, permutation)
+        bulk = bulks[index] if bulks else _bulk(shuffled, entries, is_alone=k == 1)
+        trace = _trace(shuffled, entries.exponent)
+
+        def num_wanted(estimates: Vector, trace: float = trace, bulk: BulkEntries = bulk) -> int:
+            test = trap_test(
+                [estimates[::-1]],
+                [trace],
+                n=max(rows, cols),
+                m=min(rows, cols),
+                bulks=[bulk],
+                level=level,
+            )
+            return 1 if test is None else len(test.traps) + 1
+
+        top = top_slice(
+            shuffled, permutation, entries, wanted=num_wanted, vectors=keep, device=device
+        )
+        found.append(top if top.is_converged and keep else None)
+        if top.is_converged:
+            tops.append(top.evals[: top.num_wanted][::-1])
+        else:
+            full = eigenvalues(
+                shuffled[None], storage_bits=32, exponent=entries.exponent, device=device
+            )
+            tops.append(full[0])
+        traces.append(trace)
+        measured.append(bulk)
+    test = _test(tops, traces, matrices, measured, level)
+    largest = max(float(t[-1]) for t in tops)
+    return Shuffled(permutations, None, largest, tuple(measured), test, tops=tuple(found))
+
+
+def top_slice(
+    shuffled: torch.Tensor,
+    permutation: Permutation,
+    entries: Entries,
+    *,
+    wanted: Callable[[Vector], int],
+    vectors: bool,
+    device: torch.device,
+) -> Top:
+    """The top of one shuffled slice, by Krylov from a block drawn from the permutation's seed.
+
+    In float64 where the largest eigenvalue dwarfs what lies at the edge: a tolerance relative to
+    λ_max would end the search before the edge, or the smaller traps, are found.
+    """
+
+    def search(dtype: torch.dtype) -> Top:
+        return top_of(
+            divided(shuffled.to(device), entries.exponent),
+            rng=np.random.Generator(np.random.SFC64([permutation.seed, 1 << 41])),
+            wanted=wanted,
+            vectors=vectors,
+            tolerance=_TOLERANCE,
+            max_passes=_MAX_PASSES,
+            dtype=dtype,
+        )
+
+    return sure_top(search, dwarfs=DWARFS, beyond=1)
+
+
+def _test(
+    tops: Sequence[Vector],
+    traces: Sequence[float],
+    matrices: torch.Tensor,
+    bulks: Sequence[BulkEntries],
+    level: float,
+) -> EdgeTest | None:
+    n, m = max(matrices.shape[1:]), min(matrices.shape[1:])
+    return trap_test(tops, traces, n=n, m=m, bulks=bulks, level=level)
+
+
+def _bulk(shuffled: torch.Tensor, entries: Entries, *, is_alone: bool) -> BulkEntries:
+    known = entries.moments if is_alone else None
+    return bulk_entries(shuffled.reshape(-1), max_abs=entries.max_abs, moments=known)
+
+
+def _trace(matrix: torch.Tensor, exponent: int) -> float:
+    """Σw² in float64, in units of 4^exponent, by blocks."""
+    total = 0.0
+    for part in torch.split(matrix.reshape(-1), 1 << 20):
+        scaled = divided(part.to(torch.float64), exponent)
+        total += float(torch.dot(scaled, scaled))
+    return total

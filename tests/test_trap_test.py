@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import binom
 
-from zoo.spectral import shuffle
+from zoo.spectral import replicate, shuffle
 from zoo.spectral.bulk_entries import Moments, bulk_entries
 from zoo.spectral.replicate import Entries, measure_full, measure_top, shuffle_slice
 from zoo.spectral.shuffle import Permutation

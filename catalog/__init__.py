@@ -1,0 +1,1 @@
+"""Remembers and answers: schema, atomic files, commits, views, leaderboards. Knows no tensors."""

@@ -1,0 +1,1 @@
+"""Decides what runs where: spec, sources, units, runners, sweep, refit, commands."""

@@ -128,14 +128,34 @@ def test_every_command_says_what_it_does_and_is_on_a_page() -> None:
     assert "zoo hub serve" in text
 
 
-def test_the_tree_of_the_readme_lists_every_file_once() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    if "<!-- tree -->" not in text:
-        pytest.skip("README.md has no tree")
+def test_the_page_of_the_architecture_lists_every_file_once() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     block = text.split("<!-- tree -->")[1].split("<!-- /tree -->")[0]
     listed = [path for path in paths_of_tree(block) if path.startswith(PACKAGES)]
     wanted = [path for path in tracked_files() if not path.endswith("__init__.py")]
-    assert sorted(listed) == sorted(wanted), "run python docs/make_tree.py"
+    assert sorted(listed) == sorted(wanted), "run python docs/make_architecture.py"
+
+
+def test_the_generated_parts_of_the_architecture_are_current() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert script("make_architecture").rewritten(text) == text, (
+        "run python docs/make_architecture.py"
+    )
+
+
+def test_every_room_says_what_it_is_for() -> None:
+    inits = [name for name in tracked_packages() if Path(name).parent.name != "sql"]
+    for name in inits:
+        assert (ROOT / name).read_text(encoding="utf-8").startswith('"""'), f"{name} is silent"
+
+
+def test_the_readme_is_read_in_five_minutes() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def tracked_packages() -> list[str]:
+    """`__init__.py` of every folder of the packages."""
+    return [name for name in tracked_files() if name.endswith("__init__.py")]
 
 
 def paths_of_tree(block: str) -> list[str]:
@@ -178,15 +198,14 @@ def test_the_page_of_the_spec_has_every_key_under_its_table() -> None:
 
 
 def test_the_page_of_tables_is_current() -> None:
-    made = make_tables().page()
+    made = script("make_tables").page()
     kept = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
     assert kept == made, "run python docs/make_tables.py"
 
 
-def make_tables() -> ModuleType:
-    """docs/make_tables.py, which is a script and no module of a package."""
-    path = ROOT / "docs" / "make_tables.py"
-    spec = importlib.util.spec_from_file_location("make_tables", path)
+def script(name: str) -> ModuleType:
+    """docs/<name>.py, which is a script and no module of a package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -1,0 +1,1 @@
+"""The folder or bucket of a catalog: files, locks, and a DuckDB that reads them."""

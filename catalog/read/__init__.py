@@ -1,0 +1,1 @@
+"""Views, questions and leaderboards over a catalog."""

@@ -1,0 +1,1 @@
+"""Rows to whole files, and files to commits."""

@@ -1,0 +1,1 @@
+"""Numbers that follow from stored spectra, computed anew without weights."""

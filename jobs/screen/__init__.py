@@ -1,0 +1,1 @@
+"""What a person sees: rows in four formats, progress, which columns fit."""

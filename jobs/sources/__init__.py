@@ -1,0 +1,1 @@
+"""Where models come from: a source becomes targets, each pinned to a revision."""

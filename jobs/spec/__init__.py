@@ -1,0 +1,1 @@
+"""The sweep spec: its tables, reading it, and saying what is wrong with it."""

@@ -1,0 +1,1 @@
+"""The main job: list, choose, run, commit."""

@@ -1,0 +1,1 @@
+"""The unit of work, its key, its plan and its cost."""

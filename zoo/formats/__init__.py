@@ -1,0 +1,1 @@
+"""The account of every stored tensor, and one decoder of a quantised format a file."""

@@ -1,0 +1,1 @@
+"""Tensors to layers: roles, fused parts, experts, adapters, ties."""

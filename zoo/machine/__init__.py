@@ -1,0 +1,1 @@
+"""What the machine offers: device and precision, mathematics threads, the heap."""

@@ -1,0 +1,1 @@
+"""The mathematics, on arrays alone: no files, no names, no machines."""

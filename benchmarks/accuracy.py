@@ -17,14 +17,13 @@ from itertools import chain
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from benchmarks.speed import dense_layers
+from zoo.spectral.arrays import Vector
 from zoo.spectral.solve import eigenvalues
 from zoo.spectral.spectrum import Spectrum
 from zoo.spectral.tails import TailFit, fit_tail
 
-Vector = NDArray[np.float64]
 _TYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
 

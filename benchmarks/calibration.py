@@ -18,17 +18,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import binom
 
+from zoo.spectral.arrays import Vector
 from zoo.spectral.bulk_entries import Moments
 from zoo.spectral.incumbent import incumbent_fit
 from zoo.spectral.replicate import Entries, measure_full
 from zoo.spectral.shuffle import Permutation
 from zoo.spectral.tracy_widom import johnstone
 
-Vector = NDArray[np.float64]
 LAWS: dict[str, Callable[[np.random.Generator, tuple[int, int]], Vector]] = {
     "gaussian": lambda rng, shape: rng.standard_normal(shape),
     "uniform": lambda rng, shape: rng.uniform(-1.0, 1.0, shape) * math.sqrt(3.0),

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-import zoo.measure.shuffles
 from zoo.measure.layer import LayerMeasures, failed_layer, measure_layer, skipped_layer
 from zoo.options import AnalysisOptions
 from zoo.spectral.columns import ks_test, spectral_distance
@@ -245,7 +244,7 @@ def test_the_top_alone_finds_the_same_traps_and_leaves_the_rest_null() -> None:
 
 
 def test_auto_takes_the_top_of_wide_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zoo.shuffles, "FULL_SHUFFLE_UP_TO", 100)
+    monkeypatch.setattr("zoo.measure.shuffles.FULL_SHUFFLE_UP_TO", 100)
     assert measured(noise(1, 130, 120)).rand_spectrum is None
     assert measured(noise(1, 130, 100)).rand_spectrum is not None
 

@@ -11,14 +11,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from zoo.machine.device import choose_device, with_cpu_fallback
 from zoo.measure.shuffles import Layer, Rows, shuffled_columns
 from zoo.options import AnalysisOptions
 from zoo.seeds import generator
+from zoo.spectral.arrays import Vector
 from zoo.spectral.bulk_entries import Moments
 from zoo.spectral.columns import Columns, fields_of, spectral_columns
 from zoo.spectral.diagnostics import NOT_ASKED_FOR, EntryStatistics, entry_statistics
@@ -27,8 +26,6 @@ from zoo.spectral.farms import farms
 from zoo.spectral.replicate import Entries
 from zoo.spectral.solve import Solved, entry_exponent, solve
 from zoo.spectral.spectrum import Spectrum
-
-Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

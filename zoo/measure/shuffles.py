@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from zoo.machine.device import with_cpu_fallback
 from zoo.options import AnalysisOptions
 from zoo.seeds import generator, seed_for
+from zoo.spectral.arrays import Vector
 from zoo.spectral.columns import (
     Columns,
     fields_of,
@@ -48,7 +47,6 @@ CHEAP_FULL_BELOW = 512
 MAX_MODES = 32
 """Traps of one slice whose modes are computed, largest first; the others have null columns."""
 
-Vector = NDArray[np.float64]
 Rows = tuple[Mapping[str, object], ...]
 
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from zoo.pictures.drawing import (
     BLUE,
@@ -25,6 +24,7 @@ from zoo.pictures.drawing import (
     set_title,
 )
 from zoo.pictures.overview import alpha_by_depth, funnel
+from zoo.spectral.arrays import Vector
 from zoo.spectral.mp import mp_pdf
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from zoo.spectral.spectrum import Spectrum
 
-Vector = NDArray[np.float64]
 Columns = Mapping[str, object]
 
 _NUM_BINS = 60

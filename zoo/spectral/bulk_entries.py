@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from zoo.spectral.arrays import Vector
 from zoo.spectral.trap_test import BulkEntries
 
 _SAMPLE = 1 << 14
@@ -74,7 +74,7 @@ def _without_extremes(
     return BulkEntries(kurtosis, float(large @ large) / (second + count * moments.mean**2))
 
 
-def tail_cut(sample: NDArray[np.float64], *, size: int) -> float:
+def tail_cut(sample: Vector, *, size: int) -> float:
     """|w| beyond which 0.01 of `size` entries are expected: two upper quantiles of the sample,
     extrapolated exponentially. Infinite for samples of 20 or fewer, or without spread up there."""
     few = min(_FAR_COUNT, int(_FAR_SHARE * sample.size))
@@ -94,7 +94,7 @@ def _moments(entries: torch.Tensor, *, scale: float, cut: float, shift: float) -
     """Moments of the entries with |w| ≤ cut·scale; `shift`·scale is near their mean."""
     count, sums, extreme, inside = 0, np.zeros(4), 0.0, 0.0
     for part in torch.split(entries, _BLOCK):
-        block: NDArray[np.float64] = part.to(torch.float64, copy=True).numpy()
+        block: Vector = part.to(torch.float64, copy=True).numpy()
         block /= scale
         if cut < 1.0:
             beyond = np.flatnonzero(np.abs(block) > cut)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import kolmogorov
 
 from zoo.errors import ArgumentError
+from zoo.spectral.arrays import Vector
 from zoo.spectral.clipped_tail import fit_clipped
 from zoo.spectral.erg import erg, mean_one
 from zoo.spectral.incumbent import incumbent_fit
@@ -28,10 +29,10 @@ from zoo.spectral.spectrum import Spectrum
 from zoo.spectral.tails import TailFit, fit_tail
 from zoo.spectral.trap_test import EdgeTest
 
-Vector = NDArray[np.float64]
 Columns = dict[str, object]
 
 
+@runtime_checkable  # the tests check types at run time
 class Slotted(Protocol):
     """A dataclass with `slots=True`."""
 

@@ -10,9 +10,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from zoo.errors import ArgumentError
+from zoo.spectral.arrays import Vector
 from zoo.spectral.inputs import spectrum_of
 
 
@@ -34,13 +35,13 @@ class Erg:
     """ln(xmin / erg_lambda_min); None without a tail fit or when erg_lambda_min is 0."""
 
 
-def mean_one(evals: ArrayLike) -> NDArray[np.float64]:
+def mean_one(evals: ArrayLike) -> Vector:
     """The eigenvalues in mean-1 units, λ·count/Σλ, ascending. ArgumentError unless λ_max > 0."""
     evals = spectrum_of(evals)
     if evals.size == 0 or evals[-1] <= 0.0:
         raise ArgumentError("got no eigenvalue above 0; wanted λ_max > 0: 0 has no mean-1 units")
     relative = evals / evals[-1]  # first, so that the sum neither over- nor underflows
-    scaled: NDArray[np.float64] = relative * (relative.size / relative.sum())
+    scaled: Vector = relative * (relative.size / relative.sum())
     return scaled
 
 
@@ -57,7 +58,7 @@ def erg_size(scaled: ArrayLike) -> int | None:
     return _erg_size(scaled) if scaled.size else None
 
 
-def _erg_size(scaled: NDArray[np.float64]) -> int | None:
+def _erg_size(scaled: Vector) -> int | None:
     if scaled[0] == scaled[-1]:
         return None
     positive = scaled[scaled.searchsorted(0.0, side="right") :]
@@ -72,7 +73,7 @@ def erg(
     *,
     xmin: float | None,
     num_tail: int | None,
-    scaled: NDArray[np.float64] | None = None,
+    scaled: Vector | None = None,
 ) -> Erg:
     """The ERG columns of eigenvalues `evals`, beside a tail fit (None, None without one).
 

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from zoo.spectral.arrays import Vector
 from zoo.spectral.inputs import aspect_ratio, spectrum_of
-
-Vector = NDArray[np.float64]
 
 _BANDWIDTH = 0.1
 _POINTS = 1000

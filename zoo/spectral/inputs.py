@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from zoo.errors import ArgumentError
+from zoo.spectral.arrays import Vector
 
 if TYPE_CHECKING:
     import torch
 
-Vector = NDArray[np.float64]
 
 _ROUNDING = 1e-6
 """Negative eigenvalues down to this share of the largest come from a float32 solver, and are 0."""

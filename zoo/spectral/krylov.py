@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from zoo.machine.device import KRYLOV_DTYPE
+from zoo.spectral.arrays import Vector
 
-Vector = NDArray[np.float64]
 Block = NDArray[np.floating]
 
 _BLOCK, _WIDE_BLOCK, _WIDE_FROM = 8, 16, 1024

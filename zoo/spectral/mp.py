@@ -14,10 +14,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from zoo.spectral.arrays import Vector
 from zoo.spectral.inputs import aspect_ratio, check_law, real_array, spectrum_of
 from zoo.spectral.tracy_widom import johnstone, tw1_quantile
-
-Vector = NDArray[np.float64]
 
 _LEVEL = 0.01
 """Family-wise level at which an eigenvalue counts as a spike rather than as bulk."""

@@ -22,9 +22,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from zoo.spectral.arrays import Vector
 from zoo.spectral.erg import mean_one
 from zoo.spectral.inputs import spectrum_of
 from zoo.spectral.mp import MpFit, ks_distance
@@ -52,7 +52,7 @@ def htsr_phase(
     matrix_rank: int,
     tail: TailFit | NoTail,
     bulk: MpFit | None,
-    scaled: NDArray[np.float64] | None = None,
+    scaled: Vector | None = None,
 ) -> Phase | None:
     """The phase of the eigenvalues of an n×m matrix (or pooled slices); rule in the module.
 
@@ -92,7 +92,7 @@ def bulk_distance(
     n: int,
     m: int,
     bulk: MpFit,
-    scaled: NDArray[np.float64] | None = None,
+    scaled: Vector | None = None,
 ) -> float:
     """Kolmogorov-Smirnov distance of the eigenvalues that are not spikes to the fitted law."""
     scaled = mean_one(evals) if scaled is None else scaled

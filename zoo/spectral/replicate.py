@@ -10,17 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from zoo.machine.device import SHUFFLE_DTYPE
+from zoo.spectral.arrays import Vector
 from zoo.spectral.bulk_entries import Moments, bulk_entries
 from zoo.spectral.krylov import DWARFS, Top, sure_top, top_of
 from zoo.spectral.shuffle import LEAF, Permutation
 from zoo.spectral.solve import divided, eigenvalues, solve
 from zoo.spectral.symmetric import Reduction
 from zoo.spectral.trap_test import BulkEntries, EdgeTest, trap_test
-
-Vector = NDArray[np.float64]
 
 _TOLERANCE = 1e-5
 """Krylov tolerance on λ_max: 1e-3 Tracy-Widom units or less at any size met so far."""

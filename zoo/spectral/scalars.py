@@ -13,12 +13,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from zoo.errors import ArgumentError
+from zoo.spectral.arrays import Vector
 from zoo.spectral.inputs import spectrum_of
-
-Evals = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ def rank_tolerance(lambda_max: float, *, m: int, storage_bits: int) -> float:
     return lambda_max * (m * machine_epsilon(storage_bits)) ** 2
 
 
-def without_noise(evals: ArrayLike, *, m: int, storage_bits: int) -> Evals:
+def without_noise(evals: ArrayLike, *, m: int, storage_bits: int) -> Vector:
     """The eigenvalues with those of rounding alone as 0: at or below λ_max·m·2⁻⁵².
 
     That is how exactly a float64 Gram matrix gives them (`solve.solve`); those of float64
@@ -74,12 +73,12 @@ def without_noise(evals: ArrayLike, *, m: int, storage_bits: int) -> Evals:
     return evals if evals[0] > floor else np.where(evals > floor, evals, 0.0)
 
 
-def above_tolerance(evals: ArrayLike, *, m: int, storage_bits: int) -> Evals:
+def above_tolerance(evals: ArrayLike, *, m: int, storage_bits: int) -> Vector:
     """The eigenvalues above `rank_tolerance`, ascending (a view)."""
     return _above_tolerance(spectrum_of(evals), m, storage_bits)
 
 
-def _above_tolerance(evals: Evals, m: int, storage_bits: int) -> Evals:
+def _above_tolerance(evals: Vector, m: int, storage_bits: int) -> Vector:
     if evals.size == 0 or evals[-1] <= 0.0:
         return evals[:0]
     tolerance = rank_tolerance(float(evals[-1]), m=m, storage_bits=storage_bits)
@@ -98,7 +97,7 @@ def matrix_entropy(nonzero: ArrayLike) -> float | None:
     return _matrix_entropy(nonzero)
 
 
-def _matrix_entropy(nonzero: Evals) -> float | None:
+def _matrix_entropy(nonzero: Vector) -> float | None:
     if nonzero.size == 0:
         return None
     if nonzero.size == 1:

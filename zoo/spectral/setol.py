@@ -18,13 +18,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from zoo.errors import ArgumentError
+from zoo.spectral.arrays import Vector
 from zoo.spectral.erg import mean_one
 from zoo.spectral.inputs import spectrum_of
-
-Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import blas
 
 from zoo.machine.device import GRAM_DTYPE
+from zoo.spectral.arrays import Vector
 from zoo.spectral.inputs import stack_of
 from zoo.spectral.symmetric import NOT_FINITE, Reduction, symmetric_eigenvalues
-
-Vector = NDArray[np.float64]
 
 CPU = torch.device("cpu")
 

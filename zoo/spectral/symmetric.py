@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh_tridiagonal, lapack
 
+from zoo.spectral.arrays import Vector
 from zoo.spectral.two_stage import two_stage_eigenvalues
 
-Vector = NDArray[np.float64]
 Real = NDArray[np.floating]
 
 _PANEL = 32

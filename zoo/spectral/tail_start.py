@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from zoo.errors import ArgumentError
+from zoo.spectral.arrays import Vector
 from zoo.spectral.inputs import real_array, tail_of
-
-Vector = NDArray[np.float64]
 
 _SHORT = 64
 """Up to here every candidate is measured in full: bounds would cost more."""

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from zoo.errors import ArgumentError
+from zoo.spectral.arrays import Vector
 from zoo.spectral.hill import alpha_hill
 from zoo.spectral.inputs import spectrum_of, tail_of
 from zoo.spectral.scalars import above_tolerance
 from zoo.spectral.tail_start import start_of
 
-Vector = NDArray[np.float64]
 TailStatus = Literal["ok", "too_few", "constant"]
 TailWarning = Literal["over_trained", "under_trained"]
 

@@ -16,13 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.polynomial.chebyshev import chebfit, chebpts1, chebval
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import airy
 
 from zoo.errors import ArgumentError
-
-Vector = NDArray[np.float64]
+from zoo.spectral.arrays import Vector
 
 _NODES = 24
 _LOWEST, _HIGHEST = -10.0, 100.0

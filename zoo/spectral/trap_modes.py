@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from zoo.spectral.arrays import Vector
 from zoo.spectral.krylov import (
     DWARFS,
     Operator,
@@ -25,8 +26,6 @@ from zoo.spectral.krylov import (
 )
 from zoo.spectral.shuffle import Permutation
 from zoo.spectral.symmetric import Reduction
-
-Vector = NDArray[np.float64]
 
 SECTOR = 10
 """Leading singular vectors of W that make its top sector (a tenth of m when that is fewer)."""

@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 import scipy.linalg  # noqa: F401  loads the BLAS that is looked for below
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_info
 
-Vector = NDArray[np.float64]
+from zoo.spectral.arrays import Vector
 
 _NAMES = ("scipy_LAPACKE_dsyevd_2stage", "LAPACKE_dsyevd_2stage")
 """With 32-bit integers; those of 64 bits end in `64_`."""

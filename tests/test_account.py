@@ -18,7 +18,6 @@ from zoo.io.configs import CONFIG_NAMES
 from zoo.io.local import LocalLocation
 from zoo.io.memory import memory_checkpoint
 from zoo.io.opening import open_checkpoint
-from zoo.io.store import open_store
 
 Tensors = dict[str, torch.Tensor]
 FP8_BLOCK = {"quant_method": "fp8", "weight_block_size": [128, 128]}
@@ -298,7 +297,7 @@ def test_older_quantisation_files_are_found(tmp_path: Path) -> None:
     )
     (tmp_path / "quantize_config.json").write_text('{"bits": 4, "group_size": 32}')
     for source in (tmp_path, tmp_path / "model.safetensors"):
-        with open_checkpoint(open_store(LocalLocation.of(source))) as checkpoint:
+        with open_checkpoint(LocalLocation.of(source).open()) as checkpoint:
             assert [w.decoder for w in account(checkpoint).weights] == ["gptq"]
 
 
@@ -308,14 +307,14 @@ def test_every_file_of_settings_is_part_of_the_fingerprint(tmp_path: Path, name:
     found = set()
     for text in ("{}", '{"checkpoint_format": "gptq_v2"}'):
         (tmp_path / name).write_text(text)
-        found.add(open_store(LocalLocation.of(tmp_path)).revision)
+        found.add(LocalLocation.of(tmp_path).open().revision)
     assert len(found) == 2
 
 
 def test_one_expert_of_a_stack_is_read_without_the_others(tmp_path: Path) -> None:
     blocks, scales = u8(16, 64, 8, 16), u8(16, 64, 8)
     save_file({"e_blocks": blocks, "e_scales": scales}, tmp_path / "model.safetensors")
-    store = open_store(LocalLocation.of(tmp_path))
+    store = LocalLocation.of(tmp_path).open()
     with open_checkpoint(store) as checkpoint:
         (weight,) = account(checkpoint).weights
         before = store.counters.bytes_read

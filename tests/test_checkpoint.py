@@ -27,7 +27,6 @@ from zoo.io.local import LocalLocation, LocalStore
 from zoo.io.memory import memory_checkpoint
 from zoo.io.opening import open_checkpoint
 from zoo.io.remote import FsspecLocation
-from zoo.io.store import open_store
 from zoo.io.tensors import empty_bytes
 
 A = torch.arange(6.0).reshape(2, 3)
@@ -35,7 +34,7 @@ B = torch.arange(8.0).reshape(4, 2)
 
 
 def opened(path: Path) -> Checkpoint:
-    return open_checkpoint(open_store(LocalLocation.of(path)))
+    return open_checkpoint(LocalLocation.of(path).open())
 
 
 def save(path: Path, **tensors: torch.Tensor) -> None:
@@ -273,7 +272,7 @@ def test_a_pipe_is_not_opened(tmp_path: Path) -> None:
 
 def test_a_fingerprint_follows_content_and_nothing_else(tmp_path: Path) -> None:
     def revision(folder: Path) -> str:
-        return open_store(LocalLocation.of(folder)).revision
+        return LocalLocation.of(folder).open().revision
 
     save(tmp_path / "one" / "model.safetensors", a=A)
     save(tmp_path / "two" / "model.safetensors", a=A)
@@ -292,13 +291,8 @@ def test_a_fingerprint_follows_content_and_nothing_else(tmp_path: Path) -> None:
 def test_locations_survive_pickling(tmp_path: Path) -> None:
     save(tmp_path / "model.safetensors", a=A)
     location = LocalLocation.of(tmp_path, model_id="me/mine")
-    store = open_store(pickle.loads(pickle.dumps(location)))
+    store = pickle.loads(pickle.dumps(location)).open()
     assert store.model_id == "me/mine"
-
-
-def test_an_unknown_kind_of_location_is_refused() -> None:
-    with pytest.raises(UseError, match="cannot open a int as a store"):
-        open_store(3)
 
 
 @pytest.mark.parametrize("dtype", [
@@ -338,7 +332,7 @@ def test_empty_tensors_and_scalars_are_read(tmp_path: Path) -> None:
 def test_neighbours_are_fetched_in_one_request(tmp_path: Path) -> None:
     tensors = {f"t{i}": torch.full((100, 10), float(i)) for i in range(10)}
     save(tmp_path / "model.safetensors", **tensors)
-    store = open_store(FsspecLocation(f"file://{tmp_path}"))
+    store = FsspecLocation(f"file://{tmp_path}").open()
     with open_checkpoint(store) as checkpoint:
         before = store.counters.requests
         found = dict(checkpoint.read_many(tensors))
@@ -349,7 +343,7 @@ def test_neighbours_are_fetched_in_one_request(tmp_path: Path) -> None:
 def test_spans_do_not_read_much_that_nobody_wants(tmp_path: Path) -> None:
     tensors = {f"t{i}": torch.full((100, 10), float(i)) for i in range(10)}
     save(tmp_path / "model.safetensors", **tensors)
-    store = open_store(FsspecLocation(f"file://{tmp_path}"))
+    store = FsspecLocation(f"file://{tmp_path}").open()
     with open_checkpoint(store) as checkpoint:
         before = store.counters.bytes_read
         wanted = ["t0", "t3", "t4", "t9"]
@@ -359,12 +353,12 @@ def test_spans_do_not_read_much_that_nobody_wants(tmp_path: Path) -> None:
 
 def test_a_url_of_nothing_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="nothing at"):
-        open_store(FsspecLocation(f"file://{tmp_path}/none")).files()
+        FsspecLocation(f"file://{tmp_path}/none").open().files()
 
 
 def test_a_url_and_its_folder_hold_the_same_tensors(tmp_path: Path) -> None:
     sharded(tmp_path)
-    store = open_store(FsspecLocation(f"file://{tmp_path}"))
+    store = FsspecLocation(f"file://{tmp_path}").open()
     assert len(store.revision) == 40
     with open_checkpoint(store) as remote, opened(tmp_path) as local:
         assert dict(remote.tensors) == dict(local.tensors)

@@ -17,7 +17,6 @@ from zoo.formats.account import account
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.local import LocalLocation
 from zoo.io.opening import open_checkpoint
-from zoo.io.store import open_store
 from zoo.layers.roles import ROLES
 from zoo.layers.spec import LayerSpec, Taken
 from zoo.layers.take import take, take_layers
@@ -49,7 +48,7 @@ def opened(family: str, folders: dict[str, Path]) -> Checkpoint:
     if family not in folders:
         folders[family] = folders[""] / family
         build(family).save_pretrained(folders[family])
-    return open_checkpoint(open_store(LocalLocation(str(folders[family]))))
+    return open_checkpoint(LocalLocation(str(folders[family])).open())
 
 
 def taken(checkpoint: Checkpoint, **selection: Any) -> Taken:

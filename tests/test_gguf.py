@@ -20,13 +20,12 @@ from zoo.io.files import Counters, MemoryFile
 from zoo.io.gguf import read_gguf_header
 from zoo.io.local import LocalLocation
 from zoo.io.opening import open_checkpoint
-from zoo.io.store import open_store
 
 KINDS = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_XS")
 
 
 def opened(path: Path) -> Checkpoint:
-    return open_checkpoint(open_store(LocalLocation.of(path)))
+    return open_checkpoint(LocalLocation.of(path).open())
 
 
 def stored(kind: GGMLQuantizationType, rows: int, cols: int) -> np.ndarray:

@@ -22,7 +22,6 @@ from zoo.errors import (
     UnsafeError,
     UseError,
 )
-from zoo.hub import register  # noqa: F401  Hub locations can be opened from here on
 from zoo.hub import repository as store_module
 from zoo.hub.client import HubClient, HubOptions
 from zoo.hub.listing import resolve_model
@@ -31,7 +30,6 @@ from zoo.hub.remote import HEAD_BYTES
 from zoo.hub.repository import HubStore
 from zoo.io.files import read_bytes
 from zoo.io.opening import open_checkpoint
-from zoo.io.store import open_store
 from zoo.loopback import Fault, HubServer, RateLimit
 
 QUICK = HubOptions(
@@ -58,7 +56,7 @@ def store_of(hub: HubServer, repo_id: str = "acme/one", options: HubOptions = QU
     client = HubClient(hub.url, options=options)
     sha = resolve_model(client, repo_id).sha
     hub.requests.clear()
-    return HubStore(HubLocation(repo_id, sha, hub.url), client)
+    return HubStore(repo_id, sha, client)
 
 
 def on_disk(hub: HubServer, tmp_path: Path) -> bytes:
@@ -283,7 +281,7 @@ def test_a_repository_of_too_many_files_is_refused_early(
 
 def test_a_location_is_picklable_and_opens_anywhere(hub: HubServer) -> None:
     location = HubLocation("acme/one", store_of(hub).revision, hub.url)
-    store = open_store(pickle.loads(pickle.dumps(location)))
+    store = pickle.loads(pickle.dumps(location)).open()
     assert list(store.files()) == ["README.md", "config.json", "model.safetensors"]
     assert (store.model_id, store.revision) == ("acme/one", location.sha)
     store.close()
@@ -302,7 +300,7 @@ def test_a_location_that_is_none_is_refused(repo_id: str, sha: str) -> None:
 
 
 def ranges_of(store: HubStore) -> list[tuple[str, int, int]]:
-    with open_checkpoint(HubStore(store._location, store._client)) as checkpoint:
+    with open_checkpoint(HubStore(store.model_id, store.revision, store._client)) as checkpoint:
         return [(t.file, t.start, t.end) for t in checkpoint.tensors.values()]
 
 
@@ -317,7 +315,7 @@ def test_reading_ahead_gives_the_same_bytes_in_fewer_requests(
     wanted = ranges_of(store)
     plain = read_all(store, wanted)
     hub.requests.clear()
-    ahead = HubStore(store._location, store._client)
+    ahead = HubStore(store.model_id, store.revision, store._client)
     ahead.announce(wanted)
     assert read_all(ahead, wanted) == plain
     assert len([r for r in hub.requests if r.status == 206 or r.status == 200]) <= 1 + 3
@@ -329,7 +327,7 @@ def test_reading_ahead_gives_the_same_bytes_in_fewer_requests(
 def test_memory_read_ahead_is_bounded(hub: HubServer) -> None:
     store = store_of(hub)
     wanted = ranges_of(store)
-    small = HubStore(store._location, store._client, queue_bytes=100_000)
+    small = HubStore(store.model_id, store.revision, store._client, queue_bytes=100_000)
     small.announce(wanted)
     prefetcher = small._prefetcher
     assert prefetcher is not None
@@ -346,7 +344,7 @@ def test_a_reader_that_leaves_the_plan_still_gets_its_bytes(hub: HubServer, orde
     store = store_of(hub)
     wanted = ranges_of(store)
     plain = dict(zip(wanted, read_all(store, wanted), strict=True))
-    ahead = HubStore(store._location, store._client)
+    ahead = HubStore(store.model_id, store.revision, store._client)
     ahead.announce(wanted)
     asked = {"backwards": wanted[::-1], "skipping": wanted[1::2], "twice": wanted + wanted}[order]
     assert read_all(ahead, asked) == [plain[w] for w in asked]
@@ -358,7 +356,7 @@ def test_a_read_that_was_not_announced_leaves_the_stream_alone(hub: HubServer) -
     wanted = ranges_of(store)
     plain = read_all(store, wanted)
     name, start, end = wanted[-1]
-    ahead = HubStore(store._location, store._client)
+    ahead = HubStore(store.model_id, store.revision, store._client)
     ahead.announce([*wanted[:-1], (name, start + 100, end)])  # nearly all: comes whole
     hub.requests.clear()
     assert read_all(ahead, [(name, start, start + 50)]) == [plain[-1][:50]]
@@ -381,7 +379,7 @@ def test_errors_of_the_thread_reach_the_reader(hub: HubServer) -> None:
 def test_closing_ends_the_thread_with_the_plan_half_read(hub: HubServer) -> None:
     store = store_of(hub)
     wanted = ranges_of(store)
-    ahead = HubStore(store._location, store._client, queue_bytes=1000)
+    ahead = HubStore(store.model_id, store.revision, store._client, queue_bytes=1000)
     ahead.announce(wanted)
     read_all(ahead, wanted[:1])
     ahead.close()
@@ -406,7 +404,7 @@ def test_a_spent_budget_is_waited_for_and_never_overdrawn(tmp_path: Path) -> Non
         pauses: list[float] = []
         client = HubClient(hub.url, options=QUICK, sleep=waiting(pauses))
         sha = resolve_model(client, "acme/one").sha
-        store = HubStore(HubLocation("acme/one", sha, hub.url), client)
+        store = HubStore("acme/one", sha, client)
         file = store.open("model.safetensors")
         for start in range(70_000, 79_000, 1000):
             read_bytes(file, start, 10)

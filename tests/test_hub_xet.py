@@ -21,7 +21,6 @@ from zoo.errors import GatedError, SourceError, TransientError, UseError
 from zoo.hub import session, xet
 from zoo.hub.client import HubClient, HubOptions
 from zoo.hub.listing import resolve_model
-from zoo.hub.location import HubLocation
 from zoo.hub.repository import HubStore
 from zoo.hub.session import configure, process_client
 from zoo.hub.xet import XetFile, XetRanges, session_settings
@@ -100,7 +99,7 @@ def store_of(hub: HubServer, options: HubOptions = XET) -> HubStore:
     client = HubClient(hub.url, options=options)
     sha = resolve_model(client, "acme/one").sha
     hub.requests.clear()
-    return HubStore(HubLocation("acme/one", sha, hub.url), client)
+    return HubStore("acme/one", sha, client)
 
 
 def faked(hub: HubServer, monkeypatch: pytest.MonkeyPatch, group: FakeGroup) -> HubStore:

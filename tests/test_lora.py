@@ -13,7 +13,6 @@ from zoo.formats.account import account
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.local import LocalLocation
 from zoo.io.opening import open_checkpoint
-from zoo.io.store import open_store
 from zoo.layers.lora import LowRank
 from zoo.layers.spec import LayerSpec, Taken
 from zoo.layers.take import take, take_layers
@@ -30,7 +29,7 @@ def factors(rank: int = 4, rows: int = 24, cols: int = 16) -> tuple[torch.Tensor
 
 def opened(folder: Path, tensors: Mapping[str, torch.Tensor]) -> Checkpoint:
     save_file({n: t.contiguous() for n, t in tensors.items()}, folder / "adapter_model.safetensors")
-    return open_checkpoint(open_store(LocalLocation(str(folder))))
+    return open_checkpoint(LocalLocation(str(folder)).open())
 
 
 def taken(checkpoint: Checkpoint, adapter: Mapping[str, object] | None) -> Taken:
@@ -186,7 +185,7 @@ def test_alpha_is_read_from_the_header_that_diffusers_writes(tmp_path: Path) -> 
     said = {"lora_adapter_metadata": '{"transformer.lora_alpha": 8, "transformer.r": 4}'}
     tensors = {f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b}
     save_file(tensors, tmp_path / "pytorch_lora_weights.safetensors", metadata=said)
-    with open_checkpoint(open_store(LocalLocation(str(tmp_path)))) as checkpoint:
+    with open_checkpoint(LocalLocation(str(tmp_path)).open()) as checkpoint:
         (spec,) = take(checkpoint, account(checkpoint), LayerSelection()).specs
         found = update(spec, checkpoint)
     torch.testing.assert_close(found, (2 * (b.double() @ a.double())).float())
@@ -198,7 +197,7 @@ def test_an_adapter_in_a_subfolder_keeps_its_own_config(tmp_path: Path) -> None:
     (tmp_path / "mine" / "adapter_config.json").write_text('{"lora_alpha": 12, "r": 4}')
     tensors = {f"{Q}.lora_A.weight": a, f"{Q}.lora_B.weight": b}
     save_file(tensors, tmp_path / "mine" / "adapter_model.safetensors")
-    with open_checkpoint(open_store(LocalLocation(str(tmp_path)))) as checkpoint:
+    with open_checkpoint(LocalLocation(str(tmp_path)).open()) as checkpoint:
         (spec,) = take(checkpoint, account(checkpoint), LayerSelection()).specs
         found = update(spec, checkpoint)
     torch.testing.assert_close(found, (3 * (b.double() @ a.double())).float())

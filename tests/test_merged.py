@@ -18,7 +18,6 @@ from zoo.formats.account import account
 from zoo.io.local import LocalLocation
 from zoo.io.opening import open_checkpoint
 from zoo.io.paired import PairedLocation
-from zoo.io.store import open_store
 from zoo.layers.spec import Taken
 from zoo.layers.take import take
 from zoo.loopback.server import HubServer
@@ -59,7 +58,7 @@ def pair(rows: int = 24, cols: int = 16) -> tuple[dict[str, torch.Tensor], torch
 def merged(base: Path, adapter: Path, mode: Any = "merged") -> tuple[Taken, list[torch.Tensor]]:
     """What is taken of the pair, and the values of its measurable rows."""
     where = PairedLocation(LocalLocation(str(adapter)), LocalLocation(str(base)))
-    with open_checkpoint(open_store(where)) as checkpoint:
+    with open_checkpoint(where.open()) as checkpoint:
         selection = LayerSelection(adapters=mode)
         found = take(checkpoint, account(checkpoint), selection)
         values = [

@@ -12,7 +12,6 @@ from tests.hub_folders import fresh_session
 from tests.models import write_model
 from zoo.hub.client import HubClient, HubOptions
 from zoo.hub.listing import resolve_model
-from zoo.hub.location import HubLocation
 from zoo.hub.repository import HubStore
 from zoo.loopback.server import HubServer
 from zoo.measure import model as model_module
@@ -50,7 +49,7 @@ def read_through_hub(
     with HubServer(root) as hub:
         client = HubClient(hub.url, options=HubOptions(wait_initial_s=0.01))
         sha = resolve_model(client, "acme/moe").sha
-        store = HubStore(HubLocation("acme/moe", sha, hub.url), client)
+        store = HubStore("acme/moe", sha, client)
         try:
             opened = open_model(store, selection or LayerSelection())
             reports = list(measure(opened, FAST))

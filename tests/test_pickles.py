@@ -20,13 +20,12 @@ from zoo.formats.account import account
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.local import LocalLocation
 from zoo.io.opening import open_checkpoint
-from zoo.io.store import open_store
 
 A = torch.arange(12.0).reshape(3, 4)
 
 
 def opened(path: Path) -> Checkpoint:
-    return open_checkpoint(open_store(LocalLocation.of(path)))
+    return open_checkpoint(LocalLocation.of(path).open())
 
 
 class Hostile:
@@ -245,7 +244,7 @@ def test_changed_bytes_give_a_checkpoint_error_or_a_table(
 def test_the_table_of_a_legacy_file_is_read_without_its_weights(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     torch.save({"a": torch.zeros(1000, 1000)}, path, _use_new_zipfile_serialization=False)
-    store = open_store(LocalLocation.of(path))
+    store = LocalLocation.of(path).open()
     with open_checkpoint(store) as checkpoint:
         assert checkpoint.tensors["a"].shape == (1000, 1000)
         assert store.counters.bytes_read < 100_000

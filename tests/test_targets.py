@@ -12,7 +12,6 @@ from jobs.spec.load import parse_spec
 from jobs.spec.tables import Spec
 from tests.models import weights, write_model
 from zoo.errors import UseError
-from zoo.io.store import open_store
 
 
 def spec(folder: Path, *sources: str) -> Spec:
@@ -116,7 +115,7 @@ def test_a_url_may_be_a_glob_over_folders(zoo_folder: Path) -> None:
 def test_a_url_may_be_one_file_with_the_settings_beside_it(zoo_folder: Path) -> None:
     (target,) = targets(zoo_folder, f"path = 'file://{zoo_folder}/zoo/a/model.safetensors'")
     assert (target.model_id, target.failure) == ("local/model", None)
-    store = open_store(target.location)
+    store = target.open()
     assert set(store.files()) <= {"model.safetensors", "config.json", "README.md"}
 
 

@@ -13,7 +13,6 @@ from zoo.formats.weight import Weight
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.local import LocalLocation
 from zoo.io.opening import open_checkpoint
-from zoo.io.store import open_store
 from zoo.layers.spec import Taken
 from zoo.layers.take import take, take_layers
 from zoo.layers.tied import Digest, digest_of
@@ -34,7 +33,7 @@ class Counting:
 
 def opened(folder: Path, tensors: Mapping[str, torch.Tensor]) -> Checkpoint:
     save_file(dict(tensors), folder / "model.safetensors")
-    return open_checkpoint(open_store(LocalLocation(str(folder))))
+    return open_checkpoint(LocalLocation(str(folder)).open())
 
 
 def taken(
@@ -111,7 +110,7 @@ def test_tensors_that_share_their_bytes_are_tied_whatever_their_role(tmp_path: P
     stored = {"layers.0.up.weight": shared, "layers.1.up.weight": shared, "layers.2.up.weight": other,
               "layers.3.up.weight": shared.view(4, 6)}  # fmt: skip
     torch.save(stored, tmp_path / "pytorch_model.bin")
-    with open_checkpoint(open_store(LocalLocation(str(tmp_path)))) as checkpoint:
+    with open_checkpoint(LocalLocation(str(tmp_path)).open()) as checkpoint:
         specs = take(checkpoint, account(checkpoint), LayerSelection()).specs
     assert [spec.tied_to for spec in specs if spec.tensor.startswith("layers.1")] == [
         "layers.0.up.weight"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.errors import NotFoundError, UseError
 from zoo.formats.weight import Entry
 from zoo.io.memory import memory_checkpoint
-from zoo.io.store import open_store
+from zoo.io.store import Location
 from zoo.measure.model import LayerReport, Model, layer_columns, measure, model_of, open_model
 from zoo.options import AnalysisOptions, LayerSelection
 
@@ -150,7 +150,7 @@ def open_source(
     source: str | os.PathLike[str], selection: LayerSelection
 ) -> Iterator[tuple[str, Model]]:
     """(model id, model) behind a path or Hub id, headers read; closed on leaving."""
-    store = open_store(locate(source))
+    store = locate(source).open()
     try:
         yield store.model_id, open_model(store, selection)
     finally:
@@ -168,7 +168,7 @@ def names_hub(text: str) -> bool:
     return bool(repo) and "://" not in text and repo.count("/") < 2 and not is_path
 
 
-def locate(source: str | os.PathLike[str]) -> object:
+def locate(source: str | os.PathLike[str]) -> Location:
     """The location of a path, URL or Hub id; what exists on disk wins. Raises UseError, SourceError."""
     from zoo.io.local import LocalLocation
 
@@ -183,7 +183,6 @@ def locate(source: str | os.PathLike[str]) -> object:
         return LocalLocation.of(text)
     if not names_hub(text):
         raise NotFoundError(f"got {text!r}: no such folder or file, and no Hub id (owner/name)")
-    import zoo.hub.register  # noqa: F401  `open_store` takes a HubLocation from here on
     from zoo.hub.listing import resolve_model
     from zoo.hub.location import HubLocation
     from zoo.hub.session import process_client

@@ -43,6 +43,7 @@ def on_base(target: Target, base: Target | None) -> Target:
     if base.failure is not None:
         told = replace(base.failure, message=f"base model: {base.failure.message}")
         return replace(target, failure=told)
+    assert target.location is not None and base.location is not None
     return replace(
         target,
         location=PairedLocation(target.location, base.location),

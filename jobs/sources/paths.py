@@ -158,7 +158,6 @@ def _step(path: Path, pattern: re.Pattern[str]) -> int | None:
 
 def _local_target(source: Source, path: Path, pattern: re.Pattern[str] | None) -> Target:
     from zoo.io.local import LocalLocation
-    from zoo.io.store import open_store
 
     path = Path(os.path.abspath(path))
     step = _step(path, pattern) if pattern else None
@@ -168,7 +167,7 @@ def _local_target(source: Source, path: Path, pattern: re.Pattern[str] | None) -
     empty = Target(model_id, "", None, f"path:{path}", step, source.family, origin=origin)
     try:
         location = LocalLocation.of(path, model_id=model_id)
-        store = open_store(location)
+        store = location.open()
         try:
             revision = store.revision
             nbytes = sum(store.files().values())
@@ -218,7 +217,6 @@ def _matching_urls(url: str, where: str) -> list[str]:
 def _remote_target(source: Source, url: str, pattern: re.Pattern[str] | None) -> Target:
     from zoo.io.local import BESIDE_A_FILE
     from zoo.io.remote import FsspecLocation
-    from zoo.io.store import open_store
 
     folder, _, last = url.rstrip("/").rpartition("/")
     is_file = _is_weight_file(last)
@@ -230,7 +228,7 @@ def _remote_target(source: Source, url: str, pattern: re.Pattern[str] | None) ->
     origin = folder if pattern else url
     empty = Target(model_id, "", location, f"path:{url}", step, source.family, origin=origin)
     try:
-        store = open_store(location)
+        store = location.open()
         try:
             revision, sizes = store.revision, store.files()
         finally:

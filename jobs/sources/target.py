@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from zoo.errors import ZooError
+from zoo.io.store import Location, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,8 @@ class Target:
     model_id: str
     revision: str
     """40 hex digits: commit sha or content fingerprint; empty when `failure` came first."""
-    location: object
-    """Picklable; `zoo.io.store.open_store` turns it into a store."""
+    location: Location | None
+    """Where its files are; None when `failure` came first."""
     source: str
     """The source it came from, for people."""
     step: int | None = None
@@ -42,6 +43,12 @@ class Target:
     failure: Failure | None = None
     base_revision: str = ""
     """Of the base model that an adapter is read with; empty when there is none."""
+
+    def open(self) -> Store:
+        """A store of its files; see `Location.open`. Only for a target without a `failure`."""
+        if self.location is None:
+            raise ValueError(f"{self.model_id}: got a target that has failed; wanted a location")
+        return self.location.open()
 
 
 def failure_of(error: Exception) -> Failure:

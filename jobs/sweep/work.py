@@ -51,15 +51,13 @@ def run_task(task: Task) -> Finished | Raised:
 
 
 def _measure(task: Task) -> Finished:
-    import zoo.hub.register  # noqa: F401  Hub locations can be opened from here on
     from jobs.sweep import rows
-    from zoo.io.store import open_store
     from zoo.measure.model import measure, open_model
 
     started = time.perf_counter()
     unit = task.unit
     options = replace(unit.options, device=task.device)
-    store = open_store(unit.target.location)
+    store = unit.target.open()
     try:
         model = open_model(store, unit.selection)
         reports = list(measure(model, options, weights=task.weights, first=task.group == 0))

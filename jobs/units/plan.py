@@ -107,11 +107,9 @@ def _try_plan(unit: Unit) -> UnitPlan | Failure:
 
 def plan_unit(unit: Unit) -> UnitPlan:
     """Open the headers of a unit. Raises CheckpointError or SourceError when they cannot be read."""
-    import zoo.hub.register  # noqa: F401  Hub locations can be opened from here on
-    from zoo.io.store import open_store
     from zoo.measure.model import open_model, pieces_of
 
-    store = open_store(unit.target.location)
+    store = unit.target.open()
     try:
         model = open_model(store, unit.selection)
         requests = store.counters.requests

@@ -1,11 +1,18 @@
-"""Where a model on the Hub is: a small picklable value. Holds no token and opens nothing."""
+"""Where a model on the Hub is: a small picklable value, without a token.
+
+The Hub client takes long to import, so it is imported when a location is opened and not before.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from zoo.errors import UseError
+
+if TYPE_CHECKING:
+    from zoo.hub.repository import HubStore
 
 _SHA = re.compile(r"[0-9a-f]{40}")
 _REPO_ID = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}(?:/[A-Za-z0-9_][\w.-]{0,95})?", re.ASCII)
@@ -29,6 +36,13 @@ class HubLocation:
                 f"{self.repo_id}: got revision {self.sha!r}, wanted a commit of 40 hex digits; "
                 "resolve the revision first"
             )
+
+    def open(self) -> HubStore:
+        """See `zoo.io.store.Location.open`. The client is this process's (`zoo.hub.session`)."""
+        from zoo.hub.repository import HubStore
+        from zoo.hub.session import process_client
+
+        return HubStore(self.repo_id, self.sha, process_client(self.endpoint))
 
 
 def checked_repo_id(repo_id: str) -> str:

@@ -12,7 +12,6 @@ from huggingface_hub.utils._xet import is_valid_xet_hash
 
 from zoo.errors import CheckpointError, NotFoundError, SourceError
 from zoo.hub.client import HubClient
-from zoo.hub.location import HubLocation
 from zoo.hub.prefetch import QUEUE_BYTES, PlannedSpan, Prefetcher
 from zoo.hub.ranges import ByteRange, holds, union, whole_or_spans
 from zoo.hub.remote import RemoteFile, RemoteMeta, Sink
@@ -26,20 +25,22 @@ SPAN_BYTES = 64 * 2**20
 
 
 class HubStore:
-    """See `zoo.io.store.Store`; `HubLocation` says where."""
+    """See `zoo.io.store.Store`; a `HubLocation` opens one."""
 
     span_bytes = SPAN_BYTES
 
     def __init__(
         self,
-        location: HubLocation,
+        repo_id: str,
+        sha: str,
         client: HubClient,
         *,
         queue_bytes: int = QUEUE_BYTES,
     ) -> None:
-        """`queue_bytes`: memory that reading ahead may take."""
+        """`repo_id` at the commit `sha`; `queue_bytes`: memory that reading ahead may take."""
         self.counters = Counters()
-        self._location = location
+        self._repo_id = repo_id
+        self._sha = sha
         self._client = client
         self._queue_bytes = queue_bytes
         self._lock = threading.Lock()
@@ -52,12 +53,12 @@ class HubStore:
     @property
     def model_id(self) -> str:
         """The repository's id."""
-        return self._location.repo_id
+        return self._repo_id
 
     @property
     def revision(self) -> str:
         """The commit."""
-        return self._location.sha
+        return self._sha
 
     @property
     def verified(self) -> tuple[str, ...]:

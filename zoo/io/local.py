@@ -18,7 +18,6 @@ from zoo.io.configs import CONFIGS_OF_A_FILE
 from zoo.io.files import ByteFile, Counters, LocalFile
 from zoo.io.fingerprint import fingerprint_files
 from zoo.io.names import checked_name
-from zoo.io.store import open_store
 
 MAX_FILES = 100_000
 BESIDE_A_FILE = (*CONFIGS_OF_A_FILE, "README.md")
@@ -48,6 +47,10 @@ class LocalLocation:
             beside = [n for n in BESIDE_A_FILE if (full.parent / n).is_file()]
             return cls(str(full.parent), (full.name, *beside), model_id)
         raise NotFoundError(f"no folder or file at {full}; check the path")
+
+    def open(self) -> LocalStore:
+        """See `Location.open`."""
+        return LocalStore(self)
 
 
 class LocalStore:
@@ -133,11 +136,6 @@ class LocalStore:
         if not stat.S_ISREG(mode):
             raise UnsafeError(f"{name!r} in {self._location.root} is not a regular file")
         return real
-
-
-@open_store.register
-def _(location: LocalLocation) -> LocalStore:
-    return LocalStore(location)
 
 
 def _blobs_of(root: Path) -> tuple[Path, ...]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from zoo.io.files import ByteFile, Counters
-from zoo.io.store import Store, open_store
+from zoo.io.store import Location, Store
 
 FOLDER: Final = "@base"
 BASE: Final = f"{FOLDER}."
@@ -21,8 +21,17 @@ BASE: Final = f"{FOLDER}."
 class PairedLocation:
     """Where an adapter lies, and where its base model does."""
 
-    adapter: object
-    base: object
+    adapter: Location
+    base: Location
+
+    def open(self) -> PairedStore:
+        """See `Location.open`."""
+        adapter = self.adapter.open()
+        try:
+            return PairedStore(adapter, self.base.open())
+        except BaseException:
+            adapter.close()
+            raise
 
 
 class PairedStore:
@@ -85,13 +94,3 @@ class _Renamed:
     def close(self) -> None:
         """See `ByteFile.close`."""
         self._file.close()
-
-
-@open_store.register
-def _(location: PairedLocation) -> PairedStore:
-    adapter = open_store(location.adapter)
-    try:
-        return PairedStore(adapter, open_store(location.base))
-    except BaseException:
-        adapter.close()
-        raise

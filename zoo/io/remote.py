@@ -15,7 +15,6 @@ from zoo.io.files import ByteFile, Counters
 from zoo.io.fingerprint import combine, matters
 from zoo.io.local import MAX_FILES
 from zoo.io.names import checked_name, is_hidden
-from zoo.io.store import open_store
 
 _BLOCK_BYTES = 16 << 20
 _CONTENT_TAGS = ("ETag", "etag", "md5Hash", "md5", "content_md5", "crc32c", "sha256")
@@ -33,6 +32,10 @@ class FsspecLocation:
     """Id to use; None for `local/<last part of the path>`."""
     revision: str | None = None
     """Fingerprint if already known; None to compute it when first asked for."""
+
+    def open(self) -> FsspecStore:
+        """See `Location.open`."""
+        return FsspecStore(self)
 
 
 class FsspecFile:
@@ -151,11 +154,6 @@ class FsspecStore:
             file.read_into(start, memoryview(block))
             digest.update(block)
         return digest.hexdigest()
-
-
-@open_store.register
-def _(location: FsspecLocation) -> FsspecStore:
-    return FsspecStore(location)
 
 
 def _content_tag(info: dict[str, Any]) -> str | None:

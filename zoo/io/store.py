@@ -1,10 +1,7 @@
 """A store: the files of one model at one revision, wherever they live.
 
-A *location* is a small picklable value that says where; `open_store` turns it into a store in
-whichever process needs one. New kinds of location register an opener:
-
-    @open_store.register
-    def _(location: HubLocation) -> Store: ...
+A *location* is a small picklable value that says where they live, and opens itself in whichever
+process needs the files. A new kind of location is one class with the method `open`.
 
 Knows nothing of what the files hold.
 """
@@ -12,10 +9,8 @@ Knows nothing of what the files hold.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import singledispatch
 from typing import Protocol
 
-from zoo.errors import UseError
 from zoo.io.files import ByteFile, Counters
 
 
@@ -50,10 +45,9 @@ class Store(Protocol):
         """Close every file that is still open. Calling twice is harmless."""
 
 
-@singledispatch
-def open_store(location: object) -> Store:
-    """The store at `location`. UseError for a kind of location nobody registered."""
-    raise UseError(
-        f"cannot open a {type(location).__name__} as a store; wanted a LocalLocation, "
-        "FsspecLocation or HubLocation"
-    )
+class Location(Protocol):
+    """Where the files of one model live. Small and picklable; holds nothing open and no token."""
+
+    def open(self) -> Store:
+        """A store of these files. SourceError when they cannot be reached, CheckpointError when
+        they must not be read."""

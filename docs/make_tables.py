@@ -12,12 +12,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
-
 from catalog.read import views
 from catalog.schema import SCHEMA_VERSION, TABLES, UNIT_TABLES
 from catalog.schema.keys import KEYS
-from catalog.schema.table import Column, Table
+from catalog.schema.table import Column, Table, Type
 from catalog.write import commits
 
 PAGE = Path(__file__).resolve().parent / "tables.md"
@@ -76,10 +74,11 @@ def _columns(columns: tuple[Column, ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _type(kind: pa.DataType) -> str:
-    if pa.types.is_list(kind):
-        return f"list of {kind.value_type}"
-    return {"timestamp[us, tz=UTC]": "timestamp"}.get(str(kind), str(kind))
+def _type(kind: Type) -> str:
+    """The name of a type for people."""
+    if kind is Type.TIME:
+        return "timestamp"
+    return re.sub(r"^list<item: (\w+)>$", r"list of \1", kind)
 
 
 def _cell(text: str) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from catalog.schema import SCHEMA_VERSION, TABLES, UNIT_TABLES, Table, arrow_schema
+from catalog.schema import SCHEMA_VERSION, TABLES, UNIT_TABLES, Table
+from catalog.schema.arrow import ARROW_TYPES, arrow_schema
+from catalog.schema.table import Type
 
 CONTRACT = {
     "layers": """sweep_id model_id revision analysis_key
@@ -56,6 +58,11 @@ def test_columns_are_unique_and_keys_exist(table: Table) -> None:
     assert len(names) == len(set(names))
     assert {*table.part_key, *table.sort_key} <= set(names)
     assert all(not table.column(name).nullable for name in table.part_key)
+
+
+@pytest.mark.parametrize("kind", Type)
+def test_a_type_is_named_as_arrow_names_it(kind: Type) -> None:
+    assert str(ARROW_TYPES[kind]) == kind
 
 
 def test_metrics_are_float64_spectra_float32_and_counts_of_replicates_int32() -> None:

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from catalog.files.folder import Folder
 from catalog.read.query import ask
 from catalog.read.views import connect
-from catalog.schema import SCHEMA_VERSION, TABLES, UNIT_TABLES, arrow_schema
+from catalog.schema import SCHEMA_VERSION, TABLES, UNIT_TABLES
+from catalog.schema.arrow import arrow_schema
 from catalog.schema.table import Table
 from catalog.write.commits import check_marker
 from catalog.write.parts import HOT
@@ -139,12 +140,13 @@ def _check_schema(
                 yield Finding("schema", path, f"no column {column.name!r}")
             continue
         values = rows.column(column.name)
-        if values.type != column.type:
-            yield Finding("schema", path, f"{column.name}: {values.type}, wanted {column.type}")
+        kind = wanted.field(column.name).type
+        if values.type != kind:
+            yield Finding("schema", path, f"{column.name}: {values.type}, wanted {kind}")
             continue
         if not column.nullable and values.null_count:
             yield Finding("null_key", path, f"{column.name}: {values.null_count} NULLs")
-        flat = pc.list_flatten(values) if pa.types.is_list(column.type) else values
+        flat = pc.list_flatten(values) if pa.types.is_list(kind) else values
         if pa.types.is_floating(flat.type):
             bad = len(flat) - flat.null_count - (pc.sum(pc.is_finite(flat)).as_py() or 0)
             if bad:

@@ -1,4 +1,4 @@
-"""The one schema: every table with every column, and the Arrow schema written to the files.
+"""The one schema: every table with every column. `arrow` makes of it what is written to the files.
 
 A reader of the catalog needs nothing else: `TABLES["layers"].column("alpha").meaning`.
 Adding a column raises SCHEMA_VERSION; old files then read as NULL there. A column never changes
@@ -8,10 +8,7 @@ its type or meaning: it gets a new name.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from types import MappingProxyType
-
-import pyarrow as pa
 
 from catalog.schema.layers import LAYERS, SPECTRA
 from catalog.schema.models import EVALUATIONS, MODELS, TENSORS
@@ -36,22 +33,6 @@ UNIT_TABLES = ("layers", "traps", "evaluations", "spectra", "tensors")
 """Tables whose rows belong to a unit and are shown once its `models` row is there."""
 
 
-@cache
-def arrow_schema(name: str) -> pa.Schema:
-    """The `pyarrow.Schema` of table `name`; field metadata holds unit and meaning."""
-    return pa.schema(
-        [
-            pa.field(
-                column.name,
-                column.type,
-                nullable=column.nullable,
-                metadata={"unit": column.unit, "meaning": column.meaning},
-            )
-            for column in TABLES[name].columns
-        ]
-    )
-
-
 def dictionary() -> dict[str, list[object]]:
     """The table that says what every column of the tables means, column by column."""
     entries = [(table, column) for table in TABLES.values() for column in table.columns]
@@ -72,6 +53,5 @@ __all__ = [
     "UNIT_TABLES",
     "Column",
     "Table",
-    "arrow_schema",
     "dictionary",
 ]

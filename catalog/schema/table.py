@@ -1,23 +1,39 @@
 """What a table and a column are, as values. Knows no particular table.
 
-Types are Arrow types; a column says its unit and meaning, so that the schema is its own manual.
+A column says its unit and meaning, so that the schema is its own manual. Types are named here and
+become Arrow types in `arrow`: whoever only reads a catalog need not load Arrow, which takes longer
+than the answer to a small question.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
-import pyarrow as pa
 
-TEXT = pa.string()
-INT = pa.int64()
-INT32 = pa.int32()
-REAL = pa.float64()
-FLAG = pa.bool_()
-TIME = pa.timestamp("us", tz="UTC")
-REALS32 = pa.list_(pa.float32())
-INTS32 = pa.list_(pa.int32())
-INTS = pa.list_(pa.int64())
+class Type(StrEnum):
+    """What a column holds; the value is Arrow's name of the type, as the page of tables shows it."""
+
+    TEXT = "string"
+    INT = "int64"
+    INT32 = "int32"
+    REAL = "double"
+    FLAG = "bool"
+    TIME = "timestamp[us, tz=UTC]"
+    REALS32 = "list<item: float>"
+    INTS32 = "list<item: int32>"
+    INTS = "list<item: int64>"
+
+
+TEXT = Type.TEXT
+INT = Type.INT
+INT32 = Type.INT32
+REAL = Type.REAL
+FLAG = Type.FLAG
+TIME = Type.TIME
+REALS32 = Type.REALS32
+INTS32 = Type.INTS32
+INTS = Type.INTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +42,8 @@ class Column:
 
     name: str
     """Name in the Parquet file and in SQL."""
-    type: pa.DataType
-    """Arrow type."""
+    type: Type
+    """Type of its values."""
     unit: str
     """Unit of the value: `1` for a pure number, `count`, `s`, `bytes`, `text`, `UTC`, ..."""
     meaning: str

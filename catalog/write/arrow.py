@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from catalog.errors import SchemaError
-from catalog.schema import TABLES, arrow_schema
+from catalog.schema import TABLES
+from catalog.schema.arrow import ARROW_TYPES, arrow_schema
 from catalog.schema.table import Column, Table
 
 
@@ -44,7 +45,7 @@ def table_from_rows(name: str, rows: Sequence[Mapping[str, object]]) -> pa.Table
 def _known(name: str) -> tuple[frozenset[str], tuple[type | None, ...]]:
     """The column names of a table, and for each column the Python type that Arrow takes as it is."""
     columns = TABLES[name].columns
-    return frozenset(column.name for column in columns), tuple(_plain(c.type) for c in columns)
+    return frozenset(column.name for column in columns), tuple(_plain(ARROW_TYPES[c.type]) for c in columns)
 
 
 def _plain(kind: pa.DataType) -> type | None:
@@ -62,17 +63,18 @@ def _array(
 ) -> pa.Array:
     name = column.name
     cells = [row.get(name) for row in rows]
+    arrow_type = ARROW_TYPES[column.type]
     types = set(map(type, cells))
     if types == {NoneType} and column.nullable:
-        return pa.nulls(len(cells), column.type)
+        return pa.nulls(len(cells), arrow_type)
     where = f"{table.name}.{name}"
     if not _are_plain(column, kind, types, cells):
         cells = [_cell(column, cell, f"{where} row {i}") for i, cell in enumerate(cells)]
     try:
-        array = pa.array(cells, type=column.type)
+        array = pa.array(cells, type=arrow_type)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError) as error:
-        raise SchemaError(f"{where}: wanted {column.type}, got {error}") from error
-    if pa.types.is_list(column.type) and pa.types.is_floating(column.type.value_type):
+        raise SchemaError(f"{where}: wanted {arrow_type}, got {error}") from error
+    if pa.types.is_list(arrow_type) and pa.types.is_floating(arrow_type.value_type):
         _check_finite(array, where)
     return array
 
@@ -106,7 +108,7 @@ def _cell(column: Column, value: object, where: str) -> object:
         if not column.nullable:
             raise SchemaError(f"{where}: no value; this column must have one ({column.meaning})")
         return None
-    kind = column.type
+    kind = ARROW_TYPES[column.type]
     if pa.types.is_list(kind):
         return _list(kind, value, where)
     if pa.types.is_string(kind):

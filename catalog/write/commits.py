@@ -19,7 +19,8 @@ from catalog.errors import NotACatalogError, SchemaError, TornError
 from catalog.files.duck import open_duck, while_others_write
 from catalog.files.folder import Folder
 from catalog.files.lock import writing
-from catalog.schema import SCHEMA_VERSION, TABLES, UNIT_TABLES, arrow_schema
+from catalog.schema import SCHEMA_VERSION, TABLES, UNIT_TABLES
+from catalog.schema.arrow import arrow_schema
 from catalog.schema.keys import COMMIT
 from catalog.write.parts import HOT, SEED, digest, encode, make_part, part_stem, write_part
 

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 
 from catalog.errors import SchemaError
 from catalog.files.folder import Folder
-from catalog.schema import SCHEMA_VERSION, TABLES, arrow_schema
+from catalog.schema import SCHEMA_VERSION, TABLES
+from catalog.schema.arrow import arrow_schema
 from catalog.write.arrow import table_from_rows
 
 HOT = "hot"

@@ -17,13 +17,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from catalog.files.folder import Folder
+from catalog.files.layout import HOT, check_marker
 from catalog.read.query import ask
 from catalog.read.views import connect
 from catalog.schema import SCHEMA_VERSION, TABLES, UNIT_TABLES
 from catalog.schema.arrow import arrow_schema
 from catalog.schema.table import Table
-from catalog.write.commits import check_marker
-from catalog.write.parts import HOT
 
 Kind = Literal[
     "torn", "foreign", "schema", "null_key", "not_finite", "no_reason", "duplicate", "incomplete",

@@ -25,13 +25,13 @@ from catalog.care.merge import write_sorted
 from catalog.errors import TornError
 from catalog.files.duck import while_others_write
 from catalog.files.folder import Folder, Stamp
+from catalog.files.layout import HOT, SEED, check_marker, generation
 from catalog.files.lock import compact_lock, writing
 from catalog.read.views import connect
 from catalog.schema import TABLES, UNIT_TABLES
 from catalog.schema.keys import COMMIT
 from catalog.schema.table import Table
-from catalog.write.commits import UnitKey, check_marker, part_name, prepare, unit_stem
-from catalog.write.parts import HOT, SEED, generation
+from catalog.write.commits import UnitKey, part_name, prepare, unit_stem
 
 TARGET_BYTES = 256 * 2**20
 """Merged files are closed, and generations left alone from then on, at about this size."""

@@ -15,9 +15,8 @@ import duckdb
 from catalog.errors import StorageError
 from catalog.files.duck import open_duck, put
 from catalog.files.folder import Folder
+from catalog.files.layout import SEED, check_marker
 from catalog.schema import dictionary
-from catalog.write.commits import check_marker
-from catalog.write.parts import SEED
 
 
 def connect(root: str | os.PathLike[str]) -> duckdb.DuckDBPyConnection:

@@ -45,7 +45,9 @@ def table_from_rows(name: str, rows: Sequence[Mapping[str, object]]) -> pa.Table
 def _known(name: str) -> tuple[frozenset[str], tuple[type | None, ...]]:
     """The column names of a table, and for each column the Python type that Arrow takes as it is."""
     columns = TABLES[name].columns
-    return frozenset(column.name for column in columns), tuple(_plain(ARROW_TYPES[c.type]) for c in columns)
+    return frozenset(column.name for column in columns), tuple(
+        _plain(ARROW_TYPES[c.type]) for c in columns
+    )
 
 
 def _plain(kind: pa.DataType) -> type | None:

@@ -15,17 +15,15 @@ from dataclasses import dataclass
 
 import duckdb
 
-from catalog.errors import NotACatalogError, SchemaError, TornError
+from catalog.errors import SchemaError, TornError
 from catalog.files.duck import open_duck, while_others_write
 from catalog.files.folder import Folder
+from catalog.files.layout import HOT, MARKER, SEED, check_marker
 from catalog.files.lock import writing
 from catalog.schema import SCHEMA_VERSION, TABLES, UNIT_TABLES
 from catalog.schema.arrow import arrow_schema
 from catalog.schema.keys import COMMIT
-from catalog.write.parts import HOT, SEED, digest, encode, make_part, part_stem, write_part
-
-MARKER = "zoo-catalog.json"
-"""File at the root that makes a folder a catalog."""
+from catalog.write.parts import digest, encode, make_part, part_stem, write_part
 
 Row = Mapping[str, object]
 
@@ -57,25 +55,6 @@ def prepare(root: str) -> None:
         empty = encode(arrow_schema(name).empty_table(), table=name, metadata={})
         folder.put(empty, name, *SEED)
     folder.put(json.dumps({"zoo.schema": SCHEMA_VERSION}).encode(), MARKER)
-
-
-def check_marker(folder: Folder) -> int:
-    """The schema version of the catalog in `folder`; NotACatalogError without one, or a newer."""
-    if not folder.exists(MARKER):
-        raise NotACatalogError(
-            f"no catalog in {folder.root} (no {MARKER}); give the folder a sweep wrote to, "
-            f"or make one with `zoo sweep SPEC --out {folder.root}`"
-        )
-    try:
-        version = json.loads(folder.read(MARKER))["zoo.schema"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise NotACatalogError(f"{folder.at(MARKER)} is not readable as JSON: {error}") from error
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
-        raise NotACatalogError(
-            f"{folder.root} has schema {version!r}, this program knows up to {SCHEMA_VERSION}; "
-            f"update it"
-        )
-    return version
 
 
 def commit_unit(

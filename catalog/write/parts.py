@@ -17,21 +17,10 @@ import pyarrow.parquet as pq
 
 from catalog.errors import SchemaError
 from catalog.files.folder import Folder
+from catalog.files.layout import HOT
 from catalog.schema import SCHEMA_VERSION, TABLES
 from catalog.schema.arrow import arrow_schema
 from catalog.write.arrow import table_from_rows
-
-HOT = "hot"
-"""Generation (folder) of parts as commits write them. Sorts after every compacted generation."""
-
-SEED = ("g000000", f"schema-{SCHEMA_VERSION}.parquet")
-"""The empty file of every table: it pins the columns, and no glob is ever without a file."""
-
-
-def generation(number: int) -> str:
-    """Folder of the compacted files of one run of `compact`; a greater one is newer."""
-    return f"g{number:06d}"
-
 
 _STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,189}")
 

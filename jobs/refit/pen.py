@@ -13,11 +13,11 @@ import pyarrow as pa
 
 from catalog.files.duck import put
 from catalog.files.folder import Folder
+from catalog.files.layout import HOT, SEED
 from catalog.read.query import ask
 from catalog.schema import UNIT_TABLES
 from catalog.schema.keys import COMMIT
 from catalog.write import commits
-from catalog.write.parts import HOT, SEED
 from jobs.refit.columns import LayerChange, trap_rows
 from jobs.refit.plan import RefitUnit
 from jobs.sweep.ledger import versions

@@ -16,10 +16,10 @@ import duckdb
 import pyarrow as pa
 
 from catalog.files.folder import Folder
+from catalog.files.layout import check_marker
 from catalog.files.lock import compact_lock
 from catalog.read import views
 from catalog.read.query import columns
-from catalog.write.commits import check_marker
 from jobs.refit.columns import EDGE, EXTRAS, INPUTS, OWN, RAND, LayerChange
 from jobs.refit.pen import KEYS, Pen, UnitFiles, register
 from jobs.refit.plan import LeftOut, RefitUnit, refit_units

@@ -17,7 +17,8 @@ from zoo.hub import client as client_module
 from zoo.hub import session
 from zoo.hub.client import HubClient, HubOptions, default_endpoint, env_token
 from zoo.hub.listing import resolve_model
-from zoo.hub.pacing import HubGate
+from zoo.hub.pacing import HubPacing
+from zoo.hub.retries import Retry, tell_retries_to
 from zoo.hub.session import configure, process_client
 from zoo.loopback import Fault, HubServer, RateLimit
 from zoo.loopback.replies import Reply, Request, json_reply
@@ -48,9 +49,11 @@ def hub(root: Path) -> Iterator[HubServer]:
 def _configured() -> Iterator[None]:
     """Puts the process-wide settings back, and starts from none."""
     session._PROCESS.tells_retries = False
+    tell_retries_to(None)
     levels = {name: logging.getLogger(name).level for name in ("httpx", "httpx2")}
     yield
     configure()
+    tell_retries_to(None)
     set_client_factory(default_client_factory)
     stamina.instrumentation.set_on_retry_hooks(None)
     session._PROCESS.tells_retries = False
@@ -149,8 +152,8 @@ def test_the_endpoint_can_be_set_after_import(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.usefixtures("_configured")
-def test_other_users_of_the_session_are_paced_by_the_same_gate(hub: HubServer) -> None:
-    class Counting(HubGate):
+def test_other_users_of_the_session_are_paced_with_us(hub: HubServer) -> None:
+    class Counting(HubPacing):
         """Counts what is booked."""
 
         booked = 0
@@ -159,19 +162,19 @@ def test_other_users_of_the_session_are_paced_by_the_same_gate(hub: HubServer) -
             type(self).booked += 1
             return super().acquire(kind)
 
-    gate = Counting()
-    configure(gate=gate, options=QUICK)
+    pacing = Counting()
+    configure(pacing=pacing, options=QUICK)
     list(HfApi(endpoint=hub.url, token=False).list_models())
-    assert gate.booked == 1
+    assert pacing.booked == 1
     resolve_model(process_client(hub.url), "acme/one")  # ours are booked once, not twice
-    assert gate.booked == 2
+    assert pacing.booked == 2
 
 
 @pytest.mark.usefixtures("_configured")
-def test_a_process_has_one_gate_for_each_endpoint(hub: HubServer) -> None:
+def test_a_process_has_one_pacing_for_each_endpoint(hub: HubServer) -> None:
     configure(options=QUICK)
-    assert process_client(hub.url).gate is process_client(hub.url + "/").gate
-    assert process_client(hub.url).gate is not process_client("http://127.0.0.1:1").gate
+    assert process_client(hub.url).pacing is process_client(hub.url + "/").pacing
+    assert process_client(hub.url).pacing is not process_client("http://127.0.0.1:1").pacing
 
 
 @pytest.mark.usefixtures("_configured")
@@ -193,6 +196,17 @@ def test_signed_links_and_tokens_stay_out_of_the_logs(
     assert "try 2 in" in caplog.text
     assert "Signature" not in caplog.text
     assert "hf_secret" not in caplog.text
+
+
+@pytest.mark.usefixtures("_configured")
+def test_retries_are_told_to_the_listener_by_number(hub: HubServer) -> None:
+    heard: list[Retry] = []
+    configure(options=QUICK)
+    tell_retries_to(heard.append)
+    hub.faults.add(Fault("503", times=2, seconds=0.0))
+    resolve_model(process_client(hub.url), "acme/one")
+    assert [retry.attempt for retry in heard] == [2, 3]
+    assert all(retry.wait_s >= 0.0 and "HTTP 503" in str(retry) for retry in heard)
 
 
 def test_a_listing_of_empty_pages_is_empty(hub: HubServer) -> None:

@@ -327,7 +327,7 @@ def test_bytes_fetched_stay_within_two_percent_of_the_bytes_analysed(
     with HubServer(shelf, redirect=True, rate_limits=limits) as hub:
         spec = write_spec(tmp_path, f"query = {{ author = 'acme' }}\nendpoint = '{hub.url}'")
         assert zoo("sweep", spec, "--out", tmp_path / "cat", "-j", 2) == 0
-        assert 429 not in {r.status for r in hub.requests}  # two workers, one gate
+        assert 429 not in {r.status for r in hub.requests}  # two workers share one pacing
         found = ask(
             tmp_path / "cat", "select model_id, bytes_read, bytes_analysed from models order by 1"
         )
@@ -403,7 +403,7 @@ def test_a_killed_sweep_leaves_no_process_behind(
             assert sweep.poll() is None, sweep.communicate()
             time.sleep(0.05)
         family = psutil.Process(sweep.pid).children(recursive=True)
-        assert len(family) >= 2  # a worker, the gate
+        assert len(family) >= 2  # a worker, and the process of the pacing
         sweep.kill()
         _, left = psutil.wait_procs(family, timeout=15)
         assert left == []

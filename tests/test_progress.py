@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 import pytest
 
 from jobs.screen.progress import Progress, hear_hub
+from zoo.hub.retries import Retry, tell, tell_retries_to
+
+BROKEN = ConnectionError("a/b@main: connection broke")
+
+
+@pytest.fixture(autouse=True)
+def _nobody_listens() -> Iterator[None]:
+    yield
+    tell_retries_to(None)
 
 
 def test_waits_for_the_hub_are_said_from_the_third_try_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    log = logging.getLogger("zoo.hub")
     hear_hub(Progress(is_terminal=False))
     hear_hub(Progress(is_terminal=False))  # a second command in one process is heard once
     for attempt in (2, 3):
-        log.info("try %d in %.1f s: %s", attempt, 2.0, "a/b@main: connection broke")
+        tell(Retry(attempt, 2.0, BROKEN))
     assert capsys.readouterr().err.splitlines() == ["try 3 in 2.0 s: a/b@main: connection broke"]
     hear_hub(Progress(quiet=True, is_terminal=False))
-    log.info("try %d in %.1f s: %s", 4, 2.0, "a/b@main: connection broke")
+    tell(Retry(4, 2.0, BROKEN))
     assert capsys.readouterr().err == ""
+
+
+def test_where_nobody_listens_a_retry_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "zoo.hub"):
+        tell(Retry(2, 0.5, BROKEN))
+    assert caplog.messages == ["try 2 in 0.5 s: a/b@main: connection broke"]

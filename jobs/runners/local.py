@@ -24,7 +24,7 @@ from jobs.runners.runner import Done
 from jobs.units.unit import HubAccess, Task
 
 if TYPE_CHECKING:
-    from jobs.runners.pacing import SharedGate
+    from jobs.runners.pacing import SharedPacing
     from zoo.hub.client import HubOptions
 
 _MEMORY_SHARE = 0.8
@@ -56,13 +56,13 @@ class LocalRunner:
         """`hub`: how patient workers are with a Hub; None when the sweep needs none."""
         self._context = multiprocessing.get_context("spawn")
         self._threads = threads
-        self._gate: SharedGate | None = None
+        self._pacing: SharedPacing | None = None
         self.hub: HubAccess | None = None
         if hub is not None:  # the Hub client is slow to import, and folders need none
-            from jobs.runners.pacing import SharedGate
+            from jobs.runners.pacing import SharedPacing
 
-            self._gate = SharedGate()
-            self.hub = HubAccess(self._gate.gate, hub)
+            self._pacing = SharedPacing()
+            self.hub = HubAccess(self._pacing.pacing, hub)
         self._workers: list[_Worker] = []
         self.num_slots = workers
         self.memory_bytes = memory_bytes or int(psutil.virtual_memory().total * _MEMORY_SHARE)
@@ -119,9 +119,9 @@ class LocalRunner:
                 worker.process.join()
             worker.process.close()
         self._workers.clear()
-        if self._gate is not None:
-            self._gate.close()
-            self._gate = None
+        if self._pacing is not None:
+            self._pacing.close()
+            self._pacing = None
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()

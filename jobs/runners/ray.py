@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from zoo.hub.client import HubOptions
 
 _NAMESPACE = "spectral-zoo"
-_GATE_NAME = "hub-gate-1"
+_PACING_NAME = "hub-pacing-1"
 """Ends in the version of its interface: the actor outlives the sweep that made it."""
-_GATE_S = 10.0
-"""The gate answers at once, or is being started anew on another node."""
+_PACING_S = 10.0
+"""The pacing answers at once, or is being started anew on another node."""
 _MAX_STILLBORN = 3
 """Workers in a row that could not be started, a slot, before the sweep gives up."""
 _MAX_REVIVALS = 3
@@ -97,7 +97,7 @@ class RayRunner:
             options["memory"] = memory_bytes
         self._actor_class: Any = ray.remote(**options)(_Actor)
         self._threads = cpus
-        self.hub = None if hub is None else HubAccess(_RemoteGate(_start_gate(ray)), hub)
+        self.hub = None if hub is None else HubAccess(_RemotePacing(_start_pacing(ray)), hub)
         self._slots = [self._start() for _ in range(count)]
 
     @property
@@ -215,8 +215,8 @@ class RayRunner:
             )
         self._ray.shutdown()
         self._connect(None, *self._local)
-        if self.hub is not None and isinstance(self.hub.gate, _RemoteGate):
-            self.hub.gate.move_to(_start_gate(self._ray))
+        if self.hub is not None and isinstance(self.hub.pacing, _RemotePacing):
+            self.hub.pacing.move_to(_start_pacing(self._ray))
         self._slots = [self._start() for _ in self._slots]
 
     def _collect(self, slot: _Slot) -> Done:
@@ -266,26 +266,26 @@ def _told(resources: Mapping[str, float]) -> str:
     return f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs, {gib:.1f} GiB"
 
 
-def _start_gate(ray: Any) -> Any:
-    """The cluster's one gate to the Hub, shared by every sweep on it: a named actor that stays.
+def _start_pacing(ray: Any) -> Any:
+    """The cluster's one pacing to the Hub, shared by every sweep on it: a named actor that stays.
 
     It may lie on a node that dies; then it starts anew, and learns from the next reply what the Hub allows.
     """
-    from zoo.hub.pacing import HubGate
+    from zoo.hub.pacing import HubPacing
 
     options = {
-        "name": _GATE_NAME,
+        "name": _PACING_NAME,
         "namespace": _NAMESPACE,
         "lifetime": "detached",
         "get_if_exists": True,
         "num_cpus": 0,
         "max_restarts": -1,
     }
-    return ray.remote(HubGate).options(**options).remote()
+    return ray.remote(HubPacing).options(**options).remote()
 
 
-class _RemoteGate:
-    """A `Gate` that asks the actor; without an answer nobody waits."""
+class _RemotePacing:
+    """A `Pacing` that asks the actor; without an answer nobody waits."""
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor
@@ -295,16 +295,16 @@ class _RemoteGate:
         self._actor = actor
 
     def acquire(self, kind: str) -> float:
-        """See `Gate.acquire`."""
+        """See `Pacing.acquire`."""
         import ray
 
         try:
-            return float(ray.get(self._actor.acquire.remote(kind), timeout=_GATE_S))
+            return float(ray.get(self._actor.acquire.remote(kind), timeout=_PACING_S))
         except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
             return 0.0
 
     def observe(self, kind: str, status: int, headers: Mapping[str, str]) -> None:
-        """See `Gate.observe`; not waited for."""
+        """See `Pacing.observe`; not waited for."""
         self._actor.observe.remote(kind, status, dict(headers))
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jobs.screen.output import printable
+from zoo.hub.retries import Retry, tell_retries_to
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 LINE_EVERY_S = 30.0
+SAID_FROM_TRY = 3
+"""The pauses before the second try of a request are too short to be worth a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +31,9 @@ class UnitSummary:
     seconds: float
 
 
-class _HubWords(logging.Handler):
-    """Waits for the Hub, said while they last: eight tries take two minutes."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        super().__init__(logging.INFO)
-        self._say = say
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """The message of a retry, from the third try on: the first pauses are short."""
-        tries = record.args[0] if isinstance(record.args, tuple) and record.args else 0
-        if isinstance(tries, int) and tries >= 3:
-            self._say(record.getMessage())
-
-
 def hear_hub(progress: Progress) -> None:
-    """From now on `progress` says when this process waits for the Hub; the last caller is heard."""
-    logger = logging.getLogger("zoo.hub")
-    for handler in [h for h in logger.handlers if isinstance(h, _HubWords)]:
-        logger.removeHandler(handler)
-    logger.addHandler(_HubWords(progress.say))
-    logger.setLevel(logging.INFO)
+    """From now on `progress`, and no other, says when this process waits for the Hub."""
+    tell_retries_to(progress.hub_retries)
 
 
 class Progress:
@@ -105,6 +88,11 @@ class Progress:
             f"{_name(model_id, step)}: failed ({cause}): {message.splitlines()[0] if message else cause}"
         )
         self._advance()
+
+    def hub_retries(self, retry: Retry) -> None:
+        """The Hub is asked again, later. Said while it lasts, as eight tries take two minutes."""
+        if retry.attempt >= SAID_FROM_TRY:
+            self.say(str(retry))
 
     def draining(self, running: int) -> None:
         """Ctrl-C, SIGTERM, or a budget is spent."""

@@ -106,7 +106,7 @@ def run_sweep(
             tally.take(_unreadable(unit))
         todo = [u for u in todo if u.target.failure is None]
         if todo:
-            with closing(start_runner()) as runner, _at_the_gate(runner):
+            with closing(start_runner()) as runner, _paced_like_workers(runner):
                 _drive(spec, todo, runner, tally, interrupt, progress, started)
     interrupted = tally.num_done + tally.num_failed < len(todo) + len(unreadable)
     result = SweepResult(
@@ -160,8 +160,8 @@ class _Tally:
             self.take(events.pop(0))
 
 
-def _at_the_gate(runner: Runner) -> AbstractContextManager[None]:
-    """While workers ask a shared gate, headers read by this process go through it too."""
+def _paced_like_workers(runner: Runner) -> AbstractContextManager[None]:
+    """While workers ask a shared pacing, headers read by this process go through it too."""
     if runner.hub is None:
         return nullcontext()
     from jobs.runners.pacing import driving  # the Hub client is slow to import

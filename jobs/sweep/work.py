@@ -33,7 +33,7 @@ def prepare(threads: int, hub: HubAccess | None) -> None:
     if hub is not None:
         from zoo.hub.session import configure
 
-        configure(gate=hub.gate, options=hub.options)
+        configure(pacing=hub.pacing, options=hub.options)
 
 
 def run_task(task: Task) -> Finished | Raised:

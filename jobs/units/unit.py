@@ -13,7 +13,7 @@ from zoo.version import NUMBERS_VERSION
 
 if TYPE_CHECKING:
     from zoo.hub.client import HubOptions
-    from zoo.hub.pacing import Gate
+    from zoo.hub.pacing import Pacing
 
 GIB = 2**30
 
@@ -78,7 +78,7 @@ class Task:
 class HubAccess:
     """What a process needs to be polite to a Hub; picklable, and without a token."""
 
-    gate: Gate
+    pacing: Pacing
     """Shared by all processes of the sweep."""
     options: HubOptions
     """The driver's."""

@@ -1,7 +1,7 @@
 """Requests to the Hub: huggingface_hub's own session, with timeouts, pacing, retries, typed errors.
 
-Every request goes through `HubClient`: it waits for its gate, has a timeout, tells the gate what
-the Hub said, and turns whatever goes wrong into the errors of `zoo.errors`. The token comes from
+Every request goes through `HubClient`: it waits as long as its pacing asks for, has a timeout, tells
+the pacing what the Hub said, and turns whatever goes wrong into the errors of `zoo.errors`. The token comes from
 the environment only, is sent to the endpoint's own origin only, and appears in no message. Knows
 nothing of models or tensors.
 """
@@ -33,7 +33,7 @@ from zoo.errors import (
     UseError,
     ZooError,
 )
-from zoo.hub.pacing import Gate, HubGate, RequestKind
+from zoo.hub.pacing import HubPacing, Pacing, RequestKind
 
 T = TypeVar("T")
 Params = Sequence[tuple[str, str]]
@@ -61,7 +61,7 @@ class HubOptions:
     wait_max_s: float = 60.0
     """Between two tries at most."""
     max_pause_s: float = 900.0
-    """A gate that asks for a longer wait makes the request fail as transient instead."""
+    """When the pacing asks for a longer wait, the request fails as transient instead."""
     xet: bool = False
     """Read files in Xet storage through hf_xet, falling back to HTTP ranges."""
 
@@ -92,12 +92,12 @@ class HubClient:
         endpoint: str | None = None,
         *,
         options: HubOptions | None = None,
-        gate: Gate | None = None,
+        pacing: Pacing | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.endpoint = (endpoint or default_endpoint()).rstrip("/")
         self.options = options or HubOptions()
-        self.gate: Gate = gate or HubGate()
+        self.pacing: Pacing = pacing or HubPacing()
         self._sleep = sleep
         self._origin = _origin(self.endpoint)
 
@@ -182,7 +182,7 @@ class HubClient:
                 extensions={"zoo_paced": True},
             ) as response:
                 if kind is not None:
-                    self.gate.observe(kind, response.status_code, dict(response.headers))
+                    self.pacing.observe(kind, response.status_code, dict(response.headers))
                 yield response
         except httpx2.TimeoutException as err:
             raise TransientError(
@@ -201,7 +201,7 @@ class HubClient:
             raise SourceError(f"{what}: request impossible ({type(err).__name__})") from err
 
     def _pause(self, kind: RequestKind | None, what: str) -> None:
-        wait = self.gate.acquire(kind) if kind is not None else 0.0
+        wait = self.pacing.acquire(kind) if kind is not None else 0.0
         if wait > self.options.max_pause_s:
             raise TransientError(
                 f"{what}: the Hub's budget of {kind} requests is spent for {wait:.0f} s; "

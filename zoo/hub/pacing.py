@@ -1,9 +1,9 @@
 """Pacing of Hub requests from the `RateLimit` headers the Hub sends with every reply.
 
 The Hub counts requests in fixed windows, one budget for its API and one for file resolvers, shared
-by all machines that use the same token or address. A gate is asked before each request how long to
-wait and told afterwards what the reply said. The same class serves one process (guarded by a lock)
-or a whole cluster (inside an actor). Knows nothing of HTTP clients, retries or Ray.
+by all machines that use the same token or address. A `Pacing` is asked before each request how long
+to wait, and told afterwards what the reply said. The same class serves one process (guarded by a
+lock) or a whole cluster (inside an actor). Knows nothing of HTTP clients, retries or Ray.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FREE_SHARE = 0.5
 DEFAULT_WINDOW_S = 300.0
 
 
-class Gate(Protocol):
+class Pacing(Protocol):
     """What a client asks before and tells after each request."""
 
     def acquire(self, kind: str) -> float:
@@ -36,7 +36,7 @@ class Gate(Protocol):
 
 @dataclass(slots=True)
 class _Budget:
-    """One class of requests, as far as it is known. Times are the gate's clock's."""
+    """One class of requests, as far as it is known. Times are of the clock of its `HubPacing`."""
 
     left: float
     """Requests left in this window; negative: booked into the following ones."""
@@ -48,8 +48,8 @@ class _Budget:
     """When the next paced request may go."""
 
 
-class HubGate:
-    """A `Gate` for everything that holds a reference to it. Safe to share between threads."""
+class HubPacing:
+    """A `Pacing` for everything that holds a reference to it. Safe to share between threads."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -64,7 +64,7 @@ class HubGate:
         self.__dict__.update(state, _lock=threading.Lock())
 
     def acquire(self, kind: str) -> float:
-        """See `Gate.acquire`. No wait for a kind the Hub has said nothing about yet."""
+        """See `Pacing.acquire`. No wait for a kind the Hub has said nothing about yet."""
         with self._lock:
             now = self._clock()
             closed = max(0.0, self._closed_until.get(kind, now) - now)
@@ -72,7 +72,7 @@ class HubGate:
             return closed if budget is None else max(closed, _book(budget, now))
 
     def observe(self, kind: str, status: int, headers: Mapping[str, str]) -> None:
-        """See `Gate.observe`."""
+        """See `Pacing.observe`."""
         info = parse_ratelimit_headers(headers)
         with self._lock:
             now = self._clock()

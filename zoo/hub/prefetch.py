@@ -87,8 +87,8 @@ class Prefetcher:
         return done
 
     def close(self) -> None:
-        """Stop, and wait a moment for the thread; one that hangs in a stalled read or a pause of
-        the gate ends by itself at its next byte."""
+        """Stop, and wait a moment for the thread; one that hangs in a stalled read or in a
+        pause of the pacing ends by itself at its next byte."""
         with self._changed:
             self._is_stopped = True
             self._blocks.clear()

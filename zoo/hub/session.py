@@ -1,8 +1,8 @@
-"""One gate and one set of options for a whole process, also for code that calls
-huggingface_hub or transformers itself.
+"""The pacing and the options of a whole process, also for code that calls huggingface_hub or
+transformers itself.
 
-A worker calls `configure` once when it starts; without it each endpoint gets a gate of its own
-in this process and the default options. The environment is asked for options here and nowhere
+A worker calls `configure` once when it starts; without it each endpoint gets a pacing of its own
+in this process, and the default options. The environment is asked for options here and nowhere
 else, once: what is handed to workers is the outcome.
 """
 
@@ -19,7 +19,8 @@ from huggingface_hub import close_session, set_client_factory
 from huggingface_hub.utils._http import hf_request_event_hook  # as its documentation advises
 
 from zoo.hub.client import HubClient, HubOptions, default_endpoint, env_options
-from zoo.hub.pacing import Gate, HubGate, RequestKind
+from zoo.hub.pacing import HubPacing, Pacing, RequestKind
+from zoo.hub.retries import Retry, tell
 
 
 class _Process:
@@ -27,26 +28,24 @@ class _Process:
 
     def __init__(self) -> None:
         self.options: HubOptions | None = None
-        self.gate: Gate | None = None
-        self.gates: dict[str, HubGate] = {}
-
+        self.pacing: Pacing | None = None
+        self.pacings: dict[str, HubPacing] = {}
         self.tells_retries = False
 
 
 _PROCESS = _Process()
-_LOG = logging.getLogger("zoo.hub")
 
 
-def configure(*, gate: Gate | None = None, options: HubOptions | None = None) -> None:
-    """Use this gate (None: one per endpoint, in this process) and these options (None: the
+def configure(*, pacing: Pacing | None = None, options: HubOptions | None = None) -> None:
+    """Use this pacing (None: one per endpoint, in this process) and these options (None: the
     environment's) from now on.
 
     Also gives huggingface_hub's shared session timeouts, and paces what other libraries send
     through it. Signed links are kept out of the logs.
     """
     _PROCESS.options = options or env_options()
-    _PROCESS.gate = gate
-    _PROCESS.gates.clear()
+    _PROCESS.pacing = pacing
+    _PROCESS.pacings.clear()
     for name in ("httpx", "httpx2"):  # they log every address, signed ones too, at INFO
         logging.getLogger(name).setLevel(logging.WARNING)
     _tell_retries()
@@ -55,11 +54,11 @@ def configure(*, gate: Gate | None = None, options: HubOptions | None = None) ->
 
 
 def process_client(endpoint: str | None = None) -> HubClient:
-    """A client of this process's gate and options."""
+    """A client of this process's pacing and options."""
     _tell_retries()
     address = (endpoint or default_endpoint()).rstrip("/")
-    gate = _PROCESS.gate or _PROCESS.gates.setdefault(address, HubGate())
-    return HubClient(address, options=_options(), gate=gate)
+    pacing = _PROCESS.pacing or _PROCESS.pacings.setdefault(address, HubPacing())
+    return HubClient(address, options=_options(), pacing=pacing)
 
 
 def _options() -> HubOptions:
@@ -69,14 +68,14 @@ def _options() -> HubOptions:
 
 
 def _tell_retries() -> None:
-    """Retries are told in words at INFO; stamina's own hook warns without saying of what."""
+    """Retries are told to `zoo.hub.retries`; stamina's own hook warns without saying of what."""
     if not _PROCESS.tells_retries:
-        stamina.instrumentation.set_on_retry_hooks([_told])
+        stamina.instrumentation.set_on_retry_hooks([_tell_retry])
         _PROCESS.tells_retries = True
 
 
-def _told(details: stamina.instrumentation.RetryDetails) -> None:
-    _LOG.info("try %d in %.1f s: %s", details.retry_num + 1, details.wait_for, details.caused_by)
+def _tell_retry(details: stamina.instrumentation.RetryDetails) -> None:
+    tell(Retry(details.retry_num + 1, details.wait_for, details.caused_by))
 
 
 def _make_session(options: HubOptions) -> httpx2.Client:
@@ -97,19 +96,19 @@ def _kind(request: httpx2.Request) -> RequestKind | None:
     return "resolvers" if "/resolve/" in path else None
 
 
-def _gate_of(request: httpx2.Request) -> Gate:
+def _pacing_of(request: httpx2.Request) -> Pacing:
     url = request.url
     port = f":{url.port}" if url.port else ""
-    return process_client(f"{url.scheme}://{url.host}{port}").gate
+    return process_client(f"{url.scheme}://{url.host}{port}").pacing
 
 
 def _pace(request: httpx2.Request) -> None:
     kind = _kind(request)
-    if kind is not None and (wait := _gate_of(request).acquire(kind)) > 0.0:
+    if kind is not None and (wait := _pacing_of(request).acquire(kind)) > 0.0:
         time.sleep(min(wait, _options().max_pause_s))
 
 
 def _observe(response: httpx2.Response) -> None:
     kind = _kind(response.request)
     if kind is not None:
-        _gate_of(response.request).observe(kind, response.status_code, dict(response.headers))
+        _pacing_of(response.request).observe(kind, response.status_code, dict(response.headers))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo.hub.pacing import HubGate
+from zoo.hub.pacing import HubPacing
 
 
 class Clock:
@@ -52,56 +52,56 @@ class CountingHub:
 
 
 def test_an_unknown_kind_does_not_wait() -> None:
-    assert HubGate().acquire("api") == 0.0
+    assert HubPacing().acquire("api") == 0.0
 
 
 def test_a_spent_window_waits_for_its_end() -> None:
-    gate = HubGate(clock=Clock())
-    gate.observe("api", 200, limit("api", 0, 55, 500))
-    assert gate.acquire("api") == pytest.approx(55.0)
+    pacing = HubPacing(clock=Clock())
+    pacing.observe("api", 200, limit("api", 0, 55, 500))
+    assert pacing.acquire("api") == pytest.approx(55.0)
 
 
 def test_the_kinds_have_budgets_of_their_own() -> None:
-    gate = HubGate(clock=Clock())
-    gate.observe("api", 200, limit("resolvers", 0, 55, 500))  # the header says which it is
-    assert gate.acquire("api") == 0.0
-    assert gate.acquire("resolvers") > 0.0
+    pacing = HubPacing(clock=Clock())
+    pacing.observe("api", 200, limit("resolvers", 0, 55, 500))  # the header says which it is
+    assert pacing.acquire("api") == 0.0
+    assert pacing.acquire("resolvers") > 0.0
 
 
 def test_a_late_reply_does_not_give_requests_back() -> None:
-    gate = HubGate(clock=Clock())
-    gate.observe("api", 200, limit("api", 1, 50, 500))
-    gate.observe("api", 200, limit("api", 400, 50, 500))
-    assert gate.acquire("api") < 50.0
-    assert gate.acquire("api") == pytest.approx(50.0)
+    pacing = HubPacing(clock=Clock())
+    pacing.observe("api", 200, limit("api", 1, 50, 500))
+    pacing.observe("api", 200, limit("api", 400, 50, 500))
+    assert pacing.acquire("api") < 50.0
+    assert pacing.acquire("api") == pytest.approx(50.0)
 
 
-def test_retry_after_closes_the_gate() -> None:
+def test_retry_after_stops_all_requests_for_its_time() -> None:
     clock = Clock()
-    gate = HubGate(clock=clock)
-    gate.observe("api", 503, {"Retry-After": "7"})
-    assert gate.acquire("api") == pytest.approx(7.0)
+    pacing = HubPacing(clock=clock)
+    pacing.observe("api", 503, {"Retry-After": "7"})
+    assert pacing.acquire("api") == pytest.approx(7.0)
     clock.now += 8.0
-    assert gate.acquire("api") == 0.0
+    assert pacing.acquire("api") == 0.0
 
 
 @pytest.mark.parametrize("value", ["", "soon", "-3", "9" * 40, "Wed, 99 Foo 2015 07:28:00 GMT"])
 def test_odd_retry_after_values_are_survived(value: str) -> None:
-    gate = HubGate()
-    gate.observe("api", 429, {"Retry-After": value})
-    assert 0.0 <= gate.acquire("api") <= 86_400.0
+    pacing = HubPacing()
+    pacing.observe("api", 429, {"Retry-After": value})
+    assert 0.0 <= pacing.acquire("api") <= 86_400.0
 
 
 def test_a_date_in_retry_after_in_the_past_closes_nothing() -> None:
-    gate = HubGate()
-    gate.observe("api", 429, {"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"})
-    assert gate.acquire("api") < 0.1
+    pacing = HubPacing()
+    pacing.observe("api", 429, {"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"})
+    assert pacing.acquire("api") < 0.1
 
 
 def test_the_second_half_of_a_window_is_spread_out() -> None:
-    gate = HubGate(clock=Clock())
-    gate.observe("api", 200, limit("api", 100, 300, 200))
-    waits = [gate.acquire("api") for _ in range(100)]
+    pacing = HubPacing(clock=Clock())
+    pacing.observe("api", 200, limit("api", 100, 300, 200))
+    waits = [pacing.acquire("api") for _ in range(100)]
     gaps = [b - a for a, b in itertools.pairwise(waits)]
     assert min(gaps) == pytest.approx(max(gaps), rel=0.05)
     assert waits[-1] < 300.0
@@ -118,20 +118,20 @@ def test_one_caller_is_never_refused_after_the_first_reply(
     quota: int, window: int, num: int, seed: int
 ) -> None:
     rng, clock = random.Random(seed), Clock()
-    gate, hub = HubGate(clock=clock), CountingHub(clock, quota, window)
+    pacing, hub = HubPacing(clock=clock), CountingHub(clock, quota, window)
     for _ in range(num):
-        clock.now += gate.acquire("api") + rng.random() * 0.5
-        gate.observe("api", *hub.request())
-    # windows of hub and gate may differ by the second that the Hub rounds up
+        clock.now += pacing.acquire("api") + rng.random() * 0.5
+        pacing.observe("api", *hub.request())
+    # the windows of the Hub and of its pacing may differ by the second that the Hub rounds up
     assert hub.refused <= 1 + num // (2 * quota)
     assert clock.now - 1000.0 <= (num / quota + 3) * (window + 2) + num
 
 
 def test_many_callers_stay_within_the_quota() -> None:
     clock = Clock()
-    gate, hub = HubGate(clock=clock), CountingHub(clock, 50, 60)
-    gate.observe("api", *hub.request())
-    due = sorted(clock.now + gate.acquire("api") for _ in range(300))
+    pacing, hub = HubPacing(clock=clock), CountingHub(clock, 50, 60)
+    pacing.observe("api", *hub.request())
+    due = sorted(clock.now + pacing.acquire("api") for _ in range(300))
     for at in due:
         clock.now = max(clock.now, at)
         hub.request()
@@ -139,12 +139,12 @@ def test_many_callers_stay_within_the_quota() -> None:
 
 
 def test_threads_share_one_budget() -> None:
-    gate = HubGate(clock=Clock())
-    gate.observe("api", 200, limit("api", 40, 100, 1000))
+    pacing = HubPacing(clock=Clock())
+    pacing.observe("api", 200, limit("api", 40, 100, 1000))
     waits: list[float] = []
 
     def work() -> None:
-        waits.extend(gate.acquire("api") for _ in range(10))
+        waits.extend(pacing.acquire("api") for _ in range(10))
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
@@ -154,15 +154,15 @@ def test_threads_share_one_budget() -> None:
     assert sum(w < 100.0 for w in waits) == 40
 
 
-def test_a_gate_can_be_pickled() -> None:
-    gate = pickle.loads(pickle.dumps(HubGate()))
-    assert gate.acquire("api") == 0.0
+def test_a_pacing_can_be_pickled() -> None:
+    pacing = pickle.loads(pickle.dumps(HubPacing()))
+    assert pacing.acquire("api") == 0.0
 
 
 def test_a_spent_window_of_unknown_size_only_pauses() -> None:
     clock = Clock()
-    gate = HubGate(clock=clock)
-    gate.observe("api", 429, {"RateLimit": '"api";r=0;t=5'})
-    assert gate.acquire("api") == pytest.approx(5.0)
+    pacing = HubPacing(clock=clock)
+    pacing.observe("api", 429, {"RateLimit": '"api";r=0;t=5'})
+    assert pacing.acquire("api") == pytest.approx(5.0)
     clock.now += 5.0
-    assert [gate.acquire("api") for _ in range(50)] == [0.0] * 50
+    assert [pacing.acquire("api") for _ in range(50)] == [0.0] * 50

@@ -24,7 +24,7 @@ from scipy.stats import binom
 from zoo.spectral.arrays import Vector
 from zoo.spectral.bulk_entries import Moments
 from zoo.spectral.incumbent import incumbent_fit
-from zoo.spectral.replicate import Entries, measure_full
+from zoo.spectral.replicate import EntryFacts, measure_full
 from zoo.spectral.shuffle import Permutation
 from zoo.spectral.tracy_widom import johnstone
 
@@ -58,7 +58,7 @@ def shuffle_once(w: Vector, seed: int) -> Outcome:
     found = measure_full(
         torch.from_numpy(w.astype(np.float32))[None],
         (Permutation(seed, w.size),),
-        entries=Entries(float(np.abs(w).max()), moments, 0),
+        entries=EntryFacts(float(np.abs(w).max()), moments, 0),
         bulks=None,
         level=_LEVEL,
         keep=False,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.spectral.krylov import Top, top_of
+from zoo.spectral.krylov import TopSpectrum, top_spectrum
 
 
 def noise(rows: int, cols: int) -> torch.Tensor:
@@ -19,8 +19,8 @@ def first(count: int) -> Callable[[np.ndarray], int]:
     return lambda _: count
 
 
-def top(w: torch.Tensor, count: int, *, vectors: bool = True) -> Top:
-    return top_of(
+def top(w: torch.Tensor, count: int, *, vectors: bool = True) -> TopSpectrum:
+    return top_spectrum(
         w,
         rng=np.random.default_rng(0),
         wanted=first(count),
@@ -75,7 +75,7 @@ def test_a_matrix_of_low_rank_ends_the_search() -> None:
 
 
 def test_too_few_passes_are_admitted() -> None:
-    found = top_of(
+    found = top_spectrum(
         noise(600, 600),
         rng=np.random.default_rng(0),
         wanted=first(1),

@@ -56,8 +56,8 @@ def test_all_orders_of_four_are_equally_likely() -> None:
 def test_dealing_into_buckets_is_a_permutation_with_an_inverse(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(shuffle, "LEAF", 1000)
-    monkeypatch.setattr(shuffle, "_CHUNK", 700)
+    monkeypatch.setattr(shuffle, "ONE_PASS_ENTRIES", 1000)
+    monkeypatch.setattr(shuffle, "_DEALT_ENTRIES", 700)
     permutation, values = Permutation(3, 5000), np.arange(5000, dtype=np.int32)
     moved = permutation.apply(values)
     assert np.array_equal(np.sort(moved), values)
@@ -65,7 +65,7 @@ def test_dealing_into_buckets_is_a_permutation_with_an_inverse(
 
 
 def test_dealing_into_buckets_sends_entries_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shuffle, "LEAF", 100)
+    monkeypatch.setattr(shuffle, "ONE_PASS_ENTRIES", 100)
     source = Permutation(4, 20_000).apply(np.arange(20_000))
     table, _, _ = np.histogram2d(source, np.arange(20_000), bins=10)
     assert ((table - 200.0) ** 2 / 200.0).sum() < 125.0  # chi-squared, 81 degrees, p = 0.001

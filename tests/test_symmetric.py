@@ -46,7 +46,7 @@ def test_kept_reductions_give_the_leading_eigenvectors(
 
 def test_two_stages_give_the_eigenvalues_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     alone, _ = symmetric_eigenvalues(gram(150, np.float64))
-    monkeypatch.setattr(symmetric, "_TWO_STAGE_FROM", 100)
+    monkeypatch.setattr(symmetric, "_TWO_STAGE_ABOVE", 100)
     assert two_stage_eigenvalues(gram(150, np.float64)) is not None  # scipy's wheels have it
     found, _ = symmetric_eigenvalues(gram(150, np.float64))
     assert found == pytest.approx(alone, abs=1e-13 * alone[-1])
@@ -54,7 +54,7 @@ def test_two_stages_give_the_eigenvalues_of_one(monkeypatch: pytest.MonkeyPatch)
 
 def test_without_two_stages_one_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     alone, _ = symmetric_eigenvalues(gram(60, np.float64))
-    monkeypatch.setattr(symmetric, "_TWO_STAGE_FROM", 10)
+    monkeypatch.setattr(symmetric, "_TWO_STAGE_ABOVE", 10)
     monkeypatch.setattr(two_stage, "_routine", lambda: None)
     assert np.array_equal(symmetric_eigenvalues(gram(60, np.float64))[0], alone)
 

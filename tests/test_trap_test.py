@@ -14,10 +14,10 @@ from scipy.stats import binom
 
 from zoo.spectral import replicate, shuffle
 from zoo.spectral.bulk_entries import Moments, bulk_entries
-from zoo.spectral.replicate import Entries, measure_full, measure_top, shuffle_slice
+from zoo.spectral.replicate import EntryFacts, measure_full, measure_top, shuffle_slice
 from zoo.spectral.shuffle import Permutation
 from zoo.spectral.tracy_widom import johnstone
-from zoo.spectral.trap_test import EdgeTest
+from zoo.spectral.trap_test import TrapTest
 
 Draw = Callable[[np.random.Generator, tuple[int, int]], NDArray[np.float64]]
 LAWS: dict[str, Draw] = {
@@ -28,13 +28,13 @@ LAWS: dict[str, Draw] = {
 }
 
 
-def entries_of(w: torch.Tensor) -> Entries:
+def entries_of(w: torch.Tensor) -> EntryFacts:
     x = w.to(torch.float64).numpy().ravel()
     kurtosis = float(((x - x.mean()) ** 4).mean() / x.var() ** 2 - 3.0)
-    return Entries(float(np.abs(x).max()), Moments(float(x.mean()), float(x.var()), kurtosis), 0)
+    return EntryFacts(float(np.abs(x).max()), Moments(float(x.mean()), float(x.var()), kurtosis), 0)
 
 
-def trap_test_of(w: torch.Tensor, seed: int = 0, *, top: bool = False) -> EdgeTest:
+def trap_test_of(w: torch.Tensor, seed: int = 0, *, top: bool = False) -> TrapTest:
     """The test of one shuffle of `w` [k, rows, cols]."""
     k, rows, cols = w.shape
     permutations = tuple(Permutation(seed * 1000 + i, rows * cols) for i in range(k))
@@ -134,7 +134,7 @@ def test_each_slice_is_held_against_its_own_variance() -> None:
 @pytest.mark.parametrize("value", [0.0, 2.0], ids=["zero", "constant"])
 def test_without_variance_there_is_no_test(value: float) -> None:
     w = torch.full((1, 20, 10), value)
-    entries = Entries(value, None, 0)
+    entries = EntryFacts(value, None, 0)
     found = measure_full(
         w,
         (Permutation(0, 200),),
@@ -185,8 +185,8 @@ def test_laplace_entries_are_all_bulk() -> None:
 def test_large_matrices_are_shuffled_and_searched_as_they_are_stored(
     monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
 ) -> None:
-    monkeypatch.setattr(shuffle, "LEAF", 1000)
-    monkeypatch.setattr(replicate, "LEAF", 1000)
+    monkeypatch.setattr(shuffle, "ONE_PASS_ENTRIES", 1000)
+    monkeypatch.setattr(replicate, "ONE_PASS_ENTRIES", 1000)
     w = torch.randn((1, 300, 120), generator=torch.Generator().manual_seed(0)).to(dtype)
     w[0, 1, 1] = 70.0
     assert shuffle_slice(w[0], Permutation(0, 36_000)).dtype == dtype

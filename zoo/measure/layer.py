@@ -23,7 +23,7 @@ from zoo.spectral.columns import Columns, fields_of, spectral_columns
 from zoo.spectral.diagnostics import NOT_ASKED_FOR, EntryStatistics, entry_statistics
 from zoo.spectral.extras import EXTRA_COLUMNS, tail_extras
 from zoo.spectral.farms import farms
-from zoo.spectral.replicate import Entries
+from zoo.spectral.replicate import EntryFacts
 from zoo.spectral.solve import Solved, entry_exponent, solve
 from zoo.spectral.spectrum import Spectrum
 
@@ -70,7 +70,7 @@ def measure_layer(
         count = statistics.non_finite
         return failed_layer(shape, f"non_finite: {count} of {matrices.numel()} entries")
     max_abs = statistics.weight_max_abs or 0.0
-    entries = Entries(max_abs, _moments(statistics), entry_exponent(max_abs))
+    entries = EntryFacts(max_abs, _moments(statistics), entry_exponent(max_abs))
     layer = Layer(matrices, options, seed_key, entries, own, device)
     spectrum = Spectrum.rounded(own.evals.reshape(-1), 2 * entries.exponent)
     columns: Columns = {**_empty_columns(), **_shape_columns(shape), "status": "ok"}

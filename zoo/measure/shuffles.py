@@ -23,7 +23,7 @@ from zoo.spectral.columns import (
     scaled,
     shuffle_columns,
 )
-from zoo.spectral.replicate import Entries, Shuffled, measure_full, measure_top
+from zoo.spectral.replicate import EntryFacts, Shuffled, measure_full, measure_top
 from zoo.spectral.shuffle import Permutation
 from zoo.spectral.solve import Solved, divided
 from zoo.spectral.spectrum import Spectrum
@@ -59,7 +59,7 @@ class Layer:
     options: AnalysisOptions
     seed_key: tuple[str, ...]
     """Revision, tensor, part, expert."""
-    entries: Entries
+    entries: EntryFacts
     solved: Solved
     device: torch.device
 

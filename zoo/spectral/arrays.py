@@ -7,9 +7,18 @@ tests run (`--jaxtyping-packages` in pyproject.toml), never in production.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike as ArrayLike
+else:
+    ArrayLike = object
+    """Numbers in any container. What a caller hands to a formula is checked at every call, in
+    production too, by `zoo.spectral.inputs`, whose refusals the tests want to see."""
 
 Doubles = NDArray[np.float64]
 """A float64 array of any shape."""
@@ -19,3 +28,7 @@ Reals = NDArray[np.floating]
 """A float32 or float64 array of any shape."""
 Vector = Float64[Doubles, "_"]
 """A float64 array of one axis, of any length."""
+Matrix = Float64[Doubles, "_ _"]
+"""A float64 array of two axes, of any lengths."""
+Indices = Int[NDArray[np.intp], "_"]
+"""Positions in another array, as `nonzero` and `argsort` give them."""

@@ -10,9 +10,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from zoo.errors import ArgumentError
+from zoo.spectral.arrays import ArrayLike
 from zoo.spectral.scalars import above_tolerance
 from zoo.spectral.tail_start import best_start
 from zoo.spectral.tails import TailFit

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from numpy.typing import ArrayLike
-
+from zoo.spectral.arrays import ArrayLike
 from zoo.spectral.inputs import spectrum_of
 from zoo.spectral.scalars import above_tolerance
 from zoo.spectral.tails import NoTail, TailFit, fit_data

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from zoo.spectral.arrays import ArrayLike
 from zoo.spectral.inputs import stack_of
 
 _BLOCK_CPU = 1 << 15

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 
 from zoo.errors import ArgumentError
+from zoo.spectral.arrays import ArrayLike
 from zoo.spectral.hill import alpha_hill
 from zoo.spectral.inputs import stack_of
 from zoo.spectral.scalars import above_tolerance

@@ -6,8 +6,8 @@ Knows nothing of Kolmogorov-Smirnov distances or of the search for xmin (see `ta
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from zoo.spectral.arrays import ArrayLike
 from zoo.spectral.inputs import tail_of
 
 MIN_EVALS = 2

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from zoo.spectral.arrays import Vector
+from zoo.spectral.arrays import ArrayLike, Vector
 from zoo.spectral.inputs import aspect_ratio, spectrum_of
 
 _BANDWIDTH = 0.1

@@ -13,17 +13,19 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Float64, Shaped
+from numpy.typing import NDArray
 
 from zoo.errors import ArgumentError
-from zoo.spectral.arrays import Vector
+from zoo.spectral.arrays import ArrayLike, Doubles, Vector
 
 if TYPE_CHECKING:
     import torch
 
 
 _ROUNDING = 1e-6
-"""Negative eigenvalues down to this share of the largest come from a float32 solver, and are 0."""
+"""Negative eigenvalues down to this share of the largest are rounding of a float32 solver: they count
+as 0."""
 
 
 def spectrum_of(values: ArrayLike, *, what: str = "eigenvalues") -> Vector:
@@ -36,36 +38,36 @@ def spectrum_of(values: ArrayLike, *, what: str = "eigenvalues") -> Vector:
         ordered = np.count_nonzero(values[1:] >= values[:-1]) >= values.size - 1  # no NaN either
         if ordered and (values.size == 0 or (values[0] >= 0.0 and values[-1] < math.inf)):
             return values
-    found = real_array(values, what=what)
-    if found.ndim != 1:
+    numbers = real_array(values, what=what)
+    if numbers.ndim != 1:
         raise ArgumentError(
-            f"got {what} of shape {list(found.shape)}; wanted a list of numbers. "
+            f"got {what} of shape {list(numbers.shape)}; wanted a list of numbers. "
             "Of a matrix W they are np.linalg.svd(W, compute_uv=False) ** 2"
         )
-    if not np.isfinite(found).all():
+    if not np.isfinite(numbers).all():
         raise ArgumentError(f"{what} hold NaN or Inf; wanted finite values, reject the layer first")
-    found = np.sort(found)
-    if found.size and found[0] < 0.0:
-        if found[0] < -_ROUNDING * found[-1]:
+    ascending = np.sort(numbers)
+    if ascending.size and ascending[0] < 0.0:
+        if ascending[0] < -_ROUNDING * ascending[-1]:
             raise ArgumentError(
-                f"got {what} down to {found[0]:g}; wanted those of WᵀW, squared singular values, "
+                f"got {what} down to {ascending[0]:g}; wanted those of WᵀW, squared singular values, "
                 "which are never negative"
             )
-        np.maximum(found, 0.0, out=found)
-    return found
+        np.maximum(ascending, 0.0, out=ascending)
+    return ascending
 
 
 def tail_of(values: ArrayLike, *, at_least: int = 1) -> Vector:
     """`spectrum_of` for the values of a tail: all positive, `at_least` so many of them."""
-    found = spectrum_of(values, what="tail values")
-    if found.size < at_least:
-        raise ArgumentError(f"got {found.size} tail values; wanted at least {at_least}")
-    if found.size and found[0] <= 0.0:
+    tail = spectrum_of(values, what="tail values")
+    if tail.size < at_least:
+        raise ArgumentError(f"got {tail.size} tail values; wanted at least {at_least}")
+    if tail.size and tail[0] <= 0.0:
         raise ArgumentError("got a tail value of 0; wanted only those ≥ xmin > 0")
-    return found
+    return tail
 
 
-def real_array(values: ArrayLike, *, what: str) -> Vector:
+def real_array(values: ArrayLike, *, what: str) -> Float64[Doubles, " ..."]:
     """Numbers, lists, arrays or tensors of any shape as float64. ArgumentError for anything else.
 
     The same object when it is such an array already.
@@ -88,7 +90,7 @@ def real_array(values: ArrayLike, *, what: str) -> Vector:
     return array.astype(np.float64)
 
 
-def stack_of(matrices: torch.Tensor | ArrayLike) -> torch.Tensor:
+def stack_of(matrices: torch.Tensor | ArrayLike) -> Shaped[torch.Tensor, "k rows cols"]:
     """A matrix, or a stack of equal ones, as a tensor [k, rows, cols]; shares memory where it can.
 
     Raises ArgumentError for other shapes and for complex or non-numeric entries.

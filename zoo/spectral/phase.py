@@ -22,9 +22,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from numpy.typing import ArrayLike
-
-from zoo.spectral.arrays import Vector
+from zoo.spectral.arrays import ArrayLike, Vector
 from zoo.spectral.erg import mean_one
 from zoo.spectral.inputs import spectrum_of
 from zoo.spectral.mp import MpFit, ks_distance

@@ -1,9 +1,9 @@
 """A seeded uniform permutation of all entries of a matrix, and its inverse. Nothing is stored.
 
-A permutation is (seed, size). Up to `LEAF` entries it is one Fisher-Yates pass: entry i changes
+A permutation is (seed, size). Up to `ONE_PASS_ENTRIES` entries it is one Fisher-Yates pass: entry i changes
 places with entry i + floor(u_i (size - i)), i = 0, 1, ..., with u from SFC64. The swaps run inside
 LAPACK's `laswp`, which is nothing else; 4 ns an entry against 13-50 ns for `Generator.shuffle`.
-Backwards, the same swaps undo it. Beyond `LEAF` each entry first draws one of 256 buckets, buckets
+Backwards, the same swaps undo it. Beyond `ONE_PASS_ENTRIES` each entry first draws one of 256 buckets, buckets
 are laid out one after the other, and each is then shuffled by itself (Rao 1961, Sandelius 1962:
 exactly uniform), so the work stays in cache and the memory beside source and result stays below 200
 MB.
@@ -15,16 +15,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+from jaxtyping import Int, Shaped
+from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-LEAF = 1 << 24
-"""Largest number of entries shuffled in one Fisher-Yates pass."""
-_BUCKETS = 256
-_CHUNK = 1 << 21
-_STEP = 1 << 14
+from zoo.spectral.arrays import Indices
 
-Array = npt.NDArray[np.generic]
+ONE_PASS_ENTRIES = 1 << 24
+"""Largest number of entries shuffled in one Fisher-Yates pass; more are dealt into buckets first."""
+_BUCKETS = 256
+"""Buckets that a larger array is dealt into; their numbers fit one byte."""
+_DEALT_ENTRIES = 1 << 21
+"""Entries dealt at a time, which bounds the memory of their bucket numbers and order."""
+_SWAPPED_ENTRIES = 1 << 14
+"""Swap partners drawn at a time, so that they are in the cache when they are used."""
+
+Values = Shaped[NDArray[np.generic], " size"]
+"""All entries of a matrix in row-major order, of any type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +41,10 @@ class Permutation:
     seed: int
     size: int
 
-    def apply(self, values: Array) -> Array:
-        """A new array holding the entries of 1-D `values` in permuted order; same dtype."""
-        if self.size <= LEAF:
-            return _swap(values.copy(), self._leaf_rng(0), backwards=False)
+    def apply(self, values: Values) -> Values:
+        """A new array holding the entries of `values` in permuted order; same dtype."""
+        if self.size <= ONE_PASS_ENTRIES:
+            return _swap(values.copy(), self._bucket_rng(0), backwards=False)
         out = np.empty_like(values)
         starts = self._bucket_starts()
         fill = starts[:-1].copy()
@@ -51,17 +58,17 @@ class Permutation:
                 position += count
         for bucket in range(starts.size - 1):
             part = out[starts[bucket] : starts[bucket + 1]]
-            part[:] = _swap(part.copy(), self._leaf_rng(bucket), backwards=False)
+            part[:] = _swap(part.copy(), self._bucket_rng(bucket), backwards=False)
         return out
 
-    def invert(self, values: Array) -> Array:
+    def invert(self, values: Values) -> Values:
         """The array that `apply` turns into `values`, which is overwritten."""
-        if self.size <= LEAF:
-            return _swap(values, self._leaf_rng(0), backwards=True)
+        if self.size <= ONE_PASS_ENTRIES:
+            return _swap(values, self._bucket_rng(0), backwards=True)
         starts = self._bucket_starts()
         for bucket in range(starts.size - 1):
             part = values[starts[bucket] : starts[bucket + 1]]
-            part[:] = _swap(part.copy(), self._leaf_rng(bucket), backwards=True)
+            part[:] = _swap(part.copy(), self._bucket_rng(bucket), backwards=True)
         out = np.empty_like(values)
         fill = starts[:-1].copy()
         for start, order, counts in self._chunks():
@@ -75,17 +82,19 @@ class Permutation:
             out[start : start + order.size][order] = dealt
         return out
 
-    def _leaf_rng(self, bucket: int) -> np.random.Generator:
+    def _bucket_rng(self, bucket: int) -> np.random.Generator:
+        """The random numbers that shuffle one bucket; an array of one pass is bucket 0."""
         return np.random.Generator(np.random.SFC64([self.seed, bucket]))
 
-    def _deals(self) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+    def _deals(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """The bucket of every entry, in chunks: (first entry, buckets)."""
         rng = np.random.Generator(np.random.SFC64([self.seed, 1 << 40]))
-        for start in range(0, self.size, _CHUNK):
-            count = min(_CHUNK, self.size - start)
+        for start in range(0, self.size, _DEALT_ENTRIES):
+            count = min(_DEALT_ENTRIES, self.size - start)
             yield start, rng.integers(0, _BUCKETS, count, dtype=np.uint8)
 
-    def _bucket_starts(self) -> npt.NDArray[np.int64]:
+    def _bucket_starts(self) -> Int[NDArray[np.int64], " _"]:
+        """Where each bucket starts in the permuted array, and at the end its size."""
         counts = np.zeros(_BUCKETS, dtype=np.int64)
         for _, buckets in self._deals():
             counts += np.bincount(buckets, minlength=counts.size)
@@ -93,33 +102,33 @@ class Permutation:
 
     def _chunks(
         self,
-    ) -> Iterator[tuple[int, npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
+    ) -> Iterator[tuple[int, Indices, Indices]]:
         """For each chunk: first entry, its entries in bucket order, how many each bucket gets."""
         for start, buckets in self._deals():
             order = np.argsort(buckets, kind="stable")  # radix sort on 8-bit keys
             yield start, order, np.bincount(buckets, minlength=_BUCKETS)
 
 
-def partners(rng: np.random.Generator, size: int) -> Iterator[npt.NDArray[np.int32]]:
+def partners(rng: np.random.Generator, size: int) -> Iterator[NDArray[np.int32]]:
     """Fisher-Yates partners in chunks: entry start + i goes with start + chunk[i].
 
     start + chunk[i] is uniform on start + i .. size − 1. The chunk is overwritten by the next.
     """
-    u = np.empty(_STEP)
-    chunk = np.empty(_STEP, dtype=np.int32)
-    left = np.arange(size, size - _STEP, -1.0)
-    index = np.arange(_STEP, dtype=np.int32)
-    for start in range(0, size, _STEP):
-        count = min(_STEP, size - start)
+    u = np.empty(_SWAPPED_ENTRIES)
+    chunk = np.empty(_SWAPPED_ENTRIES, dtype=np.int32)
+    left = np.arange(size, size - _SWAPPED_ENTRIES, -1.0)
+    index = np.arange(_SWAPPED_ENTRIES, dtype=np.int32)
+    for start in range(0, size, _SWAPPED_ENTRIES):
+        count = min(_SWAPPED_ENTRIES, size - start)
         rng.random(out=u[:count])
         np.multiply(u[:count], left[:count], out=u[:count])
         chunk[:count] = u[:count]  # truncates
         chunk[:count] += index[:count]
-        left -= _STEP
+        left -= _SWAPPED_ENTRIES
         yield chunk[:count]
 
 
-def _swap(values: Array, rng: np.random.Generator, *, backwards: bool) -> Array:
+def _swap(values: Values, rng: np.random.Generator, *, backwards: bool) -> Values:
     """Run the Fisher-Yates swaps of `rng` over `values`, in place where the width allows."""
     if values.size < 2:
         return values
@@ -131,10 +140,10 @@ def _swap(values: Array, rng: np.random.Generator, *, backwards: bool) -> Array:
     column = values.view(np.float32 if width == 4 else np.float64).reshape(-1, 1, order="F")
     chunks = partners(rng, values.size)
     if not backwards:  # chunk by chunk, while the partners are in cache
-        for start, chunk in zip(range(0, values.size, _STEP), chunks, strict=True):
+        for start, chunk in zip(range(0, values.size, _SWAPPED_ENTRIES), chunks, strict=True):
             laswp(column[start:], chunk, overwrite_a=1)
         return values
     kept = [chunk.copy() for chunk in chunks]
     for number in reversed(range(len(kept))):
-        laswp(column[number * _STEP :], kept[number], inc=-1, overwrite_a=1)
+        laswp(column[number * _SWAPPED_ENTRIES :], kept[number], inc=-1, overwrite_a=1)
     return values

@@ -12,37 +12,41 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Float, Float64, Real
 from scipy.linalg import blas
 
 from zoo.machine.device import GRAM_DTYPE
-from zoo.spectral.arrays import Vector
+from zoo.spectral.arrays import ArrayLike, Doubles, Reals
 from zoo.spectral.inputs import stack_of
 from zoo.spectral.symmetric import NOT_FINITE, Reduction, symmetric_eigenvalues
 
 CPU = torch.device("cpu")
 
 _BLOCK_BYTES = 2 << 20
-"""Copy of a block of rows in the precision of the product; the only copy of the matrix made."""
-_DWARFS = 100.0
-"""λ_max over the median beyond which float32 would blur the bulk: errors are 1e-6·λ_max."""
+"""Bytes of a block of rows that is copied into the precision of the product. No other copy of the
+matrix is made."""
+_FLOAT64_ABOVE_RATIO = 100.0
+"""A float32 solve is done again in float64 where λ_max is more than this many times the median
+eigenvalue: the errors of float32, 1e-6·λ_max, would blur the bulk."""
 _KEPT_BYTES = 16 << 20
-"""Reductions of all slices together; beyond it a few eigenvectors are searched anew."""
-_SMALL = 64
-"""Stacks of matrices with a smaller side up to this are solved in one call."""
+"""The reductions of all slices of a layer are kept while they take no more than this together;
+otherwise the few eigenvectors that are wanted are searched for anew."""
+_ONE_CALL_UP_TO = 64
+"""Smaller side up to which a stack of matrices is solved in one call."""
 _KEPT_ORDER = 1024
-"""Above it a search for a few eigenvectors is a small part of the solve."""
-_RESOLVED = 1e-9
-"""λ/λ_max from which a float64 Gram matrix gives λ to six digits; below, float64 data needs an SVD.
-"""
+"""Reductions of a larger order are not kept: beside such a solve, a search for a few eigenvectors
+costs little."""
+_SVD_BELOW = 1e-9
+"""Float64 data whose smallest λ is below this share of λ_max needs an SVD: from a float64 Gram
+matrix λ comes to six digits at this share, and to fewer below it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Solved:
     """Eigenvalues of a stack of matrices, and what gives a few of their singular vectors."""
 
-    evals: Vector
-    """Shape (k, m), each row ascending, in units of 4^exponent, not rounded."""
+    evals: Float64[Doubles, "k m"]
+    """A row a slice, ascending, in units of 4^exponent, not rounded."""
     reductions: tuple[Reduction | None, ...]
     """Of the Gram matrix of the smaller side, a slice each; None where it was not kept."""
 
@@ -54,7 +58,7 @@ def eigenvalues(
     exponent: int = 0,
     product: torch.dtype = GRAM_DTYPE,
     device: torch.device = CPU,
-) -> Vector:
+) -> Float64[Doubles, "k m"]:
     """All eigenvalues of each `matrices[i]` [k, rows, cols] (`solve`)."""
     return solve(
         matrices, storage_bits=storage_bits, exponent=exponent, product=product, device=device
@@ -75,28 +79,29 @@ def solve(
     `exponent` divides the entries by 2^exponent first (`entry_exponent`). Eigenvalues of float64
     data are as exact as float64 allows (an SVD is made when the spectrum spans more than nine
     decades); others are exact to 1e-15·λ_max, or 1e-6·λ_max when `product` is float32, unless one
-    eigenvalue dwarfs the others (then float64 is taken). `keep`: keep reductions of small matrices.
+    eigenvalue is far larger than the others (then float64 is taken). `keep`: keep the reductions of
+    small matrices.
     Raises ValueError for non-finite entries.
     """
     matrices = stack_of(matrices)
     k, rows, cols = matrices.shape
     m = min(rows, cols)
-    nothing: tuple[Reduction | None, ...] = (None,) * k
+    not_kept: tuple[Reduction | None, ...] = (None,) * k
     if device.type == "cuda":
-        return Solved(_eigenvalues_cuda(matrices, exponent=exponent, device=device), nothing)
-    if k > 1 and m <= _SMALL and storage_bits != 64:
-        return Solved(_eigenvalues_small(matrices, exponent=exponent), nothing)
+        return Solved(_eigenvalues_cuda(matrices, exponent=exponent, device=device), not_kept)
+    if k > 1 and m <= _ONE_CALL_UP_TO and storage_bits != 64:
+        return Solved(_eigenvalues_small(matrices, exponent=exponent), not_kept)
     keep = keep and m <= _KEPT_ORDER and 8 * k * m * m <= _KEPT_BYTES
-    found, reductions = np.empty((k, m)), list(nothing)
+    evals, reductions = np.empty((k, m)), list(not_kept)
     for index in range(k):
         lower = gram(matrices[index], exponent=exponent, product=product)
-        found[index], reductions[index] = symmetric_eigenvalues(lower, keep=keep)
-        if product != GRAM_DTYPE and found[index, m // 2] < found[index, -1] / _DWARFS:
+        evals[index], reductions[index] = symmetric_eigenvalues(lower, keep=keep)
+        if product != GRAM_DTYPE and evals[index, m // 2] < evals[index, -1] / _FLOAT64_ABOVE_RATIO:
             lower = gram(matrices[index], exponent=exponent)
-            found[index], reductions[index] = symmetric_eigenvalues(lower, keep=keep)
-        if storage_bits == 64 and m > 1 and found[index, 0] < _RESOLVED * found[index, -1]:
-            found[index] = _svd_eigenvalues(matrices[index], exponent=exponent)
-    return Solved(found, tuple(reductions))
+            evals[index], reductions[index] = symmetric_eigenvalues(lower, keep=keep)
+        if storage_bits == 64 and m > 1 and evals[index, 0] < _SVD_BELOW * evals[index, -1]:
+            evals[index] = _svd_eigenvalues(matrices[index], exponent=exponent)
+    return Solved(evals, tuple(reductions))
 
 
 def entry_exponent(max_abs: float) -> int:
@@ -109,7 +114,7 @@ def entry_exponent(max_abs: float) -> int:
     return math.frexp(max_abs)[1]
 
 
-def divided(matrix: torch.Tensor, exponent: int) -> torch.Tensor:
+def divided(matrix: Real[torch.Tensor, "*shape"], exponent: int) -> Real[torch.Tensor, "*shape"]:
     """The matrix over 2^exponent, exact; in two steps, because 2^exponent may not be a float32."""
     if exponent == 0:
         return matrix
@@ -118,17 +123,20 @@ def divided(matrix: torch.Tensor, exponent: int) -> torch.Tensor:
 
 
 def gram(
-    matrix: torch.Tensor, *, exponent: int = 0, product: torch.dtype = GRAM_DTYPE
-) -> NDArray[np.floating]:
-    """Lower triangle of the m×m Gram matrix of `matrix` [rows, cols], Fortran order.
+    matrix: Real[torch.Tensor, "rows cols"],
+    *,
+    exponent: int = 0,
+    product: torch.dtype = GRAM_DTYPE,
+) -> Float[Reals, "m m"]:
+    """Lower triangle of the m×m Gram matrix of `matrix`, in Fortran order; m is the smaller side.
 
-    The upper triangle is left undefined. Entries are divided by 2^exponent. `product`: precision of
-    products, sums and result.
+    The upper triangle is left undefined. Entries are divided by 2^exponent. `product` is the
+    precision of products, sums and result.
     """
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     m = tall.shape[1]
     syrk = blas.dsyrk if product == GRAM_DTYPE else blas.ssyrk
-    total: NDArray[np.floating] | None = None
+    total: Reals | None = None
     for block in _blocks(tall, exponent, product):
         operand, turned = (block.T, 0) if block.flags.c_contiguous else (block, 1)
         if total is None:
@@ -139,20 +147,22 @@ def gram(
     return np.zeros((m, m), order="F") if total is None else total
 
 
-def _eigenvalues_small(matrices: torch.Tensor, *, exponent: int) -> Vector:
+def _eigenvalues_small(
+    matrices: Real[torch.Tensor, "k rows cols"], *, exponent: int
+) -> Float64[Doubles, "k m"]:
     """A stack of small matrices in one batched product and one batched solve."""
     stack = np.ldexp(matrices.detach().cpu().to(GRAM_DTYPE).numpy(), -exponent)
     if not np.isfinite(stack).all():
         raise ValueError(NOT_FINITE)
     turned = stack.transpose(0, 2, 1)
     tall = stack.shape[1] >= stack.shape[2]
-    values: Vector = np.linalg.eigvalsh(turned @ stack if tall else stack @ turned)
+    values: Doubles = np.linalg.eigvalsh(turned @ stack if tall else stack @ turned)
     return np.maximum(values, 0.0, out=values)
 
 
 def _blocks(
-    tall: torch.Tensor, exponent: int, dtype: torch.dtype
-) -> Iterator[NDArray[np.floating]]:
+    tall: Real[torch.Tensor, "rows cols"], exponent: int, dtype: torch.dtype
+) -> Iterator[Reals]:
     """Blocks of rows of a tall matrix, C- or Fortran-contiguous, divided by 2^exponent."""
     rows, cols = tall.shape
     is_dense = tall.is_contiguous() or tall.T.is_contiguous()
@@ -163,25 +173,30 @@ def _blocks(
         yield _dense(divided(tall[start : start + height].detach().cpu(), exponent).to(dtype))
 
 
-def _dense(block: torch.Tensor) -> NDArray[np.floating]:
+def _dense(block: Float[torch.Tensor, "rows cols"]) -> Float[Reals, "rows cols"]:
     """A C- or Fortran-contiguous array; a copy only where the tensor is neither."""
     is_dense = block.is_contiguous() or block.T.is_contiguous()
-    array: NDArray[np.floating] = (block if is_dense else block.contiguous()).numpy()
+    array: Reals = (block if is_dense else block.contiguous()).numpy()
     return array
 
 
-def _svd_eigenvalues(matrix: torch.Tensor, *, exponent: int) -> Vector:
+def _svd_eigenvalues(
+    matrix: Real[torch.Tensor, "rows cols"], *, exponent: int
+) -> Float64[Doubles, " m"]:
+    """Ascending squares of the singular values, exact to the square of float64's rounding."""
     array = np.ldexp(matrix.detach().cpu().to(torch.float64).numpy(), -exponent)
-    sigma: Vector = np.linalg.svd(array, compute_uv=False)
+    sigma: Doubles = np.linalg.svd(array, compute_uv=False)
     return sigma[::-1] ** 2
 
 
-def _eigenvalues_cuda(matrices: torch.Tensor, *, exponent: int, device: torch.device) -> Vector:
+def _eigenvalues_cuda(
+    matrices: Real[torch.Tensor, "k rows cols"], *, exponent: int, device: torch.device
+) -> Float64[Doubles, "k m"]:
     """The whole stack in one batched product and one batched solve. Unmeasured; see benchmarks."""
     stack = divided(matrices.to(device=device, dtype=GRAM_DTYPE), exponent)
     rows, cols = stack.shape[1:]
     grams = stack.mT @ stack if rows >= cols else stack @ stack.mT
     if not bool(torch.isfinite(grams.diagonal(dim1=1, dim2=2)).all()):
         raise ValueError(NOT_FINITE)
-    values: Vector = torch.linalg.eigvalsh(grams).clamp_min(0.0).cpu().numpy()
+    values: Doubles = torch.linalg.eigvalsh(grams).clamp_min(0.0).cpu().numpy()
     return values

@@ -13,21 +13,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float, Float64
 from scipy.linalg import eigh_tridiagonal, lapack
 
-from zoo.spectral.arrays import Vector
+from zoo.spectral.arrays import Doubles, Reals
 from zoo.spectral.two_stage import two_stage_eigenvalues
 
-Real = NDArray[np.floating]
-
-_PANEL = 32
-"""Columns that LAPACK reduces at a time; its wrapper's default workspace allows one (twice as slow).
-"""
-_TWO_STAGE_FROM = 2048
-"""Orders above it are solved in two stages where that can be had (`two_stage`)."""
+_PANEL_COLUMNS = 32
+"""Columns that LAPACK reduces at a time. Its wrapper's default workspace allows one column, which is
+twice as slow."""
+_TWO_STAGE_ABOVE = 2048
+"""Matrices of a larger order are solved in two stages, where this machine can (`two_stage`)."""
 _SAFE_EXPONENT = 40
-"""A trace within 2^±40 keeps every product inside float32."""
+"""A float32 matrix whose trace lies within 2^±40 needs no scaling: every product stays in range."""
 NOT_FINITE = "the matrix holds NaN or Inf; wanted finite entries, reject the layer first"
 
 
@@ -35,14 +33,17 @@ NOT_FINITE = "the matrix holds NaN or Inf; wanted finite entries, reject the lay
 class Reduction:
     """A symmetric matrix of order m in tridiagonal form; holds m² numbers."""
 
-    reflectors: Real
+    reflectors: Float[Reals, "m m"]
     """Householder vectors below the first subdiagonal, as `sytrd` leaves them."""
-    factors: Real
-    diagonal: Vector
-    off_diagonal: Vector
+    factors: Float[Reals, " m-1"]
+    """The scalar factors of the reflectors, LAPACK's `tau`."""
+    diagonal: Float64[Doubles, " m"]
+    """Diagonal of the tridiagonal matrix."""
+    off_diagonal: Float64[Doubles, " m-1"]
+    """Its first subdiagonal."""
 
-    def leading(self, count: int) -> Vector:
-        """Unit eigenvectors of the `count` largest eigenvalues, largest first; shape (m, count)."""
+    def leading(self, count: int) -> Float64[Doubles, "m {count}"]:
+        """Unit eigenvectors of the `count` largest eigenvalues as columns, largest first."""
         order = self.diagonal.size
         _, inner = eigh_tridiagonal(
             self.diagonal,
@@ -62,14 +63,15 @@ class Reduction:
         )
         _check(info, "ormqr", order)
         turned[1:] = moved
-        vectors: Vector = turned.astype(np.float64)
-        return vectors
+        return np.asarray(turned, dtype=np.float64)
 
 
-def symmetric_eigenvalues(lower: Real, *, keep: bool = False) -> tuple[Vector, Reduction | None]:
+def symmetric_eigenvalues(
+    lower: Float[Reals, "m m"], *, keep: bool = False
+) -> tuple[Float64[Doubles, " m"], Reduction | None]:
     """Ascending eigenvalues ≥ 0 of a positive semidefinite matrix given by its lower triangle.
 
-    `lower` [m, m], Fortran order, float32 or float64, is overwritten. `keep`: return the reduction
+    `lower`, Fortran order, float32 or float64, is overwritten. `keep`: return the reduction
     too, for `Reduction.leading`. Raises ValueError when an entry is not finite.
     """
     order = len(lower)
@@ -83,12 +85,12 @@ def symmetric_eigenvalues(lower: Real, *, keep: bool = False) -> tuple[Vector, R
     if order == 1:
         values = np.maximum(lower[0].astype(np.float64), 0.0)
         return np.ldexp(values, exponent), None
-    if order > _TWO_STAGE_FROM and not keep and lower.dtype == np.float64:
-        found = two_stage_eigenvalues(np.asarray(lower, dtype=np.float64))
-        if found is not None:
-            return np.asarray(np.maximum(found, 0.0)), None
+    if order > _TWO_STAGE_ABOVE and not keep and lower.dtype == np.float64:
+        evals = two_stage_eigenvalues(np.asarray(lower, dtype=np.float64))
+        if evals is not None:
+            return np.asarray(np.maximum(evals, 0.0)), None
     reflectors, diagonal, off_diagonal, factors, info = routines.sytrd(
-        lower, lower=1, lwork=_PANEL * order, overwrite_a=1
+        lower, lower=1, lwork=_PANEL_COLUMNS * order, overwrite_a=1
     )
     _check(info, "sytrd", order)
     values, info = routines.sterf(diagonal, off_diagonal)
@@ -98,20 +100,23 @@ def symmetric_eigenvalues(lower: Real, *, keep: bool = False) -> tuple[Vector, R
         evals = np.ldexp(evals, exponent)
     if not keep:
         return evals, None
-    kept = Reduction(
+    reduction = Reduction(
         reflectors, factors, diagonal.astype(np.float64), off_diagonal.astype(np.float64)
     )
-    return evals, kept
+    return evals, reduction
 
 
 @dataclass(frozen=True, slots=True)
 class _Routines:
+    """LAPACK's routines for one precision."""
+
     sytrd: Any
     sterf: Any
     ormqr: Any
 
 
 def _lapack(dtype: np.dtype[Any]) -> _Routines:
+    """The routines that work in `dtype`, float32 or float64."""
     if dtype == np.float32:
         return _Routines(lapack.ssytrd, lapack.ssterf, lapack.sormqr)
     return _Routines(lapack.dsytrd, lapack.dsterf, lapack.dormqr)
@@ -124,5 +129,6 @@ def _exponent(trace: float, dtype: np.dtype[Any]) -> int:
 
 
 def _check(info: int, routine: str, order: int) -> None:
+    """Raises ArithmeticError where LAPACK reports a failure."""
     if info != 0:
         raise ArithmeticError(f"LAPACK {routine} failed (info {info}) on a matrix of order {order}")

@@ -19,11 +19,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
 from zoo.errors import ArgumentError
-from zoo.spectral.arrays import Vector
+from zoo.spectral.arrays import ArrayLike, Vector
 from zoo.spectral.inputs import tail_of
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)

@@ -14,10 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from zoo.errors import ArgumentError
-from zoo.spectral.arrays import Vector
+from zoo.spectral.arrays import ArrayLike, Vector
 from zoo.spectral.inputs import real_array, tail_of
 
 _SHORT = 64

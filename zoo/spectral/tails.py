@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from zoo.errors import ArgumentError
-from zoo.spectral.arrays import Vector
+from zoo.spectral.arrays import ArrayLike, Vector
 from zoo.spectral.hill import alpha_hill
 from zoo.spectral.inputs import spectrum_of, tail_of
 from zoo.spectral.scalars import above_tolerance

@@ -2,7 +2,7 @@
 
 T = σ u vᵀ is the rank-one part of the shuffled matrix that belongs to a trap. The inverse
 permutation moves its entries to where they came from; the result is in general of full rank, and
-its shape tells a single large weight from a mean shift or a diffuse mode (papers.md 1.7).
+its shape tells a single large weight from a mean shift or a diffuse mode (docs/science.md).
 """
 
 from __future__ import annotations
@@ -12,27 +12,30 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Float32, Float64, Real
 
-from zoo.spectral.arrays import Vector
+from zoo.spectral.arrays import Doubles, Singles, Vector
 from zoo.spectral.krylov import (
-    DWARFS,
+    FLOAT64_ABOVE_RATIO,
     Operator,
-    Top,
+    TopSpectrum,
     block_width,
+    resolved_top_spectrum,
     singular_pair,
-    sure_top,
-    top_of,
+    top_spectrum,
 )
 from zoo.spectral.shuffle import Permutation
 from zoo.spectral.symmetric import Reduction
 
-SECTOR = 10
+SECTOR_VECTORS = 10
 """Leading singular vectors of W that make its top sector (a tenth of m when that is fewer)."""
-_SECTOR_DWARFS = 1000.0
-"""λ_max over the last of the sector from which on a tolerance relative to λ_max is too coarse."""
+_SECTOR_FLOAT64_ABOVE_RATIO = 1000.0
+"""The top sector is searched for in float64 where λ_max is more than this many times its last
+eigenvalue: a tolerance relative to λ_max is too coarse for the last ones then."""
 _CARRIED_PASSES = 12
+"""Passes after which the search for the leading pair of a carried-back mode ends in any case."""
 _CARRIED_TOLERANCE = 1e-5
+"""Change of its eigenvalue in one pass, relative to that eigenvalue, at which the search ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +43,11 @@ class Mode:
     """One singular triple of a shuffled matrix."""
 
     sigma: float
-    left: Vector
-    """Unit vector, shape (rows,)."""
-    right: Vector
-    """Unit vector, shape (cols,)."""
+    """Singular value, ≥ 0."""
+    left: Float64[Doubles, " rows"]
+    """Unit vector."""
+    right: Float64[Doubles, " cols"]
+    """Unit vector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +79,27 @@ class Localisation:
     """(Σu/√rows · Σv/√cols)²: near 1 for a mere mean, near 0 when large entries make the trap."""
 
 
-def leading_modes(shuffled: torch.Tensor, count: int, *, rng: np.random.Generator) -> list[Mode]:
-    """The `count` largest modes of the shuffled matrix [rows, cols].
+def leading_modes(
+    shuffled: Real[torch.Tensor, "rows cols"], count: int, *, rng: np.random.Generator
+) -> list[Mode]:
+    """The `count` largest modes of the shuffled matrix.
 
-    In float64 where the largest dwarfs the smallest: its rounding would be all there is of it.
+    In float64 where the largest is far larger than the smallest, of which float32 would give
+    nothing but rounding.
     """
-    top = _leading(shuffled, count, rng=rng, tolerance=1e-7, max_passes=60, dwarfs=DWARFS)
+    top = _leading(
+        shuffled,
+        count,
+        rng=rng,
+        tolerance=1e-7,
+        max_passes=60,
+        max_ratio=FLOAT64_ABOVE_RATIO,
+    )
     return modes_of(top, count)
 
 
 def reduced_modes(
-    shuffled: torch.Tensor, reduction: Reduction, evals: Vector, count: int
+    shuffled: Real[torch.Tensor, "rows cols"], reduction: Reduction, evals: Vector, count: int
 ) -> list[Mode]:
     """As `leading_modes`, from the solve of the Gram matrix; `evals`: its eigenvalues, ascending."""
     left, right = singular_pair(Operator(shuffled), reduction.leading(count))
@@ -93,14 +107,16 @@ def reduced_modes(
     return [Mode(float(s), left[:, i], right[:, i]) for i, s in enumerate(sigmas)]
 
 
-def modes_of(top: Top, count: int) -> list[Mode]:
+def modes_of(top: TopSpectrum, count: int) -> list[Mode]:
     """The first `count` modes of a Krylov search that returned vectors."""
     sigmas = np.sqrt(top.evals[:count])
     return [Mode(float(s), top.left[:, i], top.right[:, i]) for i, s in enumerate(sigmas)]
 
 
-def carry_back(mode: Mode, permutation: Permutation, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """The mode σ u vᵀ with its entries where they were before the shuffle; float32 [rows, cols]."""
+def carry_back(
+    mode: Mode, permutation: Permutation, shape: tuple[int, int]
+) -> Float32[Singles, "rows cols"]:
+    """The mode σ u vᵀ with its entries where they were before the shuffle; `shape` (rows, cols)."""
     outer = np.outer((mode.sigma * mode.left).astype(np.float32), mode.right.astype(np.float32))
     return permutation.invert(outer.reshape(-1)).astype(np.float32, copy=False).reshape(shape)
 
@@ -111,17 +127,17 @@ def localisation(
     """Every localisation column of one trap of a slice whose own top sector is `sector`."""
     rows, cols = mode.left.size, mode.right.size
     carried = carry_back(Mode(1.0, mode.left, mode.right), permutation, (rows, cols))
-    top = top_of(
+    top = top_spectrum(
         torch.from_numpy(carried),
         rng=rng,
         wanted=lambda _: 1,
         vectors=True,
         tolerance=_CARRIED_TOLERANCE,
         max_passes=_CARRIED_PASSES,
-        start=_likely(carried),
+        start=_likely_directions(carried),
     )
     u, v = top.left[:, 0], top.right[:, 0]
-    ipr_left, ipr_right = float(np.sum(u**4)), float(np.sum(v**4))
+    ipr_left, ipr_right = float(np.sum(u**4)), float(np.sum(v**4))  # inverse participation ratios
     top5, top10 = outer_top_mass(mode.left, mode.right, (0.05, 0.10))
     constant = mode.left.sum() / math.sqrt(rows) * mode.right.sum() / math.sqrt(cols)
     return Localisation(
@@ -139,39 +155,49 @@ def localisation(
 
 @dataclass(frozen=True, slots=True)
 class Sector:
-    """Leading singular vectors of the layer's own matrix."""
+    """Leading singular vectors of the layer's own matrix, as unit columns."""
 
-    left: Vector
-    right: Vector
+    left: Float64[Doubles, "rows vectors"]
+    right: Float64[Doubles, "cols vectors"]
 
 
 def top_sector(
-    matrix: torch.Tensor, reduction: Reduction | None = None, *, rng: np.random.Generator
+    matrix: Real[torch.Tensor, "rows cols"],
+    reduction: Reduction | None = None,
+    *,
+    rng: np.random.Generator,
 ) -> Sector:
-    """The top sector of `matrix` [rows, cols]: min(10, m/10) leading singular vectors, at least 1.
+    """The top sector of `matrix`: its min(10, m/10) leading singular vectors, at least 1.
 
-    From the solve of its Gram matrix where that was kept, else searched for.
+    They come from the solve of its Gram matrix where that was kept, else they are searched for.
     """
-    count = max(1, min(SECTOR, min(matrix.shape) // 10))
+    count = max(1, min(SECTOR_VECTORS, min(matrix.shape) // 10))
     if reduction is not None:
         return Sector(*singular_pair(Operator(matrix), reduction.leading(count)))
-    top = _leading(matrix, count, rng=rng, tolerance=1e-3, max_passes=30, dwarfs=_SECTOR_DWARFS)
+    top = _leading(
+        matrix,
+        count,
+        rng=rng,
+        tolerance=1e-3,
+        max_passes=30,
+        max_ratio=_SECTOR_FLOAT64_ABOVE_RATIO,
+    )
     return Sector(top.left, top.right)
 
 
 def _leading(
-    matrix: torch.Tensor,
+    matrix: Real[torch.Tensor, "rows cols"],
     count: int,
     *,
     rng: np.random.Generator,
     tolerance: float,
     max_passes: int,
-    dwarfs: float,
-) -> Top:
+    max_ratio: float,
+) -> TopSpectrum:
     """The `count` leading singular triples of `matrix`, in float64 where float32 cannot see them."""
 
-    def search(dtype: torch.dtype) -> Top:
-        return top_of(
+    def search(dtype: torch.dtype) -> TopSpectrum:
+        return top_spectrum(
             matrix,
             rng=rng,
             wanted=lambda _: count,
@@ -181,19 +207,20 @@ def _leading(
             dtype=dtype,
         )
 
-    return sure_top(search, dwarfs=dwarfs)
+    return resolved_top_spectrum(search, max_ratio=max_ratio)
 
 
 def outer_top_mass(u: Vector, v: Vector, shares: tuple[float, ...]) -> list[float]:
-    """Share of Σ|u_i v_j| in the largest `shares` of all products, without forming them.
+    """For each of `shares`, the part of Σ|u_i v_j| that lies in that share of the largest products.
 
-    A bisection for the cut: for each |u_i|, sorted |v| tell how many products exceed it and their
-    sum. Good to 1e-9; a permutation of the entries does not change it.
+    The products are not formed: a bisection finds the cut, because for each |u_i| the sorted |v|
+    tell how many products exceed it and their sum. Good to 1e-9; a permutation of the entries does
+    not change it.
     """
     a, b = np.abs(u[u != 0.0]), np.sort(np.abs(v))
     tails = np.concatenate((np.cumsum(b[::-1])[::-1], [0.0]))
     total = float(a.sum() * b.sum())
-    result = []
+    masses = []
     for share in shares:
         wanted = max(1, round(share * u.size * v.size))
         low, high = 0.0, float(a.max() * b[-1])
@@ -206,13 +233,18 @@ def outer_top_mass(u: Vector, v: Vector, shares: tuple[float, ...]) -> list[floa
                 high = cut
         start = np.searchsorted(b, high / a, side="right")
         missing = wanted - int((b.size - start).sum())
-        result.append(min((float(a @ tails[start]) + missing * high) / total, 1.0))
-    return result
+        masses.append(min((float(a @ tails[start]) + missing * high) / total, 1.0))
+    return masses
 
 
-def _likely(carried: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Directions in which the leading one of a carried-back mode likely lies: those of its longest
-    rows, where large entries are, and the constant one; halves the search for a localised trap."""
+def _likely_directions(
+    carried: Float32[Singles, "rows cols"],
+) -> Float32[Singles, "order vectors"]:
+    """Directions in which the leading one of a carried-back mode likely lies, one a column.
+
+    Those of its longest rows, where large entries are, and the constant one. Starting from them
+    halves the search for a localised trap.
+    """
     tall = carried if carried.shape[0] >= carried.shape[1] else carried.T
     count = block_width(tall.shape[1]) - 1
     lengths = np.einsum("ij,ij->i", tall, tall)
@@ -222,12 +254,15 @@ def _likely(carried: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _centred(ipr: float, length: int) -> float:
-    """q of [1.7]: 0 at the Porter-Thomas value of a random vector, 1 for a single entry."""
+    """IPR rescaled: 0 at the Porter-Thomas value of a random vector, 1 for a single entry."""
     if length == 1:
         return 0.0
     random = 3.0 / (length + 2)
     return min(max((ipr - random) / (1.0 - random), 0.0), 1.0)
 
 
-def _inside(sector: Vector, vector: Vector) -> float:
+def _inside(
+    sector: Float64[Doubles, "length vectors"], vector: Float64[Doubles, " length"]
+) -> float:
+    """Share of the unit `vector` that lies in the span of the columns of `sector`, in [0, 1]."""
     return min(float(np.sum((sector.T @ vector) ** 2)), 1.0)

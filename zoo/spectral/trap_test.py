@@ -6,7 +6,7 @@ kurtosis κ (science.md), γ = m/n. v is the trace without the traps over (n−s
 traps, or the variance of the bulk of the entries where that is less: before a trap is found, it
 raises the former by as much as one Tracy-Widom unit. Each slice of a pooled convolution is tested
 against its own v, at a level corrected for their number. Knows nothing of how the eigenvalues were
-found: the top ones and the trace are enough.
+computed: the top ones and the trace are enough.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Trap:
     """One eigenvalue of a shuffled slice beyond the threshold."""
 
     slice_index: int
+    """Position of the slice within the layer, from 0."""
     rank: int
     """0 for the largest eigenvalue of its slice."""
     eigenvalue: float
@@ -48,7 +49,7 @@ class Trap:
 
 
 @dataclass(frozen=True, slots=True)
-class SliceEdge:
+class SliceBulk:
     """The bulk of one shuffled slice."""
 
     variance: float
@@ -58,6 +59,7 @@ class SliceEdge:
     edge: float
     """λ₊, the Marchenko-Pastur edge."""
     num_traps: int
+    """Eigenvalues above the threshold."""
     max_p_value: float
     """p-value of the largest eigenvalue, corrected for the number of slices."""
     max_standardised: float
@@ -65,10 +67,11 @@ class SliceEdge:
 
 
 @dataclass(frozen=True, slots=True)
-class EdgeTest:
-    """The test of one shuffle of one layer."""
+class TrapTest:
+    """The result of the test on one shuffle of one layer."""
 
-    slices: tuple[SliceEdge, ...]
+    slices: tuple[SliceBulk, ...]
+    """The bulk of every slice, in order."""
     traps: tuple[Trap, ...]
     """Descending in λ."""
 
@@ -88,7 +91,7 @@ class EdgeTest:
         return min(s.max_p_value for s in self.slices)
 
 
-def edge_shift(kurtosis: float, gamma: float) -> float:
+def kurtosis_shift(kurtosis: float, gamma: float) -> float:
     """Shift of λ_max/v by excess kurtosis: κ(1 + √γ)²/√γ."""
     return kurtosis * (1.0 + math.sqrt(gamma)) ** 2 / math.sqrt(gamma)
 
@@ -98,7 +101,7 @@ def trap_threshold(
 ) -> float:
     """λ of the Tracy-Widom `quantile` for the bulk that `num_traps` traps leave."""
     law = johnstone(max(n - num_traps, 1), max(m - num_traps, 1))
-    return variance * (law.centre + quantile * law.scale + edge_shift(kurtosis, m / n))
+    return variance * (law.centre + quantile * law.scale + kurtosis_shift(kurtosis, m / n))
 
 
 def trap_test(
@@ -109,40 +112,46 @@ def trap_test(
     m: int,
     bulks: Sequence[BulkEntries],
     level: float,
-) -> EdgeTest | None:
+) -> TrapTest | None:
     """Test the shuffled slices given by their top eigenvalues and traces.
 
     `tops[i]`: ascending eigenvalues of slice i, all of them or only the largest; every one above
     the threshold must be there. None when a slice has no trace, or no variance beside its traps.
     """
     quantile = tw1_quantile(slice_level(level, len(tops)))
-    slices: list[SliceEdge] = []
+    slices: list[SliceBulk] = []
     traps: list[Trap] = []
     for index, (top, trace, bulk) in enumerate(zip(tops, traces, bulks, strict=True)):
-        found = _test_slice(top, trace, bulk, n=n, m=m, quantile=quantile)
-        if found is None:
+        outcome = _test_slice(top, trace, bulk, n=n, m=m, quantile=quantile)
+        if outcome is None:
             return None
-        num_traps, variance, threshold = found
+        num_traps, variance, threshold = outcome
         law = johnstone(max(n - num_traps, 1), max(m - num_traps, 1))
-        shift = edge_shift(bulk.kurtosis, m / n)
+        shift = kurtosis_shift(bulk.kurtosis, m / n)
         edge = variance * (math.sqrt(n) + math.sqrt(m)) ** 2
         standardised = (top[::-1][: max(num_traps, 1)] / variance - shift - law.centre) / law.scale
         # the one eigenvalue of m = 1 is the trace, which no shuffle moves: never a trap
-        p_values = [1.0 if m == 1 else _family(tw1_sf(float(s)), len(tops)) for s in standardised]
+        p_values = [
+            1.0 if m == 1 else _family_wise(tw1_sf(float(s)), len(tops)) for s in standardised
+        ]
         slices.append(
-            SliceEdge(variance, threshold, edge, num_traps, p_values[0], float(standardised[0]))
+            SliceBulk(variance, threshold, edge, num_traps, p_values[0], float(standardised[0]))
         )
         for rank in range(num_traps):
             value = float(top[-1 - rank])
             traps.append(Trap(index, rank, value, value / edge - 1.0, p_values[rank]))
     traps.sort(key=lambda t: (-t.eigenvalue, t.slice_index))
-    return EdgeTest(tuple(slices), tuple(traps))
+    return TrapTest(tuple(slices), tuple(traps))
 
 
 def _test_slice(
     top: Vector, trace: float, bulk: BulkEntries, *, n: int, m: int, quantile: float
 ) -> tuple[int, float, float] | None:
-    """(traps, variance, threshold) of one slice: the first number of traps that stays the same."""
+    """(num_traps, variance, threshold) of one slice, None without a bulk.
+
+    Counts the eigenvalues above the threshold, takes them out of the variance, which lowers the
+    threshold, and counts again until their number stays the same.
+    """
     if top.size == 0 or trace <= 0.0:
         return None
     limit = min(top.size, m // 2) if m > 1 else 0
@@ -168,6 +177,6 @@ def _test_slice(
         num_traps = min(above, limit)
 
 
-def _family(p_value: float, num_slices: int) -> float:
-    """p-value of the smallest of `num_slices` independent ones."""
+def _family_wise(p_value: float, num_slices: int) -> float:
+    """p-value of `p_value` as the smallest of `num_slices` independent ones (Šidák)."""
     return -math.expm1(num_slices * math.log1p(-min(p_value, 1.0 - 1e-16)))

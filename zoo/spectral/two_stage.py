@@ -15,19 +15,25 @@ from typing import Any
 
 import numpy as np
 import scipy.linalg  # noqa: F401  loads the BLAS that is looked for below
+from jaxtyping import Float64
 from threadpoolctl import threadpool_info
 
-from zoo.spectral.arrays import Vector
+from zoo.spectral.arrays import Doubles
 
-_NAMES = ("scipy_LAPACKE_dsyevd_2stage", "LAPACKE_dsyevd_2stage")
-"""With 32-bit integers; those of 64 bits end in `64_`."""
+_ROUTINE_NAMES = ("scipy_LAPACKE_dsyevd_2stage", "LAPACKE_dsyevd_2stage")
+"""Names of the routine in libraries that count in 32-bit integers; with 64 bits they end in `64_`."""
 _COLUMN_MAJOR = 102
-"""lapacke.h"""
+"""The value of LAPACK_COL_MAJOR in lapacke.h: the matrix is in Fortran order."""
 
 
-def two_stage_eigenvalues(lower: Vector) -> Vector | None:
-    """Ascending eigenvalues of the symmetric matrix whose lower triangle is `lower` [m, m], float64,
-    Fortran order, which is overwritten. None, and nothing touched, where there is no such routine."""
+def two_stage_eigenvalues(
+    lower: Float64[Doubles, "m m"],
+) -> Float64[Doubles, " m"] | None:
+    """Ascending eigenvalues of the symmetric matrix whose lower triangle is `lower`.
+
+    `lower` is in Fortran order and is overwritten. None, and nothing touched, where this machine has
+    no such routine. Raises ArithmeticError where LAPACK fails.
+    """
     routine = _routine()
     if routine is None:
         return None
@@ -45,16 +51,16 @@ def two_stage_eigenvalues(lower: Vector) -> Vector | None:
 
 @lru_cache(maxsize=1)
 def _routine() -> Any:
-    """The C function, or None."""
+    """The C function, or None where no loaded library has it."""
     for library in threadpool_info():
         if library["internal_api"] != "openblas":
             continue
         loaded = ctypes.CDLL(library["filepath"])
-        for name in _NAMES:
-            found = getattr(loaded, name, None)
-            if found is not None:
+        for name in _ROUTINE_NAMES:
+            routine = getattr(loaded, name, None)
+            if routine is not None:
                 size, address, letter = ctypes.c_int, ctypes.c_void_p, ctypes.c_char
-                found.argtypes = [size, letter, letter, size, address, size, address]
-                found.restype = size
-                return found
+                routine.argtypes = [size, letter, letter, size, address, size, address]
+                routine.restype = size
+                return routine
     return None

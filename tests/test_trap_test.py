@@ -17,7 +17,7 @@ from zoo.spectral.bulk_entries import Moments, bulk_entries
 from zoo.spectral.replicate import EntryFacts, measure_full, measure_top, shuffle_slice
 from zoo.spectral.shuffle import Permutation
 from zoo.spectral.tracy_widom import johnstone
-from zoo.spectral.trap_test import TrapTest
+from zoo.spectral.trap_test import ShuffleTest
 
 Draw = Callable[[np.random.Generator, tuple[int, int]], NDArray[np.float64]]
 LAWS: dict[str, Draw] = {
@@ -34,7 +34,7 @@ def entries_of(w: torch.Tensor) -> EntryFacts:
     return EntryFacts(float(np.abs(x).max()), Moments(float(x.mean()), float(x.var()), kurtosis), 0)
 
 
-def trap_test_of(w: torch.Tensor, seed: int = 0, *, top: bool = False) -> TrapTest:
+def trap_test_of(w: torch.Tensor, seed: int = 0, *, top: bool = False) -> ShuffleTest:
     """The test of one shuffle of `w` [k, rows, cols]."""
     k, rows, cols = w.shape
     permutations = tuple(Permutation(seed * 1000 + i, rows * cols) for i in range(k))

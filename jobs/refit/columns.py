@@ -19,7 +19,7 @@ from zoo.spectral.extras import EXTRA_COLUMNS, tail_extras
 from zoo.spectral.mp import slice_level
 from zoo.spectral.spectrum import Spectrum
 from zoo.spectral.tracy_widom import johnstone, tw1_quantile
-from zoo.spectral.trap_test import BulkEntries, TrapTest, trap_test
+from zoo.spectral.trap_test import BulkEntries, ShuffleTest, trap_test
 
 Row = Mapping[str, object]
 Columns = dict[str, object]
@@ -80,7 +80,7 @@ class LayerChange:
     `reason` at another level."""
     is_retested: bool = False
     """True when the trap test was to be made at another level."""
-    test: TrapTest | None = None
+    test: ShuffleTest | None = None
     """That test; None where the stored row does not decide it."""
     trap_exponent: int = 0
     """Its eigenvalues are in units of 2^trap_exponent."""
@@ -152,7 +152,7 @@ def _undecided(reason: object, level: float) -> str:
     return f"{others}; {why}" if others else why
 
 
-def retest(row: Row, rand: Spectrum, change: Change) -> TrapTest | None:
+def retest(row: Row, rand: Spectrum, change: Change) -> ShuffleTest | None:
     """The trap test of the stored shuffle at another level; None where the row does not decide it.
 
     Decided are layers of one slice and one shuffle. What the entries put into the test (their
@@ -185,7 +185,7 @@ def retest(row: Row, rand: Spectrum, change: Change) -> TrapTest | None:
     return test
 
 
-def trap_rows(stored: Sequence[Row], test: TrapTest, exponent: int) -> list[dict[str, object]]:
+def trap_rows(stored: Sequence[Row], test: ShuffleTest, exponent: int) -> list[dict[str, object]]:
     """Rows of `traps` of one layer at another level: known modes are kept, new ones are NULL."""
     known = {row["trap_index"]: row for row in stored}
     first = min((int(str(index)) for index in known), default=1)

@@ -26,7 +26,7 @@ from zoo.spectral.scalars import scalars, without_noise
 from zoo.spectral.setol import quality
 from zoo.spectral.spectrum import Spectrum
 from zoo.spectral.tails import TailFit, fit_tail
-from zoo.spectral.trap_test import TrapTest
+from zoo.spectral.trap_test import ShuffleTest
 
 Columns = dict[str, object]
 
@@ -92,7 +92,7 @@ def spectral_columns(
 
 
 def shuffle_columns(
-    spectrum: Spectrum, tests: Sequence[TrapTest | None], *, n: int, m: int, exponent: int
+    spectrum: Spectrum, tests: Sequence[ShuffleTest | None], *, n: int, m: int, exponent: int
 ) -> Columns:
     """Edge and traps of the shuffles, one test a replicate; values in units of 4^exponent."""
     done = [test for test in tests if test is not None]
@@ -112,7 +112,7 @@ def shuffle_columns(
     }
 
 
-def rand_sigma(spectrum: Spectrum, test: TrapTest, *, n: int, exponent: int) -> float:
+def rand_sigma(spectrum: Spectrum, test: ShuffleTest, *, n: int, exponent: int) -> float:
     """σ of the shuffle's law in mean-1 units: √(v·n / mean λ); a shuffle keeps the mean λ."""
     mean = math.ldexp(float(spectrum.evals.mean()), spectrum.scale_exponent - 2 * exponent)
     return math.sqrt(test.variance * n / mean)

@@ -24,7 +24,7 @@ from zoo.spectral.krylov import (
 from zoo.spectral.shuffle import ONE_PASS_ENTRIES, Permutation
 from zoo.spectral.solve import divided, eigenvalues, solve
 from zoo.spectral.symmetric import Reduction
-from zoo.spectral.trap_test import BulkEntries, TrapTest, trap_test
+from zoo.spectral.trap_test import BulkEntries, ShuffleTest, trap_test
 
 _TOLERANCE = 1e-5
 """An eigenvalue has converged when a pass changes it by less than this share of λ_max: 1e-3
@@ -59,7 +59,7 @@ class Shuffled:
     """Largest eigenvalue over the slices, in units of 4^exponent."""
     bulks: tuple[BulkEntries, ...]
     """One a slice; the same for every replicate but for the sample that fixes the cut."""
-    test: TrapTest | None
+    test: ShuffleTest | None
     """None when a slice has no bulk (no variance beside its traps)."""
     held: Real[torch.Tensor, "k rows cols"] | None = None
     """The shuffled slices, where they are small enough to be held."""
@@ -228,7 +228,7 @@ def _test(
     matrices: torch.Tensor,
     bulks: Sequence[BulkEntries],
     level: float,
-) -> TrapTest | None:
+) -> ShuffleTest | None:
     """`trap_test` of slices of the shape of `matrices` [k, rows, cols]."""
     n, m = max(matrices.shape[1:]), min(matrices.shape[1:])
     return trap_test(tops, traces, n=n, m=m, bulks=bulks, level=level)

@@ -67,8 +67,8 @@ class SliceBulk:
 
 
 @dataclass(frozen=True, slots=True)
-class TrapTest:
-    """The result of the test on one shuffle of one layer."""
+class ShuffleTest:
+    """The trap test of one shuffle of one layer."""
 
     slices: tuple[SliceBulk, ...]
     """The bulk of every slice, in order."""
@@ -112,7 +112,7 @@ def trap_test(
     m: int,
     bulks: Sequence[BulkEntries],
     level: float,
-) -> TrapTest | None:
+) -> ShuffleTest | None:
     """Test the shuffled slices given by their top eigenvalues and traces.
 
     `tops[i]`: ascending eigenvalues of slice i, all of them or only the largest; every one above
@@ -141,7 +141,7 @@ def trap_test(
             value = float(top[-1 - rank])
             traps.append(Trap(index, rank, value, value / edge - 1.0, p_values[rank]))
     traps.sort(key=lambda t: (-t.eigenvalue, t.slice_index))
-    return TrapTest(tuple(slices), tuple(traps))
+    return ShuffleTest(tuple(slices), tuple(traps))
 
 
 def _test_slice(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float64, Int
+from jaxtyping import Float64
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -30,5 +30,5 @@ Vector = Float64[Doubles, "_"]
 """A float64 array of one axis, of any length."""
 Matrix = Float64[Doubles, "_ _"]
 """A float64 array of two axes, of any lengths."""
-Indices = Int[NDArray[np.intp], "_"]
-"""Positions in another array, as `nonzero` and `argsort` give them."""
+Indices = NDArray[np.intp]
+"""Positions in another array, as `nonzero` and `argsort` give them; of any shape."""

@@ -12,19 +12,26 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Real
 
 from zoo.spectral.arrays import Vector
 from zoo.spectral.trap_test import BulkEntries
 
-_SAMPLE = 1 << 14
-_FAR, _NEAR = 1e-3, 1e-2
-"""Shares of entries beyond the two quantiles that fix the exponential tail."""
-_FAR_COUNT, _FAR_SHARE = 12, 1 / 64
-"""Of a small sample: this many entries lie beyond the far quantile, unless they are more than this
-share. Fewer planted entries than that cannot move it: five in 2,500 used to hide one another."""
-_EXPECTED = 0.01
-"""Entries expected beyond the cut in the whole matrix if the tail were exponential."""
-_BLOCK = 1 << 15
+_SAMPLE_ENTRIES = 1 << 14
+"""Entries from which the cut is estimated."""
+_NEAR_SHARE = 1e-2
+"""Share of the entries beyond the first of the two quantiles that fix the exponential tail."""
+_FAR_SHARE = 1e-3
+"""Share of the entries beyond the second of them."""
+_MIN_FAR_ENTRIES = 12
+"""In a small sample so many entries lie beyond the second quantile, however small a share they should
+be. Fewer planted entries than that cannot move it: five in 2,500 used to hide one another."""
+_MAX_FAR_SHARE = 1 / 64
+"""But they are no more than this share of the sample."""
+_EXPECTED_BEYOND = 0.01
+"""Entries expected beyond the cut in the whole matrix if its tail were exponential."""
+_BLOCK_ENTRIES = 1 << 15
+"""Entries converted to float64 at a time: 256 KiB, which stay in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +40,23 @@ class Moments:
 
     mean: float
     variance: float
+    """Of the population, > 0."""
     kurtosis: float
-    """Excess kurtosis."""
+    """Excess kurtosis, ≥ −2."""
 
 
-def bulk_entries(shuffled: torch.Tensor, *, max_abs: float, moments: Moments | None) -> BulkEntries:
+def bulk_entries(
+    shuffled: Real[torch.Tensor, " entries"], *, max_abs: float, moments: Moments | None
+) -> BulkEntries:
     """Moments of the entries within the cut (`tail_cut`).
 
-    `shuffled`: 1-D, in random order, so that its start is a fair sample. `moments`: of all
-    entries, where they are known; then only the entries beyond the cut are looked at.
+    `shuffled` are all entries in random order, so that its start is a fair sample; `max_abs` is the
+    largest |w|. `moments`: of all entries, where they are known; then only the entries beyond the
+    cut are looked at.
     """
     if not 0.0 < max_abs < math.inf:
         return BulkEntries(0.0, 0.0)
-    sample = shuffled[:_SAMPLE].to(torch.float64).numpy() / max_abs
+    sample = shuffled[:_SAMPLE_ENTRIES].to(torch.float64).numpy() / max_abs
     cut = min(tail_cut(sample, size=shuffled.numel()), 1.0)
     if moments is not None:
         rest = _without_extremes(shuffled, moments, beyond=cut * max_abs) if cut < 1.0 else None
@@ -55,7 +66,7 @@ def bulk_entries(shuffled: torch.Tensor, *, max_abs: float, moments: Moments | N
 
 
 def _without_extremes(
-    entries: torch.Tensor, moments: Moments, *, beyond: float
+    entries: Real[torch.Tensor, " entries"], moments: Moments, *, beyond: float
 ) -> BulkEntries | None:
     """The moments less those of the entries with |w| > `beyond`; None when little would remain.
 
@@ -75,11 +86,14 @@ def _without_extremes(
 
 
 def tail_cut(sample: Vector, *, size: int) -> float:
-    """|w| beyond which 0.01 of `size` entries are expected: two upper quantiles of the sample,
-    extrapolated exponentially. Infinite for samples of 20 or fewer, or without spread up there."""
-    few = min(_FAR_COUNT, int(_FAR_SHARE * sample.size))
-    far = max(round(_FAR * sample.size), few, 4)
-    near = max(round(_NEAR * sample.size), 5 * far)
+    """|w| beyond which 0.01 of `size` entries are expected.
+
+    Two upper quantiles of the sample are extrapolated exponentially. Infinite for samples of 20 or
+    fewer, and where the quantiles are 0.
+    """
+    at_least = min(_MIN_FAR_ENTRIES, int(_MAX_FAR_SHARE * sample.size))
+    far = max(round(_FAR_SHARE * sample.size), at_least, 4)
+    near = max(round(_NEAR_SHARE * sample.size), 5 * far)
     if sample.size <= near:
         return math.inf
     ordered = np.partition(np.abs(sample), (sample.size - near, sample.size - far))
@@ -87,13 +101,15 @@ def tail_cut(sample: Vector, *, size: int) -> float:
     if high <= 0.0:
         return math.inf
     decay = (high - low) / math.log(near / far)
-    return high + decay * math.log(far / sample.size * size / _EXPECTED)
+    return high + decay * math.log(far / sample.size * size / _EXPECTED_BEYOND)
 
 
-def _moments(entries: torch.Tensor, *, scale: float, cut: float, shift: float) -> BulkEntries:
+def _moments(
+    entries: Real[torch.Tensor, " entries"], *, scale: float, cut: float, shift: float
+) -> BulkEntries:
     """Moments of the entries with |w| ≤ cut·scale; `shift`·scale is near their mean."""
     count, sums, extreme, inside = 0, np.zeros(4), 0.0, 0.0
-    for part in torch.split(entries, _BLOCK):
+    for part in torch.split(entries, _BLOCK_ENTRIES):
         block: Vector = part.to(torch.float64, copy=True).numpy()
         block /= scale
         if cut < 1.0:

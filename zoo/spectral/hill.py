@@ -11,7 +11,7 @@ from zoo.spectral.arrays import ArrayLike
 from zoo.spectral.inputs import tail_of
 
 MIN_EVALS = 2
-"""Fewer eigenvalues leave nothing above the median."""
+"""The estimate needs an eigenvalue above the median, so at least two in all."""
 
 
 def alpha_hill(nonzero: ArrayLike) -> float | None:

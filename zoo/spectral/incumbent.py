@@ -14,19 +14,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float64
 from numpy.typing import NDArray
 
-from zoo.spectral.arrays import ArrayLike, Vector
+from zoo.spectral.arrays import ArrayLike, Doubles, Vector
 from zoo.spectral.inputs import aspect_ratio, spectrum_of
 
 _BANDWIDTH = 0.1
+"""Half width of the linear kernel, in mean-1 units."""
 _POINTS = 1000
-_SPARSE = 0.01
+"""Points at which the density is estimated, from 0 to a little beyond the largest value."""
+_MIN_DENSITY = 0.01
 """Points of lower density are left out of the fit."""
 _PENALTY = 1000.0
 """Residual at every point when the law's edges contradict the density."""
 _TOLERANCE = 1e-4
+"""The Nelder-Mead polish ends when σ and the sum of squares change by no more than this: the default
+of `scipy.optimize.fmin`."""
 _MAX_CALLS = 200
+"""It also ends after so many evaluations or steps, as `fmin` does in one dimension."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,9 @@ def incumbent_fit(evals: ArrayLike, *, n: int, m: int) -> IncumbentFit | None:
     return IncumbentFit(num_spikes, sigma, bulk_max, threshold)
 
 
-def linear_density(data: Vector, x: Vector, bandwidth: float) -> Vector:
+def linear_density(
+    data: Float64[Doubles, " values"], x: Float64[Doubles, " points"], bandwidth: float
+) -> Float64[Doubles, " points"]:
     """Kernel density of ascending `data` at `x`, kernel 1 − |d|/h on |d| < h; by prefix sums."""
     sums = np.concatenate(([0.0], np.cumsum(data)))
     low = np.searchsorted(data, x - bandwidth)
@@ -87,10 +95,11 @@ class _Objective:
 
 
 def _objective(scaled: Vector, ratio: float) -> _Objective | None:
+    """The objective of eigenvalues in mean-1 units; None without a point of sufficient density."""
     data = np.sqrt(scaled) if ratio == 1.0 else scaled
     x = np.linspace(0.0, float(data[-1]) + 0.5, _POINTS)
     density = linear_density(data, x, _BANDWIDTH)
-    kept = density > _SPARSE
+    kept = density > _MIN_DENSITY
     if not kept.any():
         return None
     x, density = x[kept], density[kept]
@@ -99,7 +108,9 @@ def _objective(scaled: Vector, ratio: float) -> _Objective | None:
     return _marchenko_pastur(x, density, ratio)
 
 
-def _quarter_circle(x: Vector, density: Vector) -> _Objective:
+def _quarter_circle(
+    x: Float64[Doubles, " points"], density: Float64[Doubles, " points"]
+) -> _Objective:
     """Q = 1: √(4 − x²)/(πσ²) on singular values, σ in the amplitude only."""
     shape = np.sqrt(np.maximum(4.0 - x * x, 0.0))
 
@@ -114,7 +125,11 @@ def _quarter_circle(x: Vector, density: Vector) -> _Objective:
     return _Objective(at, over)
 
 
-def _marchenko_pastur(x: Vector, density: Vector, ratio: float) -> _Objective:
+def _marchenko_pastur(
+    x: Float64[Doubles, " points"], density: Float64[Doubles, " points"], ratio: float
+) -> _Objective:
+    """Q > 1: the Marchenko-Pastur density on eigenvalues; a flat penalty where its edges contradict
+    the estimated density."""
     root = math.sqrt(1.0 / ratio)
     upper, lower = (1.0 + root) ** 2, (1.0 - root) ** 2
     mode, last = float(x[np.argmax(density)]), float(x[-1])
@@ -125,7 +140,7 @@ def _marchenko_pastur(x: Vector, density: Vector, ratio: float) -> _Objective:
     weighted, inverse_square = density * inverse, inverse * inverse
     norm = float(density @ density)
 
-    def is_contradicted(a: Vector | float, b: Vector | float) -> NDArray[np.bool_]:
+    def is_contradicted(a: Doubles | float, b: Doubles | float) -> NDArray[np.bool_]:
         return np.asarray((b < mode) | (b > last) | (a > mode))
 
     def at(sigma: float) -> float:

@@ -14,15 +14,16 @@ import numpy as np
 from zoo.spectral.arrays import Vector
 
 _SAFE_EXPONENT = 60
-"""λ_max within 2^±60 is stored as it is; float32 reaches 2^±126."""
+"""A spectrum whose λ_max lies within 2^±60 is stored as it is. Float32 reaches 2^±126, so that its
+smallest eigenvalues fit too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spectrum:
-    """Eigenvalues λ = evals·2^scale_exponent, ascending, each `evals` a float32 value."""
+    """Eigenvalues λ = evals·2^scale_exponent, ascending; each of `evals` is a float32 value."""
 
     evals: Vector
-    """Ascending, ≥ 0; shape (k·m,) for a stack of k matrices with smaller side m."""
+    """Ascending, ≥ 0; k·m of them for a stack of k matrices with smaller side m."""
     scale_exponent: int
     """0 unless λ_max leaves 2^±60 (entries of 1e30, or subnormal ones)."""
 

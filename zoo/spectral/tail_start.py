@@ -14,28 +14,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float64, Int
 
 from zoo.errors import ArgumentError
-from zoo.spectral.arrays import ArrayLike, Vector
+from zoo.spectral.arrays import ArrayLike, Doubles, Indices, Vector
 from zoo.spectral.inputs import real_array, tail_of
 
-_SHORT = 64
-"""Up to here every candidate is measured in full: bounds would cost more."""
-_COARSE = np.linspace(0.0, 1.0, 7)[1:]
+_MEASURE_ALL_UP_TO = 64
+"""Data of up to so many values have every candidate measured in full: bounds would cost more."""
+_COARSE_RANKS = np.linspace(0.0, 1.0, 7)[1:]
 """Relative ranks at which every candidate is bounded."""
-_MIDDLE = np.linspace(0.0, 1.0, 25)[1:]
-"""Relative ranks at which the survivors are bounded again."""
-_FEW = 16
-"""So few survivors are measured in full at once: another bound would cost more."""
-_FINE = np.linspace(0.0, 1.0, 257)[1:]
-"""Relative ranks at which what is left is bounded once more, in long spectra."""
-_TIE = 2.0**-20
+_MIDDLE_RANKS = np.linspace(0.0, 1.0, 25)[1:]
+"""Relative ranks at which the candidates that survive are bounded again."""
+_MEASURE_SURVIVORS_UP_TO = 16
+"""Up to so many survivors are measured in full at once: another bound would cost more."""
+_FINE_RANKS = np.linspace(0.0, 1.0, 257)[1:]
+"""Relative ranks at which those that are left are bounded once more, in long data."""
+_SAME_VALUE = 2.0**-20
 """Values closer than this (in ln) are one value: eigenvalues are stored as float32, and those of a
 multiple singular value differ by rounding alone, which must not make candidates of them."""
 _SLACK = 1e-12
-"""Bounds within rounding of the best distance are still measured."""
-_BLOCK = 1 << 14
+"""A candidate whose bound exceeds the best distance by no more than this, which is rounding, is
+still measured."""
+_BLOCK_ELEMENTS = 1 << 14
 """Array elements held at a time (128 KiB of float64: larger temporaries cost page faults)."""
 
 
@@ -46,7 +47,9 @@ class Start:
     index: int
     """The tail is data[index:]."""
     alpha: float
+    """Maximum-likelihood exponent of that tail, > 1 (`tail_alpha`)."""
     ks_distance: float
+    """Distance of that tail to its power law, in [0, 1] (`tail_distance`)."""
 
 
 def tail_alpha(tail: ArrayLike) -> float:
@@ -86,13 +89,13 @@ def best_start(data: ArrayLike) -> Start | None:
     """The candidate xmin with the smallest KS distance; ties go to the smallest xmin.
 
     `data`: positive; `index` counts in ascending order, and data in another order are refused
-    (ArgumentError). Candidates are the distinct values (`_TIE`) but the largest; None if there are
+    (ArgumentError). Candidates are the distinct values (`_SAME_VALUE`) but the largest; None if there are
     none.
     """
-    given, data = data, tail_of(data, at_least=0)
-    if data is not given and (real_array(given, what="tail values") != data).any():
+    ascending = tail_of(data, at_least=0)
+    if ascending is not data and (real_array(data, what="tail values") != ascending).any():
         raise ArgumentError("got data in another order; wanted them ascending: sort them first")
-    return start_of(data)
+    return start_of(ascending)
 
 
 def start_of(data: Vector) -> Start | None:
@@ -108,8 +111,8 @@ def start_of(data: Vector) -> Start | None:
     logs = np.zeros(size)
     gaps.cumsum(out=logs[1:])
     is_candidate = log_sums > 0.0
-    is_candidate[1:] &= gaps[:-1] > _TIE
-    is_candidate &= logs[:-1] < logs[-1] - _TIE
+    is_candidate[1:] &= gaps[:-1] > _SAME_VALUE
+    is_candidate &= logs[:-1] < logs[-1] - _SAME_VALUE
     (candidates,) = is_candidate.nonzero()
     if candidates.size == 0:
         return None
@@ -120,22 +123,27 @@ def start_of(data: Vector) -> Start | None:
     return Start(winner, alpha, _distance_to(ratios, alpha))
 
 
-def _smallest_distance(logs: Vector, candidates: NDArray[np.intp], rates: Vector) -> int:
-    """Position in `candidates` of the first smallest KS distance."""
-    if logs.size <= _SHORT:
+def _smallest_distance(
+    logs: Vector, candidates: Int[Indices, " candidates"], rates: Float64[Doubles, " candidates"]
+) -> int:
+    """Position in `candidates` of the first smallest KS distance.
+
+    `logs`: ln of the data over the smallest; `rates`: alpha − 1 of each candidate's tail.
+    """
+    if logs.size <= _MEASURE_ALL_UP_TO:
         return int(_distances(logs, candidates, rates).argmin())
-    bounds = _lower_bounds(logs, candidates, rates, _COARSE)
+    bounds = _lower_bounds(logs, candidates, rates, _COARSE_RANKS)
     best = int(bounds.argmin())
     best_distance = _distance(logs, int(candidates[best]), float(rates[best]))
     bounds[best] = np.inf  # measured
     (alive,) = (bounds <= best_distance + _SLACK).nonzero()
     bounds = bounds[alive]
-    if alive.size > _FEW:
-        bounds = _lower_bounds(logs, candidates[alive], rates[alive], _MIDDLE)
+    if alive.size > _MEASURE_SURVIVORS_UP_TO:
+        bounds = _lower_bounds(logs, candidates[alive], rates[alive], _MIDDLE_RANKS)
         (kept,) = (bounds <= best_distance + _SLACK).nonzero()
         alive, bounds = alive[kept], bounds[kept]
-        if logs.size > 4 * _FINE.size:
-            bounds = _lower_bounds(logs, candidates[alive], rates[alive], _FINE)
+        if logs.size > 4 * _FINE_RANKS.size:
+            bounds = _lower_bounds(logs, candidates[alive], rates[alive], _FINE_RANKS)
     order = bounds.argsort(kind="stable")
     bounds, alive = bounds[order], alive[order]
     start, width = 0, 1
@@ -151,16 +159,19 @@ def _smallest_distance(logs: Vector, candidates: NDArray[np.intp], rates: Vector
                 best_distance, best = distance, position
         start += width
         remaining = int(np.searchsorted(bounds, best_distance + _SLACK, side="right")) - start
-        width = max(1, min(remaining, 2 * width, _BLOCK // logs.size))
+        width = max(1, min(remaining, 2 * width, _BLOCK_ELEMENTS // logs.size))
     return best
 
 
 def _lower_bounds(
-    logs: Vector, candidates: NDArray[np.intp], rates: Vector, fractions: Vector
-) -> Vector:
+    logs: Vector,
+    candidates: Int[Indices, " candidates"],
+    rates: Float64[Doubles, " candidates"],
+    fractions: Vector,
+) -> Float64[Doubles, " candidates"]:
     """The KS distance of every candidate over the ranks `fractions` of its tail alone."""
     bounds = np.empty(candidates.size)
-    rows = max(1, _BLOCK // fractions.size)
+    rows = max(1, _BLOCK_ELEMENTS // fractions.size)
     for a in range(0, candidates.size, rows):
         starts = candidates[a : a + rows, None]
         lengths = logs.size - starts
@@ -183,7 +194,9 @@ def _distance(logs: Vector, start: int, rate: float) -> float:
     return float(np.abs(residual, out=residual).max())
 
 
-def _distances(logs: Vector, candidates: NDArray[np.intp], rates: Vector) -> Vector:
+def _distances(
+    logs: Vector, candidates: Int[Indices, " candidates"], rates: Float64[Doubles, " candidates"]
+) -> Float64[Doubles, " candidates"]:
     """The full KS distance of a few candidates at once."""
     low = int(candidates.min())
     starts = candidates[:, None]
@@ -194,5 +207,5 @@ def _distances(logs: Vector, candidates: NDArray[np.intp], rates: Vector) -> Vec
     np.exp(residual, out=residual)
     residual += np.maximum(steps, 0) / (logs.size - starts) - 1.0
     np.abs(residual, out=residual)
-    distances: Vector = residual.max(axis=1)
+    distances: Doubles = residual.max(axis=1)
     return distances

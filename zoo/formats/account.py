@@ -6,9 +6,11 @@ what no decoder claims and no rule explains is `unknown`, which is an error for 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from zoo.formats.awq import awq
 from zoo.formats.bitsandbytes import bnb_4bit, bnb_8bit
-from zoo.formats.claim import Claim, Decoder
+from zoo.formats.claim import Claim, Decoder, Free
 from zoo.formats.fp4 import fp4_packed, mxfp4_blocks
 from zoo.formats.fp8 import fp8
 from zoo.formats.gguf import gguf
@@ -17,12 +19,13 @@ from zoo.formats.integers import int8, int_packed
 from zoo.formats.leftovers import leftover, no_weight
 from zoo.formats.native import native
 from zoo.formats.orphans import orphans
+from zoo.formats.signatures import format_of
+from zoo.formats.undecoded import hold_codes, undecoded, without_partial
 from zoo.formats.weight import Account, Entry
 from zoo.io.checkpoint import Checkpoint
 
 DECODERS: tuple[Decoder, ...] = (
     gguf, bnb_4bit, bnb_8bit, awq, gptq, int_packed, mxfp4_blocks, fp4_packed, int8, fp8, orphans,
-    native,
 )  # fmt: skip
 """In order: a decoder sees only what those before it left."""
 
@@ -34,14 +37,28 @@ def account(checkpoint: Checkpoint) -> Account:
     for meta in checkpoint.tensors.values():
         if entry := no_weight(meta):
             entries[meta.name] = entry
-    for decoder in DECODERS:
-        free = {n: m for n, m in checkpoint.tensors.items() if n not in entries}
-        for claim in decoder(checkpoint, free):
+    taken: set[str] = set(entries)
+
+    def free() -> Free:
+        return {n: m for n, m in checkpoint.tensors.items() if n not in taken}
+
+    def take(more: Iterable[Claim]) -> None:
+        for claim in more:
             claims.append(claim)
-            _enter(claim, entries)
+            taken.update((claim.main, *claim.companions))
+
+    for decoder in DECODERS:
+        take(decoder(checkpoint, free()))
+    claims[:] = without_partial(checkpoint, free(), claims)
+    take(undecoded(checkpoint, free(), tuple(claims)))
+    take(native(checkpoint, free()))
+    for claim in claims:
+        _enter(claim, entries)
     for name, meta in checkpoint.tensors.items():
         if name not in entries:
-            entries[name] = leftover(meta)
+            entries[name] = leftover(
+                meta, format_of(checkpoint, name) if hold_codes(meta) else None
+            )
     weight_of = {claim.main: claim.weight for claim in claims if claim.weight}
     return Account(
         tuple(weight_of[name] for name in checkpoint.tensors if name in weight_of),

@@ -42,8 +42,8 @@ def no_weight(meta: TensorMeta) -> Entry | None:
     return None
 
 
-def leftover(meta: TensorMeta) -> Entry:
-    """The fate of a tensor that no decoder claimed."""
+def leftover(meta: TensorMeta, format_name: str | None = None) -> Entry:
+    """The fate of a tensor that no decoder claimed; `format_name` is the format of its codes."""
     is_float = meta.dtype in NATIVE_FLOATS
     if meta.dtype == "BOOL":
         return Entry(meta.name, "skipped", "mask: true or false, not a weight")
@@ -55,6 +55,13 @@ def leftover(meta: TensorMeta) -> Entry:
         return Entry(meta.name, "skipped", "vector: no spectrum")
     if len(meta.shape) == 1 and meta.dtype in ("I64", "I32", "I16", "U64", "U32", "U16", "BOOL"):
         return Entry(meta.name, "skipped", "vector of whole numbers: not a weight")
+    if format_name is not None:
+        return Entry(
+            meta.name,
+            "unknown",
+            f"{meta.name}: codes ({meta.dtype} {list(meta.shape)}) of the format {format_name!r}, "
+            "which no decoder reads. Dequantise the checkpoint, or report the format",
+        )
     return Entry(
         meta.name,
         "unknown",

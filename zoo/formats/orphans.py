@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from zoo.formats.claim import Claim, Free
 from zoo.formats.leftovers import no_weight
+from zoo.formats.signatures import format_of
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.dtypes import NATIVE_FLOATS
 from zoo.io.header import TensorMeta
@@ -40,9 +41,11 @@ def orphans(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
         module, _, leaf = name.rpartition(".")
         is_beside_codes = module in coded and _BESIDE_CODES.search(leaf) is not None
         if is_beside_codes or _is_data(checkpoint, name):
+            format_name = format_of(checkpoint, name)
+            named = "" if format_name is None else f" of the format {format_name!r}"
             reason = (
-                f"{name}: quantisation data ({meta.dtype} {list(meta.shape)}) that fits no weight; "
-                "wanted its weight beside it in a known format. Report the format"
+                f"{name}: quantisation data{named} ({meta.dtype} {list(meta.shape)}) that fits no "
+                "weight; wanted its weight beside it in a known format. Report the format"
             )
             yield Claim(name, (), None, reason)
 

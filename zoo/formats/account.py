@@ -20,12 +20,13 @@ from zoo.formats.leftovers import leftover, no_weight
 from zoo.formats.native import native
 from zoo.formats.orphans import orphans
 from zoo.formats.signatures import format_of
+from zoo.formats.torchao import torchao
 from zoo.formats.undecoded import hold_codes, undecoded, without_partial
 from zoo.formats.weight import Account, Entry
 from zoo.io.checkpoint import Checkpoint
 
 DECODERS: tuple[Decoder, ...] = (
-    gguf, bnb_4bit, bnb_8bit, awq, gptq, int_packed, mxfp4_blocks, fp4_packed, int8, fp8, orphans,
+    gguf, torchao, bnb_4bit, bnb_8bit, awq, gptq, int_packed, mxfp4_blocks, fp4_packed, int8, fp8, orphans,
 )  # fmt: skip
 """In order: a decoder sees only what those before it left."""
 

@@ -18,10 +18,20 @@ def as_scale(scale: torch.Tensor, dtype: str) -> torch.Tensor:
 
 
 def multiply_blocks(values: torch.Tensor, scale: torch.Tensor, block: tuple[int, int]) -> None:
-    """`values[i, j] *= scale[i // block[0], j // block[1]]`, in place.
+    """`values[i, j] *= scale[i // block[0], j // block[1]]`, in place; see `on_blocks`."""
+    on_blocks(values, scale, block, torch.Tensor.mul_)
 
-    `values` is [rows, cols], `scale` [ceil(rows / block[0]), ceil(cols / block[1])]: the last
-    blocks may be cut off. No copy of `values` and no scale of its size is made.
+
+def on_blocks(
+    values: torch.Tensor,
+    grid: torch.Tensor,
+    block: tuple[int, int],
+    operation: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> None:
+    """`operation(values[i, j], grid[i // block[0], j // block[1]])`, in place (`Tensor.mul_`, ...).
+
+    `values` is [rows, cols], `grid` [ceil(rows / block[0]), ceil(cols / block[1])]: the last
+    blocks may be cut off. No copy of `values` and no grid of its size is made.
     """
     rows, cols = values.shape
     height, width = min(block[0], max(rows, 1)), min(block[1], max(cols, 1))
@@ -36,11 +46,11 @@ def multiply_blocks(values: torch.Tensor, scale: torch.Tensor, block: tuple[int,
                 columns = torch.unflatten(part, 1, (-1, wide))
                 blocks = torch.unflatten(columns, 0, (-1, tall))
                 first_row, first_col = top // height, left // width
-                factors = scale[
+                factors = grid[
                     first_row : first_row + blocks.shape[0],
                     first_col : first_col + blocks.shape[2],
                 ]
-                blocks.mul_(factors[:, None, :, None])
+                operation(blocks, factors[:, None, :, None])
 
 
 def load_scaled(

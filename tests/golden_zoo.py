@@ -36,14 +36,15 @@ ABSENT = "(absent)"
 ADVICE = f"""
 If this was meant: raise NUMBERS_VERSION (zoo/version.py), say what moved and by how much under
 "Numbers" in CHANGELOG.md, and run `{COMMAND}`; the diff of tests/golden belongs to the review.
-A new column that moves no old value needs the last of the three only. If not: it is a regression."""
+A new column that moves no old value needs the command alone. If not meant: it is a regression."""
 
 NAMING = ("sweep_id", "model_id", "tensor", "part", "expert", "replicate", "trap_index")
 """Columns that make a row's name, and the sweep's own id."""
 LEFT_OUT = {
     *NAMING,
     "analysis_key", "revision", "versions", "committed_at", "last_modified",
-    "host", "device", "source", "read_s", "spectrum_s", "shuffle_s", "total_s", "seconds", "requests",
+    "host", "device", "source",
+    "read_s", "spectrum_s", "shuffle_s", "total_s", "seconds", "requests",
 }  # fmt: skip
 """Columns that tell of the run and not of the weights; every other one is compared."""
 
@@ -56,7 +57,7 @@ SINGLE = 5e-6
 NOISE = 1e-13
 """Eigenvalues below this share of λ_max are rounding."""
 NEAR_ZERO = 2e-6
-"""Absolute change allowed in shares, distances and logarithms, which may be near zero; 5e-7 seen."""
+"""Absolute change allowed in shares, distances and logarithms, perhaps near zero; 5e-7 seen."""
 
 _SINGLE = {
     "abs_weight_entropy", "rand_lambda_max", "rand_mp_sigma", "rand_mp_edge_upper",

@@ -1,4 +1,4 @@
-"""A matrix times 2^k: every column changes as the unit that the schema declares says, or not at all.
+"""A matrix times 2^k: every column changes as its unit in the schema says, or not at all.
 
 2^k takes the entries out of 2^±40, so that the layer is measured divided by a power of two and its
 columns are put back. All other arithmetic is exact, so equal numbers are equal to the last bits.

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from catalog.compact import compact
+from catalog.care.compact import compact
 from tests.conftest import Zoo
 from tests.frozen_catalog import unpack, write_late, write_zoo
 from zoo.version import NUMBERS_VERSION
@@ -76,9 +76,9 @@ def plain(row: Row) -> str:
 
 def shown(catalog: Path, table: str, columns: list[str]) -> set[str]:
     """All rows of a view, in these columns."""
-    from catalog import store
+    from catalog.read import views
 
-    with store.connect(catalog) as con:
+    with views.connect(catalog) as con:
         names = ", ".join(f'"{column}"' for column in columns)
         rows = con.sql(f"select {names} from {table}").to_arrow_table().to_pylist()
     return {plain(row) for row in rows}

@@ -15,7 +15,7 @@ import torch
 
 import zoo
 from catalog.schema import TABLES
-from catalog.table import REAL
+from catalog.schema.table import REAL
 from tests.golden_zoo import heavy, planted
 
 LN2 = math.log(2.0)

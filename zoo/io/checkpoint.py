@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 import torch
 
 from zoo.errors import NotFoundError
-from zoo.io.header import TensorMeta
+from zoo.io.header import RowRange, TensorMeta
 
 Container = Literal["safetensors", "gguf", "pickle", "memory"]
 
@@ -20,11 +20,11 @@ Container = Literal["safetensors", "gguf", "pickle", "memory"]
 class Reader(Protocol):
     """Fetches stored tensors; one class per container."""
 
-    def read(self, meta: TensorMeta, rows: tuple[int, int] | None) -> torch.Tensor:
-        """The tensor, or its rows `a <= i < b` along the first axis, in its stored type."""
+    def read(self, meta: TensorMeta, rows: RowRange | None) -> torch.Tensor:
+        """The tensor, or those rows of it, in its stored type."""
 
     def expect(self, metas: tuple[TensorMeta, ...]) -> None:
-        """These will be read next, in this order."""
+        """Announce the tensors that will be read next, in this order."""
 
     def close(self) -> None:
         """Release files and memory. Calling twice is harmless."""
@@ -61,11 +61,11 @@ class Checkpoint:
 
     def config_of(self, tensor: str) -> Mapping[str, object]:
         """The config of the component the tensor belongs to; empty when it has none."""
-        fitting = [p for p in self.component_configs if tensor.startswith(p)]
-        return self.component_configs[max(fitting, key=len)] if fitting else {}
+        prefixes = [prefix for prefix in self.component_configs if tensor.startswith(prefix)]
+        return self.component_configs[max(prefixes, key=len)] if prefixes else {}
 
-    def read(self, name: str, rows: tuple[int, int] | None = None) -> torch.Tensor:
-        """A stored tensor in its stored type, or its rows `a <= i < b` along the first axis.
+    def read(self, name: str, rows: RowRange | None = None) -> torch.Tensor:
+        """A stored tensor in its stored type, or those rows of it.
 
         What torch has no type for is raw uint8 (see `zoo.io.tensors.as_tensor`). The caller owns
         the memory. NotFoundError for a name that is not there.

@@ -14,6 +14,7 @@ from zoo.io.files import read_bytes
 from zoo.io.store import Store
 
 MAX_CONFIG_BYTES = 16 << 20
+"""A larger config is refused unread: real ones take kilobytes."""
 CONFIGS_OF_A_FILE = (
     "config.json", "adapter_config.json", "quantize_config.json", "quant_config.json",
     "hf_quant_config.json",
@@ -24,24 +25,26 @@ CONFIG_NAMES = (*CONFIGS_OF_A_FILE, "model_index.json", "modules.json")
 _OLD_QUANTISATION_FILES = {
     "quantize_config.json": "gptq", "quant_config.json": "awq", "hf_quant_config.json": "modelopt",
 }  # fmt: skip
+"""Files in which older tools wrote what `quantization_config` in config.json says today, and the
+method that each stands for."""
 
 
 def read_configs(store: Store) -> dict[str, Mapping[str, object]]:
     """The config files of a store by name. The list in `modules.json` comes under `modules`."""
-    found: dict[str, Mapping[str, object]] = {}
+    configs: dict[str, Mapping[str, object]] = {}
     for name, size in store.files().items():
         if name.rpartition("/")[2] in CONFIG_NAMES and name.count("/") <= 2:
-            found[name] = _object(_read(store, name, size), name)
-    return found
+            configs[name] = _object(_read(store, name, size), name)
+    return configs
 
 
 def main_config(configs: Mapping[str, Mapping[str, object]], folder: str) -> dict[str, object]:
     """config.json of `folder`, with older quantisation files folded into `quantization_config`."""
-    at = f"{folder}/" if folder else ""
-    config = dict(configs.get(f"{at}config.json", {}))
+    prefix = f"{folder}/" if folder else ""
+    config = dict(configs.get(f"{prefix}config.json", {}))
     for name, method in _OLD_QUANTISATION_FILES.items():
-        if "quantization_config" not in config and f"{at}{name}" in configs:
-            config["quantization_config"] = {"quant_method": method, **configs[f"{at}{name}"]}
+        if "quantization_config" not in config and f"{prefix}{name}" in configs:
+            config["quantization_config"] = {"quant_method": method, **configs[f"{prefix}{name}"]}
     return config
 
 
@@ -65,11 +68,12 @@ def _read(store: Store, name: str, size: int) -> object:
         file.close()
 
 
-def _object(found: object, name: str) -> Mapping[str, object]:
-    if isinstance(found, list) and name.endswith("modules.json"):
-        return {"modules": found}
-    if not isinstance(found, dict):
+def _object(value: object, name: str) -> Mapping[str, object]:
+    """`value` if it is a JSON object; the list that `modules.json` is comes under `modules`."""
+    if isinstance(value, list) and name.endswith("modules.json"):
+        return {"modules": value}
+    if not isinstance(value, dict):
         raise CheckpointError(
-            f"{name}: holds a {type(found).__name__}; wanted a JSON object. Repair or remove it"
+            f"{name}: holds a {type(value).__name__}; wanted a JSON object. Repair or remove it"
         )
-    return found
+    return value

@@ -11,7 +11,7 @@ DTYPE_BITS: Mapping[str, int] = MappingProxyType({
     "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
     "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64,
 })  # fmt: skip
-"""Bits of one element."""
+"""Bits of one element, by the code of its format."""
 
 NATIVE_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 """Formats whose stored values are the weights, with no scale beside them."""

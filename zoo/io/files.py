@@ -51,9 +51,9 @@ class LocalFile:
     def __init__(self, path: str, name: str, counters: Counters) -> None:
         self.name = name
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        seen = os.fstat(self._fd)
-        self.size = seen.st_size
-        self._written_ns = seen.st_mtime_ns
+        status = os.fstat(self._fd)
+        self.size = status.st_size
+        self._written_ns = status.st_mtime_ns
         self._counters = counters
 
     def read_into(self, start: int, buffer: memoryview) -> None:
@@ -61,14 +61,14 @@ class LocalFile:
         wanted, done = len(buffer), 0
         self._counters.requests += 1
         while done < wanted:
-            got = os.preadv(self._fd, [buffer[done:]], start + done)
-            if got == 0:
+            num_read = os.preadv(self._fd, [buffer[done:]], start + done)
+            if num_read == 0:
                 raise TruncatedError(
                     f"{self.name} ends at byte {start + done:,}; wanted bytes {start:,} to "
                     f"{start + wanted:,}. Fetch the file again"
                 )
-            done += got
-            self._counters.bytes_read += got
+            done += num_read
+            self._counters.bytes_read += num_read
         if os.fstat(self._fd).st_mtime_ns != self._written_ns:
             raise ChangedError(
                 f"{self.name} was written to while it was being read; wanted a finished file. "
@@ -83,7 +83,7 @@ class LocalFile:
 
 
 class MemoryFile:
-    """Bytes already in memory, as a file: small metadata and tests."""
+    """Bytes that are in memory already, as a file: for small metadata and for tests."""
 
     def __init__(self, name: str, data: bytes, counters: Counters) -> None:
         self.name = name
@@ -107,7 +107,7 @@ class MemoryFile:
 
 
 def read_bytes(file: ByteFile, start: int, length: int) -> bytes:
-    """`length` bytes from `start`, as one object; for headers and small files only."""
+    """`length` bytes from `start` on, as one object: for headers and small files only."""
     buffer = bytearray(length)
     file.read_into(start, memoryview(buffer))
     return bytes(buffer)

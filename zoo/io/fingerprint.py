@@ -14,10 +14,13 @@ from zoo.errors import TransientError
 from zoo.io.configs import CONFIG_NAMES
 
 _BLOCK_BYTES = 4 << 20
+"""Bytes of a file that are read and hashed at a time."""
 _READ_SUFFIXES = (
     ".safetensors", ".safetensors.index.json", ".gguf", ".bin", ".pt", ".pth", ".ckpt",
 )  # fmt: skip
+"""Endings of the files that hold weights or say where they are."""
 _READ_NAMES = (*CONFIG_NAMES, "README.md")
+"""Names of the other files that are read: the configs and the model card."""
 
 
 def matters(name: str) -> bool:
@@ -32,26 +35,29 @@ def fingerprint_files(files: Iterable[tuple[str, str]]) -> str:
 
 def combine(digests: Iterable[tuple[str, str]]) -> str:
     """40 hex digits over (name, digest of the bytes) pairs, in any order."""
-    whole = hashlib.blake2b(b"spectral-zoo folder 1", digest_size=20)
+    fingerprint = hashlib.blake2b(b"spectral-zoo folder 1", digest_size=20)
     for name, digest in sorted(digests):
-        whole.update(f"{len(name.encode())}:{name}:{digest}\n".encode())
-    return whole.hexdigest()
+        fingerprint.update(f"{len(name.encode())}:{name}:{digest}\n".encode())
+    return fingerprint.hexdigest()
 
 
 def _digest_of(path: str) -> str:
-    seen = os.stat(path)
-    return _digest(path, seen.st_size, seen.st_mtime_ns)
+    status = os.stat(path)
+    return _digest(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=100_000)
 def _digest(path: str, size: int, mtime_ns: int) -> str:
-    """Remembered within the process, for the size and time the file had."""
+    """Digest of the bytes of a file; remembered within the process while size and time stay as given.
+
+    TransientError when the file is written to meanwhile.
+    """
     digest = hashlib.blake2b(digest_size=20)
     buffer = bytearray(min(_BLOCK_BYTES, max(size, 1)))
     view = memoryview(buffer)
     with open(path, "rb", buffering=0) as file:
-        while got := file.readinto(buffer):
-            digest.update(view[:got])
+        while num_read := file.readinto(buffer):
+            digest.update(view[:num_read])
     after = os.stat(path)
     if (after.st_size, after.st_mtime_ns) != (size, mtime_ns):
         raise TransientError(f"{path} changed while it was being fingerprinted; try again")

@@ -18,20 +18,30 @@ from zoo.io.files import ByteFile
 from zoo.io.header import MAX_HEADER_BYTES, MAX_NAME_CHARS, MAX_TENSORS, TensorMeta
 
 _BLOCK_BYTES = 1 << 20
+"""Bytes of the header that are read at a time."""
 _MAX_PAIRS = 100_000
+"""A header with more key-value pairs is refused; real ones have dozens."""
 _MAX_STRING_BYTES = 1 << 24
+"""A longer string value is refused; the longest real ones, chat templates, take kilobytes."""
 _MAX_DIMS = 8
-_NUMBERS = {
+"""A tensor with more axes is refused; GGML itself knows four."""
+_MAX_ARRAY_DEPTH = 3
+"""Arrays nested deeper are refused, before they cost the stack."""
+_NUMBER_FORMATS = {
     0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d",
 }  # fmt: skip
-_STRING, _ARRAY = 8, 9
+"""Format of `struct` by the number that stands for the type of a value."""
+_STRING = 8
+"""The number that stands for a string."""
+_ARRAY = 9
+"""The number that stands for an array."""
 
 Value = str | int | float | bool
 
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """A whole header."""
+    """The header of one file."""
 
     tensors: tuple[TensorMeta, ...]
     """In file order; `dtype` is the GGML type's name, axes slowest first."""
@@ -83,9 +93,9 @@ class _Cursor:
 
     def take(self, length: int) -> bytes:
         self._need(length)
-        found = self._block[self._at : self._at + length]
+        taken = self._block[self._at : self._at + length]
         self._at += length
-        return found
+        return taken
 
     def skip(self, length: int) -> None:
         if length <= len(self._block) - self._at:
@@ -95,8 +105,8 @@ class _Cursor:
         self._start, self._block, self._at = self.position + length, b"", 0
 
     def number(self, code: str) -> int:
-        (found,) = struct.unpack("<" + code, self.take(struct.calcsize("<" + code)))
-        return int(found)
+        (number,) = struct.unpack("<" + code, self.take(struct.calcsize("<" + code)))
+        return int(number)
 
     def string(self, limit: int) -> str:
         raw = self.take(self.length_of_string(limit))
@@ -114,6 +124,7 @@ class _Cursor:
         return length
 
     def _check(self, length: int) -> None:
+        """Refuses what the file cannot hold, and headers that are too long."""
         end = self.position + length
         if end > self._file.size:
             raise TruncatedError(
@@ -126,6 +137,7 @@ class _Cursor:
             )
 
     def _need(self, length: int) -> None:
+        """Reads on when fewer than `length` bytes of the present block are left."""
         if length <= len(self._block) - self._at:
             return
         self._check(length)
@@ -138,17 +150,17 @@ class _Cursor:
 
 def _value(cursor: _Cursor, kind: int, *, depth: int) -> Value | None:
     """The value of a pair; None for an array, which is passed over."""
-    if kind in _NUMBERS:
-        code = _NUMBERS[kind]
-        (found,) = struct.unpack("<" + code, cursor.take(struct.calcsize("<" + code)))
-        return found if isinstance(found, (bool, int, float)) else None
+    if kind in _NUMBER_FORMATS:
+        code = _NUMBER_FORMATS[kind]
+        (number,) = struct.unpack("<" + code, cursor.take(struct.calcsize("<" + code)))
+        return number if isinstance(number, (bool, int, float)) else None
     if kind == _STRING:
         return cursor.string(_MAX_STRING_BYTES)
-    if kind != _ARRAY or depth > 3:
+    if kind != _ARRAY or depth > _MAX_ARRAY_DEPTH:
         raise HeaderError(f"{cursor._file.name}: value of kind {kind} at depth {depth}; unknown")
     inner, count = cursor.number("I"), cursor.number("Q")
-    if inner in _NUMBERS:
-        cursor.skip(count * struct.calcsize("<" + _NUMBERS[inner]))
+    if inner in _NUMBER_FORMATS:
+        cursor.skip(count * struct.calcsize("<" + _NUMBER_FORMATS[inner]))
     elif inner == _STRING:
         for _ in range(count):
             cursor.skip(cursor.length_of_string(_MAX_STRING_BYTES))

@@ -19,11 +19,18 @@ from zoo.io.dtypes import DTYPE_BITS
 from zoo.io.files import ByteFile, read_bytes
 
 MAX_HEADER_BYTES = 100_000_000
-"""The limit of the safetensors library itself."""
+"""A longer header is refused: the limit of the safetensors library itself."""
 MAX_TENSORS = 500_000
+"""A header with more tensors is refused before it is parsed, which bounds the memory of the parser."""
 MAX_DIMS = 32
+"""A tensor with more axes is refused; those of weights have a handful."""
 MAX_NAME_CHARS = 4096
+"""A longer name is refused."""
 _MAX_INT = 2**63 - 1
+"""The largest number that fits a signed 64-bit integer, as torch counts."""
+
+RowRange = tuple[int, int]
+"""(a, b): the rows a ≤ i < b of a tensor along its first axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,7 @@ class TensorMeta:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A whole header."""
+    """The header of one file."""
 
     tensors: tuple[TensorMeta, ...]
     """In file order (by offset)."""
@@ -100,10 +107,10 @@ def parse_header(raw: bytes, *, file_size: int, file: str) -> Header:
     Raises HeaderError for anything wrong with it, TruncatedError when it is sound but the file is
     shorter than it says.
     """
-    found = _parsed(raw, file)
-    metadata = _metadata(found.pop("__metadata__", None), file)
+    infos = _parsed(raw, file)
+    metadata = _metadata(infos.pop("__metadata__", None), file)
     base = 8 + len(raw)
-    metas = [_tensor(name, info, base, file) for name, info in found.items()]
+    metas = [_tensor(name, info, base, file) for name, info in infos.items()]
     metas.sort(key=lambda t: (t.start, t.end))
     _check_tiling(metas, base, file_size, file)
     return Header(tuple(metas), metadata)
@@ -116,12 +123,12 @@ def strict_json(raw: bytes, *, what: str) -> object:
     """
 
     def no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
+        unique = dict(pairs)
+        if len(unique) != len(pairs):
             names = [name for name, _ in pairs]
             twice = next(n for n in names if names.count(n) > 1)
             raise HeaderError(f"{what}: the key {_short(twice)} occurs twice; wanted it once")
-        return found
+        return unique
 
     def no_constants(name: str) -> NoReturn:
         raise HeaderError(f"{what}: holds {name}, which is not JSON; wanted finite numbers")
@@ -150,20 +157,21 @@ def _parsed(raw: bytes, file: str) -> dict[str, object]:
             f"{file}: header with {max(num_braces, num_brackets):,} openings; wanted at most "
             f"{MAX_TENSORS:,} tensors"
         )
-    found = strict_json(raw, what=f"{file}: header")
-    if not isinstance(found, dict):
-        raise HeaderError(f"{file}: header is a {type(found).__name__}; wanted a JSON object")
-    return found
+    infos = strict_json(raw, what=f"{file}: header")
+    if not isinstance(infos, dict):
+        raise HeaderError(f"{file}: header is a {type(infos).__name__}; wanted a JSON object")
+    return infos
 
 
-def _metadata(found: object, file: str) -> dict[str, str]:
-    if found is None:
+def _metadata(value: object, file: str) -> dict[str, str]:
+    """`value` as free-form strings by name; an absent one is empty."""
+    if value is None:
         return {}
-    if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
+    if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
         raise HeaderError(
-            f"{file}: __metadata__ is {_short(found)}; wanted an object of strings. Save it again"
+            f"{file}: __metadata__ is {_short(value)}; wanted an object of strings. Save it again"
         )
-    return found
+    return value
 
 
 def _tensor(name: str, info: object, base: int, file: str) -> TensorMeta:
@@ -179,14 +187,16 @@ def _tensor(name: str, info: object, base: int, file: str) -> TensorMeta:
         )
     shape = _counts(info.get("shape"))
     if shape is None or len(shape) > MAX_DIMS:
-        got = _short(info.get("shape"))
+        shown = _short(info.get("shape"))
         raise HeaderError(
-            f"{what} has shape {got}; wanted at most {MAX_DIMS} whole numbers, none negative"
+            f"{what} has shape {shown}; wanted at most {MAX_DIMS} whole numbers, none negative"
         )
     offsets = _counts(info.get("data_offsets"))
     if offsets is None or len(offsets) != 2 or offsets[0] > offsets[1]:
-        got = _short(info.get("data_offsets"))
-        raise HeaderError(f"{what} has data_offsets {got}; wanted [begin, end], 0 <= begin <= end")
+        shown = _short(info.get("data_offsets"))
+        raise HeaderError(
+            f"{what} has data_offsets {shown}; wanted [begin, end], 0 <= begin <= end"
+        )
     num_bits, num_bytes = prod(shape) * DTYPE_BITS[dtype], offsets[1] - offsets[0]
     if num_bits != 8 * num_bytes:
         whole = num_bits % 8 == 0
@@ -198,10 +208,10 @@ def _tensor(name: str, info: object, base: int, file: str) -> TensorMeta:
     return TensorMeta(name, dtype, shape, file, base + offsets[0], base + offsets[1])
 
 
-def _counts(found: object) -> tuple[int, ...] | None:
-    """`found` if it is a list of whole numbers in [0, 2^63)."""
-    if isinstance(found, list) and all(type(n) is int and 0 <= n <= _MAX_INT for n in found):
-        return tuple(found)
+def _counts(value: object) -> tuple[int, ...] | None:
+    """`value` if it is a list of whole numbers in [0, 2^63); else None."""
+    if isinstance(value, list) and all(type(n) is int and 0 <= n <= _MAX_INT for n in value):
+        return tuple(value)
     return None
 
 
@@ -234,7 +244,7 @@ def _check_tiling(metas: list[TensorMeta], base: int, file_size: int, file: str)
         )
 
 
-def _short(found: object) -> str:
+def _short(value: object) -> str:
     """A value for a message: quoted, and cut when long."""
-    text = repr(found) if not isinstance(found, (list, dict)) else repr(found)[:200]
+    text = repr(value) if not isinstance(value, (list, dict)) else repr(value)[:200]
     return text if len(text) <= 120 else text[:117] + "..."

@@ -33,8 +33,8 @@ def parse_index(raw: bytes, *, file: str) -> Index:
     """
     if len(raw) > MAX_HEADER_BYTES:
         raise HeaderError(f"{file}: {len(raw):,} bytes; wanted at most {MAX_HEADER_BYTES:,}")
-    found = strict_json(raw, what=file)
-    weight_map = found.get("weight_map") if isinstance(found, dict) else None
+    content = strict_json(raw, what=file)
+    weight_map = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(weight_map, dict) or not weight_map:
         raise HeaderError(f"{file}: no tensors in weight_map; wanted {{tensor: shard}}")
     folder = file.rpartition("/")[0]

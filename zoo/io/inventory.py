@@ -27,11 +27,15 @@ _SUFFIXES: Mapping[Container, tuple[str, ...]] = {
     "gguf": (".gguf",),
     "pickle": (".bin", ".pt", ".pth", ".ckpt"),
 }
+"""Endings of weight files by container, the preferred container first."""
 _TRAINING_STATE = re.compile(
     r"(optimizer|scheduler|scaler|rng_state|random_states|training_args|trainer_state)[^/]*$"
 )
-_USUAL = ("model", "diffusion_pytorch_model", "pytorch_model", "adapter_model")
+"""File names of what a training run keeps beside the weights."""
+_USUAL_STEMS = ("model", "diffusion_pytorch_model", "pytorch_model", "adapter_model")
+"""Names, without ending, under which libraries save weights, the preferred one first."""
 _VARIANT = re.compile(r"\.(fp16|bf16|fp32|non_ema|ema)(?=[.-])")
+"""Part of a name that marks a second copy at another precision or an averaged one."""
 _SHARD = re.compile(r"(?P<stem>.*?)-(?P<number>\d{5})-of-(?P<count>\d{5})$")
 
 
@@ -52,6 +56,7 @@ class Inventory:
     """The files that make up a model."""
 
     container: Container
+    """What kind of files they are."""
     groups: tuple[Group, ...]
     """At least one."""
     left_out: tuple[str, ...]
@@ -67,9 +72,11 @@ def take_inventory(
     `modules` are subfolders that belong to the model although the top holds weights.
     """
     for container, suffixes in _SUFFIXES.items():
-        found = [n for n in names if n.endswith(suffixes) and not _TRAINING_STATE.search(n.lower())]
-        if found:
-            groups = tuple(_groups(container, found, names, frozenset(modules)))
+        weights = [
+            n for n in names if n.endswith(suffixes) and not _TRAINING_STATE.search(n.lower())
+        ]
+        if weights:
+            groups = tuple(_groups(container, weights, names, frozenset(modules)))
             return Inventory(container, groups, _left_out(groups, names))
     some = ", ".join(sorted(names)[:5]) or "nothing"
     raise CheckpointError(
@@ -79,10 +86,11 @@ def take_inventory(
 
 
 def _groups(
-    container: Container, found: list[str], names: Mapping[str, int], modules: frozenset[str]
+    container: Container, weights: list[str], names: Mapping[str, int], modules: frozenset[str]
 ) -> Iterable[Group]:
+    """The groups among the weight files, by the rules of the module."""
     by_folder: dict[str, list[str]] = {}
-    for name in found:
+    for name in weights:
         by_folder.setdefault(_folder(name), []).append(name)
     if "model_index.json" in names and len(by_folder) > 1:
         by_folder.pop("", None)
@@ -98,12 +106,13 @@ def _groups(
 def _in_folder(
     container: Container, folder: str, inside: list[str], names: Mapping[str, int]
 ) -> Iterable[Group]:
+    """The groups among `inside`, the weight files of one folder."""
     prefix = folder.replace("/", ".") + "." if folder else ""
     suffixes = tuple(s + ".index.json" for s in _SUFFIXES[container])
     indexes = [n for n in names if n.endswith(suffixes) and _folder(n) == folder]
     plain = [n for n in inside if not _VARIANT.search(_base(n))] or inside
     by_stem = {_stem(n): n for n in plain}
-    for usual in _USUAL:
+    for usual in _USUAL_STEMS:
         for index in indexes:
             if _base(index).split(".")[0] == usual and not _VARIANT.search(_base(index)):
                 yield Group(prefix, index, ())
@@ -145,7 +154,7 @@ def _shard_sets(files: list[str]) -> dict[str, tuple[str, ...]]:
                 f"{len(sets[stem])} of the {count} shards of {stem!r} are there "
                 f"({', '.join(sets[stem][:3])}, ...); fetch the others, or use the whole folder"
             )
-    return {stem: tuple(found) for stem, found in sets.items()}
+    return {stem: tuple(shards) for stem, shards in sets.items()}
 
 
 def _left_out(groups: tuple[Group, ...], names: Mapping[str, int]) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from zoo.io.fingerprint import fingerprint_files
 from zoo.io.names import checked_name
 
 MAX_FILES = 100_000
+"""A folder that holds more files is refused: it is not that of one model."""
 BESIDE_A_FILE = (*CONFIGS_OF_A_FILE, "README.md")
 """Files that belong to a single weight file when they lie next to it."""
 
@@ -90,8 +91,8 @@ class LocalStore:
         """See `Store.files`."""
         if self._listing is None:
             names = self._location.files
-            found = self._walk() if names is None else list(names)
-            self._listing = {n: self._path(n).stat().st_size for n in sorted(found)}
+            listed = self._walk() if names is None else list(names)
+            self._listing = {n: self._path(n).stat().st_size for n in sorted(listed)}
         return self._listing
 
     def open(self, name: str) -> ByteFile:
@@ -106,17 +107,18 @@ class LocalStore:
             self._open.pop().close()
 
     def _walk(self) -> list[str]:
-        found: list[str] = []
+        """Names of all files that are not hidden, relative to the root."""
+        relative: list[str] = []
         for folder, subfolders, names in os.walk(self._root, followlinks=False):
             subfolders[:] = sorted(n for n in subfolders if not n.startswith("."))
             prefix = Path(folder).relative_to(self._root)
-            found += [(prefix / n).as_posix() for n in names if not n.startswith(".")]
-            if len(found) > MAX_FILES:
+            relative += [(prefix / n).as_posix() for n in names if not n.startswith(".")]
+            if len(relative) > MAX_FILES:
                 raise CheckpointError(
                     f"{self._location.root} holds more than {MAX_FILES:,} files; wanted one "
                     "model's folder. Point the source at it, or name the files"
                 )
-        return found
+        return relative
 
     def _path(self, name: str) -> Path:
         """Where `name` really lives; refuses links that lead out and things that are no file."""

@@ -9,10 +9,11 @@ import torch
 from zoo.errors import UseError
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.configs import main_config
-from zoo.io.header import TensorMeta
+from zoo.io.header import RowRange, TensorMeta
 from zoo.io.tensors import dtype_code
 
-_RAW = {"float8_e8m0fnu": ("F8_E8M0", 1), "float4_e2m1fn_x2": ("F4", 2)}
+_HANDED_OUT_AS_BYTES = {"float8_e8m0fnu": ("F8_E8M0", 1), "float4_e2m1fn_x2": ("F4", 2)}
+"""Types that `as_tensor` gives as raw uint8: safetensors code and values a byte."""
 
 
 def memory_checkpoint(
@@ -30,12 +31,12 @@ def memory_checkpoint(
             f"got a {type(weights).__name__}; wanted a path, a Hub id, a state dict (names to tensors) "
             "or a torch module. One matrix: {'name.weight': tensor}"
         )
-    held: dict[str, torch.Tensor] = {}
+    by_name: dict[str, torch.Tensor] = {}
     metas: list[TensorMeta] = []
     places: dict[tuple[object, ...], int] = {}
     at = 0
     for name, tensor in state.items():
-        code, shape, held[name] = _plain(name, tensor)
+        code, shape, by_name[name] = _plain(name, tensor)
         num_bytes = tensor.numel() * tensor.element_size()
         place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
         start = places.setdefault(place, at) if num_bytes and tensor.data_ptr() else at
@@ -49,7 +50,7 @@ def memory_checkpoint(
     own = main_config({"config.json": dict(config or {})}, "")
     return Checkpoint(
         metas,
-        MemoryReader(held),
+        MemoryReader(by_name),
         container="memory",
         configs={"config.json": own},
         component_configs={"": own},
@@ -59,12 +60,12 @@ def memory_checkpoint(
 class MemoryReader:
     """See `Reader`; hands out copies on the CPU, so that the caller owns what it gets."""
 
-    def __init__(self, held: dict[str, torch.Tensor]) -> None:
-        self._held = held
+    def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
+        self._tensors = tensors
 
-    def read(self, meta: TensorMeta, rows: tuple[int, int] | None) -> torch.Tensor:
+    def read(self, meta: TensorMeta, rows: RowRange | None) -> torch.Tensor:
         """See `Reader.read`."""
-        tensor = self._held[meta.name]
+        tensor = self._tensors[meta.name]
         if rows is not None:
             first, last = rows
             if not tensor.ndim or not 0 <= first <= last <= tensor.shape[0]:
@@ -77,7 +78,7 @@ class MemoryReader:
 
     def close(self) -> None:
         """See `Reader.close`."""
-        self._held = {}
+        self._tensors = {}
 
 
 def _plain(name: str, tensor: object) -> tuple[str, tuple[int, ...], torch.Tensor]:
@@ -101,10 +102,10 @@ def _plain(name: str, tensor: object) -> tuple[str, tuple[int, ...], torch.Tenso
     code = dtype_code(tensor.dtype)
     if code is not None:
         return code, tuple(tensor.shape), tensor
-    raw = _RAW.get(str(tensor.dtype).removeprefix("torch."))
-    if raw is None:
+    as_bytes = _HANDED_OUT_AS_BYTES.get(str(tensor.dtype).removeprefix("torch."))
+    if as_bytes is None:
         raise UseError(f"{name!r} has dtype {tensor.dtype}; wanted one that safetensors can hold")
-    code, per_byte = raw
+    code, per_byte = as_bytes
     shape = tuple(tensor.shape)
     if per_byte > 1 and shape:
         shape = (*shape[:-1], shape[-1] * per_byte)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from zoo.errors import UnsafeError
 
 MAX_NAME_BYTES = 4096
+"""A longer path is refused: the limit of Linux."""
 
 
 def checked_name(name: str, *, said_by: str) -> str:

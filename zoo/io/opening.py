@@ -19,7 +19,8 @@ from zoo.io.pickles import read_pickle_table
 from zoo.io.reading import RangeReader
 from zoo.io.store import Store
 
-_SLICE = re.compile(r"\.\d\d\.(safetensors|pth|pt|bin)$")
+_DEVICE_SLICE = re.compile(r"\.\d\d\.(safetensors|pth|pt|bin)$")
+"""Ending of a file that holds one device's slices of tensors, `consolidated.00.pth`."""
 
 
 def open_checkpoint(store: Store) -> Checkpoint:
@@ -44,23 +45,23 @@ def open_checkpoint(store: Store) -> Checkpoint:
 def _open_groups(
     store: Store, inventory: Inventory, configs: Mapping[str, Mapping[str, object]]
 ) -> Checkpoint:
-    """Safetensors files or pickles."""
-    found: dict[str, TensorMeta] = {}
+    """A checkpoint of safetensors files or pickles."""
+    by_name: dict[str, TensorMeta] = {}
     metadata: dict[str, str] = {}
     read: set[str] = set()
     for group in inventory.groups:
         tensors = _read_group(store, group, metadata)
         read |= {t.file for t in tensors} | set(group.files)
-        for tensor in _without_collisions(group, tensors, found):
-            if tensor.name in found:
+        for tensor in _without_collisions(group, tensors, by_name):
+            if tensor.name in by_name:
                 raise CheckpointError(
-                    f"{found[tensor.name].file} and {tensor.file} both give {tensor.name!r}; "
+                    f"{by_name[tensor.name].file} and {tensor.file} both give {tensor.name!r}; "
                     "wanted it once. Name the file to use"
                 )
-            found[tensor.name] = tensor
+            by_name[tensor.name] = tensor
     left_out = tuple(n for n in store.files() if is_weight_file(n) and n not in read)
     return Checkpoint(
-        found.values(),
+        by_name.values(),
         RangeReader(store),
         container="pickle" if inventory.container == "pickle" else "safetensors",
         configs=configs,
@@ -74,7 +75,7 @@ def _open_gguf(
     store: Store, inventory: Inventory, configs: Mapping[str, Mapping[str, object]]
 ) -> Checkpoint:
     """A GGUF file or its splits. Its pairs become the config when there is no config.json."""
-    found: dict[str, TensorMeta] = {}
+    by_name: dict[str, TensorMeta] = {}
     pairs: dict[str, Value] = {}
     for name in inventory.groups[0].files:
         file = store.open(name)
@@ -84,14 +85,14 @@ def _open_gguf(
             file.close()
         pairs = {**header.pairs, **pairs}
         for tensor in header.tensors:
-            if tensor.name in found:
+            if tensor.name in by_name:
                 raise CheckpointError(
-                    f"tensor {tensor.name!r} is in {found[tensor.name].file} and in {name}; "
+                    f"tensor {tensor.name!r} is in {by_name[tensor.name].file} and in {name}; "
                     "wanted it once. Fetch the splits again"
                 )
-            found[tensor.name] = tensor
+            by_name[tensor.name] = tensor
     return Checkpoint(
-        found.values(),
+        by_name.values(),
         RangeReader(store),
         container="gguf",
         configs=configs,
@@ -106,35 +107,35 @@ def component_configs(
 ) -> dict[str, Mapping[str, object]]:
     """The config by tensor-name prefix: `` for the top folder, `unet.` for `unet/config.json`."""
     folders = {name.rpartition("/")[0] for name in configs}
-    made = {f.replace("/", ".") + "." if f else "": main_config(configs, f) for f in folders}
-    if BASE in made and not made.get(""):
-        made[""] = made[BASE]  # what an adapter changes is laid out as its base model is
-    return {prefix: config for prefix, config in made.items() if config}
+    by_prefix = {f.replace("/", ".") + "." if f else "": main_config(configs, f) for f in folders}
+    if BASE in by_prefix and not by_prefix.get(""):
+        by_prefix[""] = by_prefix[BASE]  # what an adapter changes is laid out as its base model is
+    return {prefix: config for prefix, config in by_prefix.items() if config}
 
 
 def _read_group(store: Store, group: Group, metadata: dict[str, str]) -> list[TensorMeta]:
     """The tensors of a group in file order, prefixed. Shards may not repeat a tensor."""
     index = _read_index(store, group.index) if group.index else None
-    found: dict[str, TensorMeta] = {}
+    by_name: dict[str, TensorMeta] = {}
     for shard in index.shards if index else group.files:
         if shard not in store.files():
-            said = f" named in {index.file}" if index else ""
+            named_by = f" named in {index.file}" if index else ""
             raise MissingShardError(
-                f"shard {shard!r}{said} is not in {store.model_id}; fetch it again"
+                f"shard {shard!r}{named_by} is not in {store.model_id}; fetch it again"
             )
         for tensor in _read_table(store, shard, metadata):
-            if index and tensor.name in found and index.shard_of.get(tensor.name) != shard:
+            if index and tensor.name in by_name and index.shard_of.get(tensor.name) != shard:
                 continue  # the index says which copy counts, and it came first
-            twin = found.get(tensor.name)
+            twin = by_name.get(tensor.name)
             if twin and not (index and index.shard_of.get(tensor.name) == shard):
                 raise CheckpointError(
                     f"tensor {tensor.name!r} is in {twin.file} and in {shard}; wanted it once. "
                     "Name the file to use"
                 )
-            found[tensor.name] = tensor
+            by_name[tensor.name] = tensor
     if index:
-        _check_index(index, found)
-    return [replace(t, name=group.prefix + t.name) for t in found.values()]
+        _check_index(index, by_name)
+    return [replace(t, name=group.prefix + t.name) for t in by_name.values()]
 
 
 def _read_table(store: Store, name: str, metadata: dict[str, str]) -> tuple[TensorMeta, ...]:
@@ -160,10 +161,11 @@ def _read_index(store: Store, name: str) -> Index:
         file.close()
 
 
-def _check_index(index: Index, found: Mapping[str, TensorMeta]) -> None:
+def _check_index(index: Index, by_name: Mapping[str, TensorMeta]) -> None:
+    """Every tensor that the index names must be in the shard it says."""
     for name, shard in index.shard_of.items():
-        if name not in found or found[name].file != shard:
-            there = f"it is in {found[name].file}" if name in found else "no shard has it"
+        if name not in by_name or by_name[name].file != shard:
+            there = f"it is in {by_name[name].file}" if name in by_name else "no shard has it"
             raise CheckpointError(
                 f"{index.file} says tensor {name!r} is in {shard}, but {there}; "
                 "fetch the shard and the index again"
@@ -171,15 +173,15 @@ def _check_index(index: Index, found: Mapping[str, TensorMeta]) -> None:
 
 
 def _without_collisions(
-    group: Group, tensors: list[TensorMeta], found: Mapping[str, TensorMeta]
+    group: Group, tensors: list[TensorMeta], read_before: Mapping[str, TensorMeta]
 ) -> Iterable[TensorMeta]:
     """`tensors`, prefixed with the file's stem when a file read before holds the same names."""
-    twin = next((t for t in tensors if t.name in found), None)
+    twin = next((t for t in tensors if t.name in read_before), None)
     if twin is None:
         return tensors
-    if _SLICE.search(twin.file):
+    if _DEVICE_SLICE.search(twin.file):
         raise CheckpointError(
-            f"tensor {twin.name!r} is in {found[twin.name].file} and in {twin.file}: slices of one "
+            f"tensor {twin.name!r} is in {read_before[twin.name].file} and in {twin.file}: slices of one "
             "model made for several devices; wanted whole tensors. Convert the checkpoint"
         )
     stem = twin.file.rpartition("/")[2].rpartition(".")[0]

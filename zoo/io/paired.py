@@ -13,8 +13,9 @@ from zoo.io.files import ByteFile, Counters
 from zoo.io.store import Location, Store
 
 FOLDER: Final = "@base"
+"""Folder of the pair in which the files of the base model lie."""
 BASE: Final = f"{FOLDER}."
-"""Before the name of every tensor of the base model."""
+"""Prefix of the name of every tensor of the base model."""
 
 
 @dataclass(frozen=True, slots=True)

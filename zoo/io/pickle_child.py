@@ -20,10 +20,15 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 MAX_MEMORY_BYTES = 2 << 30
+"""Address space of this process, set by itself: a hostile pickle can allocate no more."""
 MAX_CPU_S = 60
+"""Seconds of processor time, likewise."""
 MAX_DEPTH = 12
+"""Containers nested deeper are not searched for tensors."""
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "params_ema", "params")
+"""Keys under which training checkpoints keep the weights, the preferred one first."""
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
+"""The first pickle of a legacy file holds this number."""
 
 STORAGES = {
     "DoubleStorage": "F64", "FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16",
@@ -31,6 +36,7 @@ STORAGES = {
     "ByteStorage": "U8", "BoolStorage": "BOOL", "ComplexFloatStorage": "C64",
     "UntypedStorage": "U8",
 }  # fmt: skip
+"""Safetensors code by torch's storage class."""
 DTYPES = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64",
     "int32": "I32", "int16": "I16", "int8": "I8", "uint8": "U8", "uint16": "U16", "uint32": "U32",
@@ -38,6 +44,7 @@ DTYPES = {
     "float8_e5m2": "F8_E5M2", "float8_e4m3fnuz": "F8_E4M3FNUZ", "float8_e5m2fnuz": "F8_E5M2FNUZ",
     "float8_e8m0fnu": "F8_E8M0",
 }  # fmt: skip
+"""Safetensors code by torch's dtype."""
 
 
 class Refused(Exception):
@@ -69,7 +76,7 @@ class Tensor:
 
 
 class Inert:
-    """Stands for a value that does not matter here: a number of numpy's, a device."""
+    """Stands for a value that does not matter here, such as a device or a number of numpy's."""
 
     def __init__(self, *_: object, **__: object) -> None:
         pass
@@ -131,6 +138,7 @@ ALLOWED: dict[tuple[str, str], object] = {
     ("numpy._core.multiarray", "_reconstruct"): Inert,
     **{("torch", name): Kind(code) for name, code in (STORAGES | DTYPES).items()},
 }
+"""The globals that a pickle may name, and what stands for each."""
 
 
 class Reader(pickle.Unpickler):
@@ -162,20 +170,20 @@ class Counting:
         self._source, self.position = source, 0
 
     def read(self, size: int = -1) -> bytes:
-        found = self._source.read(size)
-        self.position += len(found)
-        return found
+        data = self._source.read(size)
+        self.position += len(data)
+        return data
 
     def readline(self) -> bytes:
-        found = self._source.readline()
-        self.position += len(found)
-        return found
+        line = self._source.readline()
+        self.position += len(line)
+        return line
 
 
-def tensors_in(found: object) -> dict[str, Tensor]:
+def tensors_in(content: object) -> dict[str, Tensor]:
     """Every tensor by its dotted path through dictionaries, lists and tuples."""
     tensors: dict[str, Tensor] = {}
-    stack: list[tuple[str, object, int]] = [("", found, 0)]
+    stack: list[tuple[str, object, int]] = [("", content, 0)]
     while stack:
         path, value, depth = stack.pop()
         if isinstance(value, Tensor):
@@ -187,18 +195,18 @@ def tensors_in(found: object) -> dict[str, Tensor]:
     return tensors
 
 
-def wrapper_of(found: object) -> str:
+def wrapper_of(content: object) -> str:
     """The prefix of the dictionary that holds the weights of a training checkpoint, or nothing.
 
     A dictionary with a tensor at its top is a plain state dict.
     """
-    if not isinstance(found, dict) or any(isinstance(v, Tensor) for v in found.values()):
+    if not isinstance(content, dict) or any(isinstance(v, Tensor) for v in content.values()):
         return ""
-    return next((f"{w}." for w in WRAPPERS if isinstance(found.get(w), dict)), "")
+    return next((f"{w}." for w in WRAPPERS if isinstance(content.get(w), dict)), "")
 
 
 def main() -> None:
-    """See the module."""
+    """Reads the pickle from standard input and writes the answer, as the module says."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_S, MAX_CPU_S))
     resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
@@ -211,15 +219,15 @@ def main() -> None:
             if magic != MAGIC_NUMBER:
                 raise Refused("no PyTorch magic number at the start")
         reader = Reader(source)
-        found = reader.load()
+        content = reader.load()
         if sys.argv[1] == "legacy":
             answer["keys"] = [str(key) for key in Reader(source).load()]
             answer["position"] = source.position
-        answer["wrapper"] = wrapper_of(found)
+        answer["wrapper"] = wrapper_of(content)
         answer["storages"] = {k: [s.code, s.numel] for k, s in reader.storages.items()}
         answer["tensors"] = [
             [path, t.code, list(t.shape), list(t.stride), t.offset, t.storage.key]  # type: ignore[call-overload]
-            for path, t in tensors_in(found).items()
+            for path, t in tensors_in(content).items()
         ]
     except Refused as error:
         answer = {"refused": str(error)}

@@ -27,12 +27,18 @@ from zoo.io.files import ByteFile, read_bytes
 from zoo.io.header import MAX_HEADER_BYTES, MAX_NAME_CHARS, MAX_TENSORS, TensorMeta
 
 _CHILD = Path(__file__).with_name("pickle_child.py")
+"""The script that reads the pickle."""
 _TIMEOUT_S = 120
+"""Seconds after which a child that has not answered is killed."""
 _BLOCK_BYTES = 1 << 20
+"""Bytes that are read and sent to the child at a time."""
 _FIRST_BLOCK_BYTES = 1 << 12
+"""Bytes of the first piece of a legacy file, which does not say where its pickles end; the pieces
+double from there up to `_BLOCK_BYTES`."""
 _ANSWER_S = 0.25
-"""How long the child is given to answer before a longer piece of the file is read for it."""
+"""Seconds the child is given to answer before the next piece of a legacy file is read for it."""
 _LEGACY_START = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
+"""The bytes that every legacy file starts with: the pickle of torch's magic number."""
 
 
 def read_pickle_table(file: ByteFile) -> tuple[TensorMeta, ...]:
@@ -53,6 +59,7 @@ def read_pickle_table(file: ByteFile) -> tuple[TensorMeta, ...]:
 
 
 def _read_zip(file: ByteFile) -> tuple[TensorMeta, ...]:
+    """Files from PyTorch 1.6 on: a zip archive of a pickle and one entry per storage."""
     entries = _zip_entries(file)
     pickles = [name for name in entries if name.endswith("data.pkl") and name.count("/") <= 1]
     root = pickles[0].removesuffix("data.pkl") if len(pickles) == 1 else ""
@@ -63,13 +70,13 @@ def _read_zip(file: ByteFile) -> tuple[TensorMeta, ...]:
             f"{file.name} is a TorchScript program; wanted weights alone. Save its state_dict"
         )
     if f"{root}byteorder" in entries:
-        at, length = entries[f"{root}byteorder"]
-        if read_bytes(file, _data_start(file, at), min(length, 16)) != b"little":
+        header_at, length = entries[f"{root}byteorder"]
+        if read_bytes(file, _data_start(file, header_at), min(length, 16)) != b"little":
             raise CheckpointError(f"{file.name}: big-endian; wanted little-endian. Save it again")
-    at, length = entries[pickles[0]]
+    header_at, length = entries[pickles[0]]
     if length > MAX_HEADER_BYTES:
         raise CheckpointError(f"{file.name}: pickle of {length:,} bytes; too long for a table")
-    answer = _ask_child("zip", file, _data_start(file, at), length)
+    answer = _ask_child("zip", file, _data_start(file, header_at), length)
     starts: dict[str, int] = {}
     for key, num_bytes in _storage_bytes(answer, file.name).items():
         name = f"{root}data/{key}"
@@ -84,7 +91,7 @@ def _read_zip(file: ByteFile) -> tuple[TensorMeta, ...]:
 
 
 def _read_legacy(file: ByteFile) -> tuple[TensorMeta, ...]:
-    """Files from before PyTorch 1.6: after the pickles, each storage is a count and its numbers."""
+    """Files from before PyTorch 1.6: after the pickles, each storage as a count and its numbers."""
     answer = _ask_child("legacy", file, 0, file.size)
     sizes = _storage_bytes(answer, file.name)
     keys, position = answer.get("keys"), answer.get("position")
@@ -102,11 +109,12 @@ def _read_legacy(file: ByteFile) -> tuple[TensorMeta, ...]:
 def _ask_child(
     kind: Literal["zip", "legacy"], file: ByteFile, start: int, length: int
 ) -> Mapping[str, object]:
-    """The child's answer for the pickle that starts there."""
+    """The child's answer for the pickle in the `length` bytes of `file` from `start` on."""
     command = [sys.executable, "-I", "-S", str(_CHILD), kind]
-    loader = {k: v for k, v in os.environ.items() if k == "LD_LIBRARY_PATH"}  # and no secrets
+    # the child gets what its interpreter needs to start, and no secrets
+    environment = {k: v for k, v in os.environ.items() if k == "LD_LIBRARY_PATH"}
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=loader) as child:
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment) as child:
         assert child.stdin is not None
         try:
             _send(child, kind, file, start, start + length)
@@ -121,9 +129,9 @@ def _ask_child(
             child.kill()
             raise CheckpointError(f"{file.name}: its pickle took over {_TIMEOUT_S} s") from error
     if child.returncode != 0 or not out:
-        said = err.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
+        last_line = err.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
         raise CheckpointError(
-            f"{file.name}: its pickle cannot be read ({said[0][:200]}, exit {child.returncode}); "
+            f"{file.name}: its pickle cannot be read ({last_line[0][:200]}, exit {child.returncode}); "
             "wanted a state dict. Convert it to safetensors"
         )
     answer = json.loads(out)
@@ -155,7 +163,7 @@ def _send(child: subprocess.Popen[bytes], kind: str, file: ByteFile, start: int,
 
 
 def _storage_bytes(answer: Mapping[str, object], file: str) -> dict[str, int]:
-    """Bytes of every storage."""
+    """Bytes of every storage, by its key."""
     storages = answer["storages"]
     assert isinstance(storages, dict)
     if any(numel < 0 for _, numel in storages.values()):
@@ -166,6 +174,7 @@ def _storage_bytes(answer: Mapping[str, object], file: str) -> dict[str, int]:
 def _table(
     answer: Mapping[str, object], starts: Mapping[str, int], file: ByteFile
 ) -> tuple[TensorMeta, ...]:
+    """The tensors of the child's answer, given where each storage starts in `file`."""
     sizes = _storage_bytes(answer, file.name)
     metas: dict[str, TensorMeta] = {}
     rows = answer["tensors"]
@@ -175,19 +184,19 @@ def _table(
     wrapper = str(answer["wrapper"])
     for path, code, shape, stride, offset, key in rows:
         name = path.removeprefix(wrapper)
-        sound = len(shape) == len(stride) and len(name) <= MAX_NAME_CHARS and name not in metas
+        is_sound = len(shape) == len(stride) and len(name) <= MAX_NAME_CHARS and name not in metas
         numbers = [*shape, *stride, offset]
-        if not sound or not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
+        if not is_sound or not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
             raise CheckpointError(f"{file.name}: tensor {path[:200]!r} has no sound name or shape")
-        item = DTYPE_BITS[code] // 8
+        item_bytes = DTYPE_BITS[code] // 8
         reach = sum((n - 1) * step for n, step in zip(shape, stride, strict=True)) + 1
-        covered = 0 if 0 in shape else reach * item
-        if offset * item + covered > sizes[key]:
+        covered = 0 if 0 in shape else reach * item_bytes
+        if offset * item_bytes + covered > sizes[key]:
             raise CheckpointError(
-                f"{file.name}: tensor {name!r} reaches byte {offset * item + covered:,} of a "
+                f"{file.name}: tensor {name!r} reaches byte {offset * item_bytes + covered:,} of a "
                 f"storage of {sizes[key]:,}; save it again"
             )
-        start = starts[key] + offset * item
+        start = starts[key] + offset * item_bytes
         if start + covered > file.size:
             raise TruncatedError(
                 f"{file.name} has {file.size:,} bytes; wanted {start + covered:,} for {name!r}. "
@@ -209,7 +218,7 @@ def _is_contiguous(shape: list[int], stride: list[int]) -> bool:
 
 
 def _zip_entries(file: ByteFile) -> dict[str, tuple[int, int]]:
-    """Position of the local header and size, by name."""
+    """(position of its local header, size in bytes) of every entry of the archive, by name."""
     try:
         with zipfile.ZipFile(_Seekable(file)) as archive:
             infos = archive.infolist()
@@ -218,8 +227,8 @@ def _zip_entries(file: ByteFile) -> dict[str, tuple[int, int]]:
             f"{file.name}: no sound zip archive ({error}). It is cut short or damaged: fetch it "
             "again"
         ) from error
-    packed = next((i for i in infos if i.compress_type != zipfile.ZIP_STORED), None)
-    if packed is not None or len(infos) > 2 * MAX_TENSORS:
+    compressed = next((i for i in infos if i.compress_type != zipfile.ZIP_STORED), None)
+    if compressed is not None or len(infos) > 2 * MAX_TENSORS:
         raise CheckpointError(f"{file.name}: compressed, or too many entries; save it with torch")
     return {info.filename: (info.header_offset, info.file_size) for info in infos}
 
@@ -262,6 +271,6 @@ class _Seekable(io.RawIOBase):
         length = left if size is None or size < 0 else min(size, left)
         if length > MAX_HEADER_BYTES:
             raise CheckpointError(f"{self._file.name}: a zip directory of {length:,} bytes")
-        found = read_bytes(self._file, self._at, length)
+        data = read_bytes(self._file, self._at, length)
         self._at += length
-        return found
+        return data

@@ -15,13 +15,14 @@ import torch
 
 from zoo.io.dtypes import DTYPE_BITS
 from zoo.io.files import ByteFile
-from zoo.io.header import TensorMeta
+from zoo.io.header import RowRange, TensorMeta
 from zoo.io.spans import Span, plan_spans, to_stream
 from zoo.io.store import Store
 from zoo.io.tensors import as_tensor, buffer_of, empty_bytes
 
 MAX_HELD_BYTES = 256 << 20
-"""Memory for spans that were fetched and are not read up; the least recently used goes first."""
+"""Bytes of fetched spans that are kept because tensors in them are still to be read; beyond it the
+least recently used span goes first."""
 
 
 @runtime_checkable
@@ -29,7 +30,7 @@ class ReadsAhead(Protocol):
     """A store that can fetch what will be wanted next while the caller computes."""
 
     def announce(self, wanted: Iterable[tuple[str, int, int]]) -> None:
-        """These (file, start, end) will be read next, in this order."""
+        """Tell the store the (file, start, end) that will be read next, in this order."""
 
 
 @dataclass(slots=True)
@@ -38,8 +39,9 @@ class _Held:
 
     span: Span
     data: torch.Tensor
-    left: set[str]
-    """Tensors not read to their end."""
+    """Its bytes, uint8."""
+    unread: set[str]
+    """Tensors in it that were not read to their end."""
 
 
 class RangeReader:
@@ -53,7 +55,7 @@ class RangeReader:
         self._held: dict[Span, _Held] = {}
         """In the order of their last use."""
 
-    def read(self, meta: TensorMeta, rows: tuple[int, int] | None) -> torch.Tensor:
+    def read(self, meta: TensorMeta, rows: RowRange | None) -> torch.Tensor:
         """See `Reader.read`."""
         if meta.stride is not None:
             return self._read_strided(meta, meta.stride, rows)
@@ -64,8 +66,8 @@ class RangeReader:
             return as_tensor(data, meta, shape)
         data = held.data[start - held.span.start : end - held.span.start].clone()
         if end == meta.end:
-            held.left.discard(meta.name)
-            if not held.left:
+            held.unread.discard(meta.name)
+            if not held.unread:
                 del self._held[held.span]
         return as_tensor(data, meta, shape)
 
@@ -120,13 +122,14 @@ class RangeReader:
         return sum(len(held.data) for held in self._held.values())
 
     def _read_strided(
-        self, meta: TensorMeta, stride: tuple[int, ...], rows: tuple[int, int] | None
+        self, meta: TensorMeta, stride: tuple[int, ...], rows: RowRange | None
     ) -> torch.Tensor:
+        """A tensor whose values do not lie one after the other, made contiguous."""
         data = self._fetch(meta.file, meta.start, meta.end, what=f"tensor {meta.name!r}")
-        item = max(DTYPE_BITS[meta.dtype] // 8, 1)
-        flat = as_tensor(data, meta, (len(data) // item,))
-        seen = torch.as_strided(flat, meta.shape, stride)
-        return (seen if rows is None else seen[rows[0] : rows[1]]).contiguous()
+        item_bytes = max(DTYPE_BITS[meta.dtype] // 8, 1)
+        flat = as_tensor(data, meta, (len(data) // item_bytes,))
+        tensor = torch.as_strided(flat, meta.shape, stride)
+        return (tensor if rows is None else tensor[rows[0] : rows[1]]).contiguous()
 
     def _fetch(self, name: str, start: int, end: int, *, what: str) -> torch.Tensor:
         if name not in self._files:
@@ -137,8 +140,8 @@ class RangeReader:
         return data
 
 
-def _byte_range(meta: TensorMeta, rows: tuple[int, int] | None) -> tuple[int, int, tuple[int, ...]]:
-    """First byte, end and shape of the wanted rows."""
+def _byte_range(meta: TensorMeta, rows: RowRange | None) -> tuple[int, int, tuple[int, ...]]:
+    """(first byte, end, shape) of the wanted rows; IndexError for rows that are not there."""
     if rows is None:
         return meta.start, meta.end, meta.shape
     first, last = rows

@@ -17,7 +17,9 @@ from zoo.io.local import MAX_FILES
 from zoo.io.names import checked_name, is_hidden
 
 _BLOCK_BYTES = 16 << 20
+"""Bytes of one range request: the client holds a copy of what it fetched."""
 _CONTENT_TAGS = ("ETag", "etag", "md5Hash", "md5", "content_md5", "crc32c", "sha256")
+"""Keys under which services tell a tag that changes with a file's content, the preferred one first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,9 @@ class FsspecFile:
                 f"{self.name} has {self.size:,} bytes; wanted bytes {start:,} to {stop:,}. "
                 "Upload the file again"
             )
-        for at in range(start, stop, _BLOCK_BYTES):  # blocks: the client copies what it fetched
+        for at in range(
+            start, stop, _BLOCK_BYTES
+        ):  # in blocks, because the client copies what it fetched
             end = min(at + _BLOCK_BYTES, stop)
             try:
                 data = self._fs.cat_file(self._path, start=at, end=end)
@@ -124,23 +128,24 @@ class FsspecStore:
         """Nothing is held open."""
 
     def _infos(self) -> dict[str, dict[str, Any]]:
+        """What the service tells of every file that belongs to the model, by name; asked once."""
         if self._listing is None:
             try:
-                found = self._fs.find(self._root, detail=True)
+                by_path = self._fs.find(self._root, detail=True)
             except FileNotFoundError as error:
                 raise NotFoundError(f"nothing at {self._location.url}") from error
             except OSError as error:
                 raise TransientError(f"listing {self._location.url} failed: {error}") from error
-            if len(found) > MAX_FILES:
+            if len(by_path) > MAX_FILES:
                 raise CheckpointError(
-                    f"{self._location.url} holds {len(found):,} files; wanted one model's folder "
+                    f"{self._location.url} holds {len(by_path):,} files; wanted one model's folder "
                     f"of at most {MAX_FILES:,}. Point the source at it"
                 )
-            named = {path[len(self._root) + 1 :]: info for path, info in found.items()}
+            by_name = {path[len(self._root) + 1 :]: info for path, info in by_path.items()}
             wanted = self._location.files
             self._listing = {
-                checked_name(name, said_by=self._location.url): named[name]
-                for name in sorted(named)
+                checked_name(name, said_by=self._location.url): by_name[name]
+                for name in sorted(by_name)
                 if name and not is_hidden(name) and (wanted is None or name in wanted)
             }
             if not self._listing:
@@ -148,6 +153,7 @@ class FsspecStore:
         return self._listing
 
     def _digest(self, name: str) -> str:
+        """Digest of the bytes of a file, all of which are read."""
         file, digest = self.open(name), hashlib.blake2b(digest_size=20)
         for start in range(0, file.size, _BLOCK_BYTES):
             block = bytearray(min(_BLOCK_BYTES, file.size - start))
@@ -157,6 +163,7 @@ class FsspecStore:
 
 
 def _content_tag(info: dict[str, Any]) -> str | None:
+    """The content tag and size in what the service tells of a file; None without a tag."""
     for key in _CONTENT_TAGS:
         if info.get(key):
             return f"{key}={info[key]}:{info['size']}"

@@ -50,7 +50,7 @@ def plan_spans(metas: Iterable[TensorMeta], *, span_bytes: int) -> tuple[Span, .
 def to_stream(
     metas: Iterable[TensorMeta],
 ) -> tuple[tuple[TensorMeta, ...], tuple[TensorMeta, ...]]:
-    """(what to fetch as one stream ahead of its use, the others); both in the order given.
+    """(tensors to fetch as one stream ahead of their use, the others), both in the order of `metas`.
 
     A stream is read forward only, so it holds the tensors that each lie behind all before them
     (files counting in the order in which they are first wanted), and not the small companions of

@@ -7,7 +7,7 @@ import torch
 from zoo.errors import ResourceError
 from zoo.io.header import TensorMeta
 
-_TORCH = {
+_TORCH_TYPES = {
     "U8": torch.uint8, "I8": torch.int8, "U16": torch.uint16, "I16": torch.int16,
     "U32": torch.uint32, "I32": torch.int32, "U64": torch.uint64, "I64": torch.int64,
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
@@ -15,7 +15,8 @@ _TORCH = {
     "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64,
     "C64": torch.complex64,
 }  # fmt: skip
-_CODES = {dtype: code for code, dtype in _TORCH.items()} | {torch.bool: "BOOL"}
+"""The torch type of a safetensors code, where bytes can be seen as it without a change."""
+_CODES = {dtype: code for code, dtype in _TORCH_TYPES.items()} | {torch.bool: "BOOL"}
 
 
 def empty_bytes(num_bytes: int, *, what: str) -> torch.Tensor:
@@ -40,8 +41,8 @@ def as_tensor(data: torch.Tensor, meta: TensorMeta, shape: tuple[int, ...]) -> t
     What torch has no type for stays uint8: F8_E8M0 with its own shape, F4 with two values a byte
     along the last axis, F6 and the types of GGUF as a flat row. BOOL becomes torch.bool.
     """
-    if meta.dtype in _TORCH:
-        return data.view(_TORCH[meta.dtype]).reshape(shape)
+    if meta.dtype in _TORCH_TYPES:
+        return data.view(_TORCH_TYPES[meta.dtype]).reshape(shape)
     if meta.dtype == "BOOL":
         return (data != 0).reshape(shape)  # bytes other than 0 and 1 are no valid torch.bool
     if meta.dtype == "F4" and shape and shape[-1] % 2 == 0:

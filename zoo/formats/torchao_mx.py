@@ -44,7 +44,7 @@ def plan_mx(
             f"{meta.name}: MXTensor of {element!r} stored as {meta.dtype}; wanted 8- or 4-bit floats"
         )
     shape = _checked(meta, said, 32, is_packed=is_packed)
-    scale = _scale(free, stem, meta, shape, said, 32, ("F8_E8M0", "U8"))
+    scale = _scale(free, stem, meta, shape, said, 32, ("F8_E8M0",))
     load = partial(_load, meta, scale, None, shape, 32, bool(said.get("is_swizzled_scales")))
     return logical, shape, "torchao_mx", load
 

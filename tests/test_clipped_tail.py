@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from zoo.spectral.clipped_tail import fit_clipped
+from zoo.spectral.clipped_tail import ClippedFit, Clipping, fit_clipped
 from zoo.spectral.tails import NoTail, TailFit, fit_tail
 
 
@@ -18,7 +18,7 @@ def planted(alpha: float, num: int) -> np.ndarray:
 
 def test_a_clean_power_law_has_no_fingers() -> None:
     clipped = fit_clipped(planted(3.0, 300), m=300, storage_bits=32)
-    assert clipped.num_fingers == 0
+    assert clipped.clipping.num_fingers == 0
     assert clipped.tail == fit_tail(planted(3.0, 300), m=300, storage_bits=32)
 
 
@@ -30,7 +30,7 @@ def test_the_first_clip_that_lowers_alpha_by_one_is_taken() -> None:
         clipped = fit_clipped(evals, m=60, storage_bits=32)
         raw = fit_tail(evals, m=60, storage_bits=32)
         assert isinstance(raw, TailFit) and isinstance(clipped.tail, TailFit)
-        assert clipped.raw_alpha == raw.alpha
+        assert clipped.clipping.raw_alpha == raw.alpha
         expected = 0
         for k in range(1, 11):
             alpha = fit_tail(evals[: 60 - k], m=60, storage_bits=32).alpha  # type: ignore[union-attr]
@@ -39,7 +39,7 @@ def test_the_first_clip_that_lowers_alpha_by_one_is_taken() -> None:
                 break
             if alpha <= 2:
                 break
-        assert clipped.num_fingers == expected
+        assert clipped.clipping.num_fingers == expected
         seen += expected > 0
         if expected:
             assert clipped.tail.xmax == evals[-1 - expected]
@@ -51,9 +51,9 @@ def test_the_first_clip_that_lowers_alpha_by_one_is_taken() -> None:
 
 def test_no_fit_stays_no_fit() -> None:
     clipped = fit_clipped(np.ones(30), m=30, storage_bits=32)
-    assert (clipped.tail, clipped.num_fingers, clipped.raw_alpha) == (NoTail("constant"), 0, None)
+    assert clipped == ClippedFit(NoTail("constant"), Clipping(0, None))
 
 
 def test_clipping_stops_where_a_fit_would_have_too_few() -> None:
     evals = planted(2.5, 20)
-    assert fit_clipped(evals, m=20, storage_bits=32).num_fingers == 0
+    assert fit_clipped(evals, m=20, storage_bits=32).clipping.num_fingers == 0

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from zoo.columns import names_of
 from zoo.measure.layer import measure_layer
 from zoo.options import AnalysisOptions
-from zoo.spectral.extras import EXTRA_COLUMNS
+from zoo.spectral.extras import TailExtras
+from zoo.spectral.farms import Farms
 
 ALL = AnalysisOptions(shuffle="none", farms=True, tail_models=True, bootstrap=20, clip_fingers=True)
 
@@ -21,7 +23,7 @@ def heavy(scale: float = 1.0) -> torch.Tensor:
 def columns(matrices: torch.Tensor, options: AnalysisOptions) -> dict[str, object]:
     key = ("revision", "tensor", "", "")
     found = measure_layer(matrices, options=options, seed_key=key, storage_bits=64).columns
-    return {name: found[name] for name in EXTRA_COLUMNS}
+    return {name: found[name] for name in (*names_of(TailExtras), *names_of(Farms))}
 
 
 def test_by_default_no_optional_fit_is_made() -> None:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from zoo.errors import ArgumentError, UseError
 from zoo.spectral.clipped_tail import fit_clipped
-from zoo.spectral.columns import ks_test, spectral_distance
 from zoo.spectral.diagnostics import entry_statistics
 from zoo.spectral.erg import erg, erg_size, mean_one
 from zoo.spectral.farms import farms
@@ -31,6 +30,7 @@ from zoo.spectral.setol import (
     quality,
     r_transform,
 )
+from zoo.spectral.shuffled import ks_test, spectral_distance
 from zoo.spectral.solve import eigenvalues
 from zoo.spectral.tail_models import fit_tail_models
 from zoo.spectral.tail_start import best_start, tail_alpha, tail_distance

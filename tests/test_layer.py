@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from zoo.columns import cells
 from zoo.measure.layer import LayerMeasures, failed_layer, measure_layer, skipped_layer
+from zoo.measure.row import Shape
 from zoo.options import AnalysisOptions
-from zoo.spectral.columns import ks_test, spectral_distance
+from zoo.spectral.shuffled import ks_test, spectral_distance
 
 TIMES = ("spectrum_s", "shuffle_s")
 
@@ -85,7 +87,7 @@ def test_a_planted_entry_is_a_trap_with_a_row() -> None:
     w[0, 3, 4] = 80.0
     found = measured(w)
     assert found.columns["trap_counts"] == [1]
-    (row,) = found.traps
+    (row,) = map(cells, found.traps)
     assert (row["replicate"], row["trap_index"], row["verdict"]) == (0, 1, "unprobed")
     assert row["lambda"] == pytest.approx(found.columns["rand_lambda_max"])
     assert row["excess_rel"] == found.columns["trap_excess_max"]
@@ -230,7 +232,7 @@ def test_an_empty_matrix_is_skipped() -> None:
 def test_unmeasured_layers_have_every_column() -> None:
     names = set(measured(noise(1, 20, 20)).columns)
     assert set(failed_layer(None, "undecodable").columns) == names
-    assert set(skipped_layer((1, 3, 4), "tied").columns) == names
+    assert set(skipped_layer(Shape.of(1, 3, 4), "tied").columns) == names
 
 
 def test_the_top_alone_finds_the_same_traps_and_leaves_the_rest_null() -> None:

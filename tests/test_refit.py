@@ -23,6 +23,7 @@ from jobs.spec.load import load_spec
 from jobs.units.unit import analysis_key
 from tests.conftest import Zoo
 from tests.models import small_zoo
+from zoo.columns import cells
 from zoo.measure.layer import LayerMeasures, measure_layer
 from zoo.options import AnalysisOptions
 from zoo.spectral.spectrum import Spectrum
@@ -211,7 +212,9 @@ def test_other_tail_options_give_the_unit_that_a_sweep_with_them_gives(
 def as_stored(found: LayerMeasures) -> tuple[dict[str, object], Spectrum, Spectrum | None]:
     """What the catalog knows of a measured layer."""
     assert found.spectrum is not None
-    return {**found.columns, "stored_dtype": "F32"}, found.spectrum, found.rand_spectrum
+    names = {"revision": "revision", "tensor": "tensor", "part": None, "expert": None}
+    row = {**names, **found.columns, "stored_dtype": "F32"}
+    return row, found.spectrum, found.rand_spectrum
 
 
 def near(found: object, true: object, relative: float) -> bool:
@@ -246,9 +249,9 @@ def test_another_level_gives_the_traps_of_a_measurement_at_that_level(
     assert found.columns["trap_counts"] == truth.columns["trap_counts"]
     for name in (*EDGE, *RAND):
         assert near(found.columns[name], truth.columns[name], 1e-5), name
-    rows = trap_rows(before.traps, found.test, found.trap_exponent)
-    assert [r["trap_index"] for r in rows] == [r["trap_index"] for r in truth.traps]
-    for row, true in zip(rows, truth.traps, strict=True):
+    rows = trap_rows([cells(trap) for trap in before.traps], found.test, found.trap_exponent)
+    assert [r["trap_index"] for r in rows] == [trap.trap_index for trap in truth.traps]
+    for row, true in zip(rows, map(cells, truth.traps), strict=True):
         for name in ("lambda", "excess_rel", "p_value"):
             assert near(row[name], true[name], 1e-3), name
 

@@ -6,17 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from zoo.spectral.localisation import Localisation, Mode, outer_top_mass
 from zoo.spectral.replicate import shuffle_slice
 from zoo.spectral.shuffle import Permutation
-from zoo.spectral.trap_modes import (
-    Localisation,
-    Mode,
-    carry_back,
-    leading_modes,
-    localisation,
-    outer_top_mass,
-    top_sector,
-)
+from zoo.spectral.trap_modes import carry_back, leading_modes, localisation, top_sector
 
 SHAPE = (120, 60)
 PERMUTATION = Permutation(4, 120 * 60)

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.columns import cells, names_of
 from zoo.errors import NotFoundError, UseError
 from zoo.formats.weight import Entry
 from zoo.io.memory import memory_checkpoint
 from zoo.io.store import Location
-from zoo.measure.model import LayerReport, Model, layer_columns, measure, model_of, open_model
+from zoo.measure.model import LayerReport, Model, measure, model_of, open_model
+from zoo.measure.row import LayerRow
 from zoo.options import AnalysisOptions, LayerSelection
 
 if TYPE_CHECKING:
@@ -44,23 +46,20 @@ class Report:
     """The fate of every stored tensor."""
 
     def __repr__(self) -> str:
-        status = Counter(str(report.columns["status"]) for report in self.reports)
+        status = Counter(report.row.measured.outcome.status for report in self.reports)
         layers = ", ".join(f"{count} {name}" for name, count in sorted(status.items())) or "none"
         return f"<Report {self.model_id}@{self.revision[:12]}: layers: {layers}; {len(self.traps)} traps>"
 
     @property
     def layers(self) -> list[dict[str, object]]:
         """One mapping per layer, column name to value; None where there is no number."""
-        return [dict(report.columns) for report in self.reports]
+        return [report.columns for report in self.reports]
 
     @property
     def traps(self) -> list[dict[str, object]]:
         """One mapping per trap, with the tensor it was found in."""
-        names = ("layer_index", "tensor", "part", "expert")
         return [
-            {**{n: report.columns[n] for n in names}, **trap}
-            for report in self.reports
-            for trap in report.traps
+            cells(report.row.name) | cells(trap) for report in self.reports for trap in report.traps
         ]
 
     def to_pandas(self) -> Any:
@@ -68,7 +67,7 @@ class Report:
 
         What is None in `layers` is pandas' own missing value: NaN among numbers.
         """
-        return _peer("pandas").DataFrame(self.layers, columns=list(layer_columns()))
+        return _peer("pandas").DataFrame(self.layers, columns=list(names_of(LayerRow)))
 
     def to_arrow(self) -> Any:
         """The layers as a pyarrow Table, one row each; UseError when pyarrow is not installed.
@@ -78,7 +77,7 @@ class Report:
         """
         arrow = _peer("pyarrow")
         if not self.reports:
-            return arrow.table({name: arrow.nulls(0) for name in layer_columns()})
+            return arrow.table({name: arrow.nulls(0) for name in names_of(LayerRow)})
         return arrow.Table.from_pylist(self.layers)
 
     def plot(self, folder: str | os.PathLike[str] | None = None) -> dict[str, Figure]:
@@ -192,10 +191,8 @@ def locate(source: str | os.PathLike[str]) -> Location:
 
 
 def _report(model_id: str, model: Model, options: AnalysisOptions) -> Report:
-    reports = tuple(
-        sorted(measure(model, options), key=lambda r: int(str(r.columns["layer_index"])))
-    )
-    return Report(model_id, model.revision, reports, model.entries)
+    reports = sorted(measure(model, options), key=lambda report: report.row.name.layer_index)
+    return Report(model_id, model.revision, tuple(reports), model.entries)
 
 
 def _peer(name: str) -> Any:

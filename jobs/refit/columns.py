@@ -1,54 +1,89 @@
 """One stored layer and its stored spectra -> the columns that follow from them, computed anew.
 
-The same composition that measured the layer (`zoo.spectral.columns`), on the same float32 values, so
-that unchanged code gives the same numbers to the last bit. Pure: knows no files and no weights.
+The same composition that measured the layer (`zoo.spectral.own`, `extras`, `shuffled`), on the same
+float32 values, so that unchanged code gives the same numbers to the last bit. Pure: knows no files and
+no weights.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
+from zoo.columns import cells, empty_cells, names_of
+from zoo.measure.row import TrapRow
 from zoo.options import AnalysisOptions
 from zoo.seeds import generator
-from zoo.spectral.columns import rand_spectrum_columns, scaled, shuffle_columns, spectral_columns
-from zoo.spectral.extras import EXTRA_COLUMNS, tail_extras
+from zoo.spectral.extras import TailExtras, tail_extras
 from zoo.spectral.mp import slice_level
+from zoo.spectral.own import OwnSpectrum, own_spectrum, own_tail
+from zoo.spectral.shuffled import RandSpectrum, TrapSummary, beside_shuffle, over_replicates
 from zoo.spectral.spectrum import Spectrum
 from zoo.spectral.tracy_widom import johnstone, tw1_quantile
 from zoo.spectral.trap_test import BulkEntries, ShuffleTest, trap_test
 
-Row = Mapping[str, object]
+Row = Mapping[str, Any]
+"""A stored row, as Arrow hands it out."""
 Columns = dict[str, object]
 
-OWN = tuple(
-    """
-    lambda_max lambda_min frobenius_norm_sq log_norm log_spectral_norm stable_rank matrix_rank
-    matrix_entropy alpha alpha_stderr ks_distance xmin xmax num_tail alpha_hat alpha_hill
-    log_alpha_norm tail_status tail_warning
-    mp_sigma mp_edge_lower mp_edge_upper mp_num_spikes mp_softrank
-    erg_num erg_lambda_min erg_gap erg_delta erg_log_ratio
-    quality_discrete quality_free_cauchy quality_inverse_mp quality_levy_wigner
-    quality_r_transform htsr_phase
-    """.split()
-)
+OWN = names_of(OwnSpectrum)
 """Columns that follow from the layer's own spectrum and its shape."""
-EXTRAS = tuple(name for name in EXTRA_COLUMNS if not name.startswith("farms"))
+EXTRAS = names_of(TailExtras)
 """Columns of the optional fits that follow from the layer's own spectrum."""
-RAND = ("rand_distance", "rand_ks_distance", "rand_ks_p_value")
+RAND = names_of(RandSpectrum)
 """Columns that follow from the shuffled spectrum, where the whole of it is stored."""
-EDGE = (
-    "rand_mp_sigma", "rand_mp_edge_upper",
-    "num_traps", "trap_counts", "trap_threshold", "trap_p_value", "trap_excess_max",
-)  # fmt: skip
+EDGE = names_of(TrapSummary)
 """Columns of the trap test: computed anew only at another level, else carried over."""
-INPUTS = (
-    "revision", "tensor", "part", "expert", "n", "m", "receptive_field", "stored_dtype",
-    "rand_mp_sigma", "rand_mp_edge_upper", "trap_threshold", "trap_counts", "reason",
-)  # fmt: skip
+
+
+_UNDECIDED = "traps at level "
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLayer:
+    """What of a stored row goes in; the fields are its columns."""
+
+    revision: str
+    tensor: str
+    part: str | None
+    expert: int | None
+    n: int
+    m: int
+    receptive_field: int
+    stored_dtype: str | None
+    rand_mp_sigma: float | None
+    rand_mp_edge_upper: float | None
+    trap_threshold: float | None
+    trap_counts: list[int] | None
+    reason: str | None
+
+    @classmethod
+    def of(cls, row: Row) -> StoredLayer:
+        """What `row` of the table says."""
+        return cls(**{name: row[name] for name in INPUTS})
+
+    @property
+    def storage_bits(self) -> int:
+        """Bits of a stored number, as far as the rank tolerance asks."""
+        return 64 if self.stored_dtype == "F64" else 32
+
+    @property
+    def seed_key(self) -> tuple[str, str, str, str]:
+        """As `zoo.measure.model` seeds a layer."""
+        expert = "" if self.expert is None else str(self.expert)
+        return self.revision, self.tensor, self.part or "", expert
+
+    @property
+    def was_tested(self) -> bool:
+        """True when traps were tested for, if only at a level that an earlier refit could not decide."""
+        return self.trap_counts is not None or _UNDECIDED in (self.reason or "")
+
+
+INPUTS = tuple(field.name for field in fields(StoredLayer))
 """Columns of the stored row that go in."""
 
 
@@ -92,59 +127,53 @@ class LayerChange:
 
 def refit_layer(row: Row, own: Spectrum, rand: Spectrum | None, change: Change) -> LayerChange:
     """Compute the columns of a measured layer from its stored spectra."""
-    n, m, options = _int(row, "n"), _int(row, "m"), change.now
-    bits = 64 if row["stored_dtype"] == "F64" else 32
-    columns: Columns = dict.fromkeys(OWN)
-    columns |= spectral_columns(
-        own,
-        n=n,
-        m=m,
-        storage_bits=bits,
-        clip_fingers=options.clip_fingers,
-        is_tail_only=options.metrics == "tail",
+    stored, options = StoredLayer.of(row), change.now
+    n, m, bits = stored.n, stored.m, stored.storage_bits
+    tail, clipping = own_tail(own, m=m, storage_bits=bits, clip_fingers=options.clip_fingers)
+    anew = own_spectrum(
+        own, tail, n=n, m=m, storage_bits=bits, is_tail_only=options.metrics == "tail"
     )
+    columns = cells(anew)
+    if anew.reason is not None:
+        columns["reason"] = anew.reason
     if change.has_extras:
-        columns |= dict.fromkeys(EXTRAS)
+        columns |= empty_cells(TailExtras)
     if _wants_extras(options):
-        columns |= tail_extras(
+        extras = tail_extras(
             own,
+            tail,
+            clipping,
             m=m,
             storage_bits=bits,
-            clip_fingers=options.clip_fingers,
             tail_models=options.tail_models,
             num_draws=options.bootstrap,
-            rng=generator(*_seed_key(row), "bootstrap", options.seed),
+            rng=generator(*stored.seed_key, "bootstrap", options.seed),
         )
-    found = LayerChange(columns)
-    sigma = _float(row, "rand_mp_sigma")
-    if options.level != change.before.level and _was_tested(row):
-        found.is_retested = True
-        columns |= dict.fromkeys(EDGE)
-        found.test = None if rand is None else retest(row, rand, change)
-        if found.test is None or rand is None:
-            columns["reason"] = _undecided(columns.get("reason", row["reason"]), options.level)
+        columns |= cells(extras)
+    result = LayerChange(columns)
+    sigma = stored.rand_mp_sigma
+    if options.level != change.before.level and stored.was_tested:
+        result.is_retested = True
+        columns |= empty_cells(TrapSummary)
+        sigma = None
+        result.test = None if rand is None else retest(stored, rand, change)
+        if result.test is None or rand is None:
+            columns["reason"] = _undecided(anew.reason or stored.reason, options.level)
         else:
             exponent = rand.scale_exponent // 2
-            found.trap_exponent = 2 * exponent
-            columns |= shuffle_columns(own, [found.test], n=n, m=m, exponent=exponent)
-        sigma = _float(columns, "rand_mp_sigma")
+            result.trap_exponent = 2 * exponent
+            test = over_replicates(own, [result.test], n=n, m=m, exponent=exponent)
+            if test is not None:
+                columns |= cells(test, exponent=2 * exponent)
+                sigma = test.rand_mp_sigma
     if rand is not None:
-        columns |= dict.fromkeys(RAND)
-        columns |= rand_spectrum_columns(own, rand, sigma=sigma, n=n, m=m)
-    return found
+        columns |= cells(beside_shuffle(own, rand, sigma=sigma, n=n, m=m))
+    return result
 
 
-_UNDECIDED = "traps at level "
-
-
-def _was_tested(row: Row) -> bool:
-    """True when traps were tested for, if only at a level that an earlier refit could not decide."""
-    return row["trap_counts"] is not None or _UNDECIDED in str(row["reason"])
-
-
-def _undecided(reason: object, level: float) -> str:
+def _undecided(reason: str | None, level: float) -> str:
     """The reason of NULL traps, behind what else `reason` says; in place of one for another level."""
-    others = str(reason or "").partition(_UNDECIDED)[0].removesuffix("; ")
+    others = (reason or "").partition(_UNDECIDED)[0].removesuffix("; ")
     why = (
         f"{_UNDECIDED}{level:g} need the weights: the stored numbers do not decide them; sweep the "
         "model again"
@@ -152,19 +181,19 @@ def _undecided(reason: object, level: float) -> str:
     return f"{others}; {why}" if others else why
 
 
-def retest(row: Row, rand: Spectrum, change: Change) -> ShuffleTest | None:
+def retest(stored: StoredLayer, rand: Spectrum, change: Change) -> ShuffleTest | None:
     """The trap test of the stored shuffle at another level; None where the row does not decide it.
 
     Decided are layers of one slice and one shuffle. What the entries put into the test (their
     variance and kurtosis, which are not stored) is taken back out of the stored edge and threshold.
     When the level gets stricter and fewer traps are left, the variance cannot be known: None.
     """
-    counts, edge, threshold = row["trap_counts"], row["rand_mp_edge_upper"], row["trap_threshold"]
-    if not isinstance(counts, list) or len(counts) != 1 or row["receptive_field"] != 1:
+    counts, edge, threshold = stored.trap_counts, stored.rand_mp_edge_upper, stored.trap_threshold
+    if counts is None or len(counts) != 1 or stored.receptive_field != 1:
         return None
-    if not isinstance(edge, float) or not isinstance(threshold, float):
+    if edge is None or threshold is None:
         return None
-    n, m, before = _int(row, "n"), _int(row, "m"), int(counts[0])
+    n, m, before = stored.n, stored.m, counts[0]
     odd = rand.scale_exponent % 2  # the test counts in powers of four
     evals = np.ldexp(rand.evals, odd) if odd else rand.evals
     unit = rand.scale_exponent - odd
@@ -188,18 +217,9 @@ def retest(row: Row, rand: Spectrum, change: Change) -> ShuffleTest | None:
 def trap_rows(stored: Sequence[Row], test: ShuffleTest, exponent: int) -> list[dict[str, object]]:
     """Rows of `traps` of one layer at another level: known modes are kept, new ones are NULL."""
     known = {row["trap_index"]: row for row in stored}
-    first = min((int(str(index)) for index in known), default=1)
     rows: list[dict[str, object]] = []
-    for index, trap in enumerate(test.traps, start=first):
-        row = known.get(
-            index,
-            {
-                "replicate": 0,
-                "trap_index": index,
-                "lambda": scaled(trap.eigenvalue, exponent),
-                "verdict": "unprobed",
-            },
-        )
+    for index, trap in enumerate(test.traps, start=min(known, default=1)):
+        row = known.get(index) or cells(TrapRow(exponent, 0, index, trap))
         rows.append({**row, "excess_rel": trap.excess_rel, "p_value": trap.p_value})
     return rows
 
@@ -214,22 +234,3 @@ def relative_change(old: object, new: object) -> float | None:
     if not isinstance(old, int | float) or not isinstance(new, int | float) or old == new:
         return None
     return abs(new - old) / max(abs(old), abs(new))
-
-
-def _seed_key(row: Row) -> tuple[str, str, str, str]:
-    """As `zoo.measure.model` seeds a layer: revision, tensor, part, expert."""
-    names = ("revision", "tensor", "part", "expert")
-    texts = ["" if row[name] is None else str(row[name]) for name in names]
-    return texts[0], texts[1], texts[2], texts[3]
-
-
-def _int(row: Row, name: str) -> int:
-    value = row[name]
-    if not isinstance(value, int):
-        raise TypeError(f"{name}: got {value!r}; a measured layer has a number there")
-    return value
-
-
-def _float(row: Row, name: str) -> float | None:
-    value = row.get(name)
-    return value if isinstance(value, float) else None

@@ -5,34 +5,27 @@ Knows the column names of both; opens no file and decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from zoo.card import Card
+from zoo.columns import cells
 from zoo.measure.model import LayerReport, Model
+from zoo.measure.row import SpectrumRow
 
 
 def layer_row(report: LayerReport, *, step: int | None) -> dict[str, object]:
     """A row of `layers`, without the common keys."""
-    return {**report.columns, "step": step}
+    return cells(report.row) | {"step": step}
 
 
 def trap_rows(report: LayerReport) -> list[dict[str, object]]:
     """Rows of `traps`, without the common keys."""
-    return [{**_names(report.columns), **trap} for trap in report.traps]
+    return [cells(report.row.name) | cells(trap) for trap in report.traps]
 
 
 def spectrum_row(report: LayerReport) -> dict[str, object] | None:
     """The row of `spectra`, without the common keys; None for a layer that was not measured."""
     if report.spectrum is None:
         return None
-    rand = report.rand_spectrum
-    return {
-        **_names(report.columns),
-        "eigenvalues": report.spectrum.evals.astype("float32"),
-        "scale_exponent": report.spectrum.scale_exponent,
-        "rand_eigenvalues": None if rand is None else rand.evals.astype("float32"),
-        "rand_scale_exponent": None if rand is None else rand.scale_exponent,
-    }
+    return cells(SpectrumRow.of(report.row.name, report.spectrum, report.rand_spectrum))
 
 
 def tensor_rows(model: Model) -> list[dict[str, object]]:
@@ -74,10 +67,6 @@ def model_columns(model: Model, card: Card) -> dict[str, object]:
         "base_model": card.base_model,
         "num_params": sum(meta.numel for meta in model.tensors.values()),
     }
-
-
-def _names(columns: Mapping[str, object]) -> dict[str, object]:
-    return {name: columns[name] for name in ("layer_index", "tensor", "part", "expert")}
 
 
 def _text(value: object) -> str | None:

@@ -1,45 +1,49 @@
-"""One layer: its matrices -> every numeric column of its row, its traps, its spectra.
+"""One layer: its matrices -> every group of columns they give, its traps, its spectra.
 
-Composes `zoo.spectral` and `zoo.measure.shuffles`. Knows nothing of names, formats or files, nor of tables but
-their column names.
+Composes `zoo.spectral` and `zoo.measure.shuffles`. Knows nothing of names, formats or files.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
+from zoo.columns import cells
 from zoo.machine.device import choose_device, with_cpu_fallback
-from zoo.measure.shuffles import Layer, Rows, shuffled_columns
+from zoo.measure.row import Effort, Measured, Outcome, Shape, Status, TrapRow
+from zoo.measure.shuffles import Layer, ShuffledLayer, measure_shuffles
 from zoo.options import AnalysisOptions
 from zoo.seeds import generator
 from zoo.spectral.arrays import Vector
 from zoo.spectral.bulk_entries import Moments
-from zoo.spectral.columns import Columns, fields_of, spectral_columns
+from zoo.spectral.clipped_tail import Clipping
 from zoo.spectral.diagnostics import NOT_ASKED_FOR, EntryStatistics, entry_statistics
-from zoo.spectral.extras import EXTRA_COLUMNS, tail_extras
+from zoo.spectral.extras import TailExtras, tail_extras
 from zoo.spectral.farms import farms
+from zoo.spectral.own import own_spectrum, own_tail
 from zoo.spectral.replicate import EntryFacts
 from zoo.spectral.solve import Solved, entry_exponent, solve
 from zoo.spectral.spectrum import Spectrum
+from zoo.spectral.tails import NoTail, TailFit
 
 
 @dataclass(frozen=True, slots=True)
 class LayerMeasures:
     """Everything measured on one layer."""
 
-    columns: Mapping[str, object]
-    """Numeric columns of `layers`, `num_rows` to `htsr_phase`, with status, reason, times, device.
-    """
-    traps: Rows
-    """Rows of `traps` without the common keys; probe columns None."""
-    spectrum: Spectrum | None
-    rand_spectrum: Spectrum | None
+    measured: Measured
+    traps: tuple[TrapRow, ...] = ()
+    spectrum: Spectrum | None = None
+    rand_spectrum: Spectrum | None = None
     """Of the first replicate; None unless its full spectrum was computed."""
+
+    @property
+    def columns(self) -> dict[str, object]:
+        """The columns as a mapping."""
+        return cells(self.measured)
 
 
 def measure_layer(
@@ -57,48 +61,61 @@ def measure_layer(
     `solved`: the eigenvalues [k, m], where a batch has found them before (`zoo.measure.batch`).
     Non-finite entries and empty matrices are outcomes (`failed`, `skipped`), not errors.
     """
-    shape = (matrices.shape[0], matrices.shape[1], matrices.shape[2])
+    k, rows, cols = matrices.shape
+    shape = Shape.of(k, rows, cols)
     if matrices.numel() == 0:
         return skipped_layer(shape, "empty")
     matrices = _as_float(matrices.detach())
     started = time.perf_counter()
-    (statistics, own), device = with_cpu_fallback(
-        lambda where: _own(matrices, storage_bits, solved, options, where),
+    (statistics, solution), device = with_cpu_fallback(
+        lambda where: _solve(matrices, storage_bits, solved, options, where),
         choose_device(options.device),
     )
-    if own is None:
+    if solution is None:
         count = statistics.non_finite
         return failed_layer(shape, f"non_finite: {count} of {matrices.numel()} entries")
     max_abs = statistics.weight_max_abs or 0.0
     entries = EntryFacts(max_abs, _moments(statistics), entry_exponent(max_abs))
-    layer = Layer(matrices, options, seed_key, entries, own, device)
-    spectrum = Spectrum.rounded(own.evals.reshape(-1), 2 * entries.exponent)
-    columns: Columns = {**_empty_columns(), **_shape_columns(shape), "status": "ok"}
-    columns |= {k: v for k, v in fields_of(statistics).items() if k != "non_finite"}
-    columns |= spectral_columns(
+    layer = Layer(matrices, options, seed_key, entries, solution, device)
+    spectrum = Spectrum.rounded(solution.evals.reshape(-1), 2 * entries.exponent)
+    tail, clipping = own_tail(
+        spectrum, m=layer.m, storage_bits=storage_bits, clip_fingers=options.clip_fingers
+    )
+    own = own_spectrum(
         spectrum,
+        tail,
         n=layer.n,
         m=layer.m,
         storage_bits=storage_bits,
-        clip_fingers=options.clip_fingers,
         is_tail_only=options.metrics == "tail",
     )
-    columns |= _optional_fits(layer, spectrum, storage_bits)
-    columns |= {"device": layer.device.type, "spectrum_s": time.perf_counter() - started}
-    if options.shuffle_mode == "none":
-        return LayerMeasures(columns, (), spectrum, None)
-    started = time.perf_counter()
-    found, traps, rand = shuffled_columns(layer, spectrum)
-    columns |= {**found, "shuffle_s": time.perf_counter() - started}
-    return LayerMeasures(columns, traps, spectrum, rand)
+    sides = farms(matrices, storage_bits=storage_bits) if options.farms else None
+    extras = _extras(layer, spectrum, tail, clipping, storage_bits)
+    spectrum_s, shuffle_s = time.perf_counter() - started, None
+    shuffled = ShuffledLayer()
+    if options.shuffle_mode != "none":
+        started = time.perf_counter()
+        shuffled = measure_shuffles(layer, spectrum)
+        shuffle_s = time.perf_counter() - started
+    measured = Measured(
+        shape=shape,
+        outcome=Outcome("ok", own.reason),
+        own=own,
+        entries=statistics,
+        shuffles=shuffled.columns,
+        extras=extras,
+        farms=sides,
+        effort=Effort(spectrum_s, shuffle_s, layer.device.type),
+    )
+    return LayerMeasures(measured, shuffled.traps, spectrum, shuffled.first)
 
 
-def failed_layer(shape: tuple[int, int, int] | None, reason: str) -> LayerMeasures:
-    """The row of a layer that could not be measured; `shape` [k, rows, cols] where it is known."""
+def failed_layer(shape: Shape | None, reason: str) -> LayerMeasures:
+    """The row of a layer that could not be measured; `shape` where it is known."""
     return _unmeasured(shape, "failed", reason)
 
 
-def skipped_layer(shape: tuple[int, int, int] | None, reason: str) -> LayerMeasures:
+def skipped_layer(shape: Shape | None, reason: str) -> LayerMeasures:
     """The row of a layer that was not to be measured."""
     return _unmeasured(shape, "skipped", reason)
 
@@ -110,7 +127,7 @@ def _as_float(matrices: torch.Tensor) -> torch.Tensor:
     return matrices.to(torch.float32 if fits else torch.float64)
 
 
-def _own(
+def _solve(
     matrices: torch.Tensor,
     storage_bits: int,
     solved: Vector | None,
@@ -161,63 +178,28 @@ def _moments(statistics: EntryStatistics) -> Moments | None:
     return Moments(mean, std**2, statistics.weight_kurtosis)
 
 
-def _optional_fits(layer: Layer, spectrum: Spectrum, storage_bits: int) -> Columns:
+def _extras(
+    layer: Layer,
+    spectrum: Spectrum,
+    tail: TailFit | NoTail,
+    clipping: Clipping | None,
+    storage_bits: int,
+) -> TailExtras | None:
     """What the options ask for beyond the power law; nothing by default."""
-    options, columns = layer.options, dict[str, object]()
-    if options.farms:
-        found = farms(layer.matrices, storage_bits=storage_bits)
-        columns |= {"farms_alpha": found.farms_alpha, "farms_alpha_hill": found.farms_alpha_hill}
-    if options.tail_models or options.bootstrap or options.clip_fingers:
-        columns |= tail_extras(
-            spectrum,
-            m=layer.m,
-            storage_bits=storage_bits,
-            clip_fingers=options.clip_fingers,
-            tail_models=options.tail_models,
-            num_draws=options.bootstrap,
-            rng=generator(*layer.seed_key, "bootstrap", options.seed),
-        )
-    return columns
+    options = layer.options
+    if not (options.tail_models or options.bootstrap or options.clip_fingers):
+        return None
+    return tail_extras(
+        spectrum,
+        tail,
+        clipping,
+        m=layer.m,
+        storage_bits=storage_bits,
+        tail_models=options.tail_models,
+        num_draws=options.bootstrap,
+        rng=generator(*layer.seed_key, "bootstrap", options.seed),
+    )
 
 
-def _unmeasured(shape: tuple[int, int, int] | None, status: str, reason: str) -> LayerMeasures:
-    columns = {**_empty_columns(), "status": status, "reason": reason}
-    if shape is not None:
-        columns |= _shape_columns(shape)
-    return LayerMeasures(columns, (), None, None)
-
-
-def _shape_columns(shape: tuple[int, int, int]) -> Columns:
-    k, rows, cols = shape
-    n, m = max(rows, cols), min(rows, cols)
-    return {
-        "num_rows": rows,
-        "num_cols": cols,
-        "n": n,
-        "m": m,
-        "q": n / m if m else None,
-        "receptive_field": k,
-        "num_evals": k * m,
-        "num_params": k * rows * cols,
-    }
-
-
-def _empty_columns() -> Columns:
-    return dict.fromkeys((*_COLUMNS, *EXTRA_COLUMNS))
-
-
-_COLUMNS = tuple(
-    """
-    num_rows num_cols n m q receptive_field num_evals num_params status reason
-    lambda_max lambda_min frobenius_norm_sq log_norm log_spectral_norm stable_rank matrix_rank
-    matrix_entropy weight_mean weight_std weight_kurtosis weight_max_abs l2_norm
-    abs_weight_entropy alpha alpha_stderr ks_distance xmin xmax num_tail alpha_hat alpha_hill
-    log_alpha_norm tail_status tail_warning
-    mp_sigma mp_edge_lower mp_edge_upper mp_num_spikes mp_softrank
-    rand_lambda_max rand_mp_sigma rand_mp_edge_upper rand_ks_distance rand_ks_p_value rand_distance
-    num_traps num_traps_ww trap_counts trap_threshold trap_p_value trap_excess_max
-    erg_num erg_lambda_min erg_gap erg_delta erg_log_ratio
-    quality_discrete quality_free_cauchy quality_inverse_mp quality_levy_wigner
-    quality_r_transform htsr_phase spectrum_s shuffle_s device
-    """.split()
-)
+def _unmeasured(shape: Shape | None, status: Status, reason: str) -> LayerMeasures:
+    return LayerMeasures(Measured(shape, Outcome(status, reason)))

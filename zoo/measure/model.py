@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from math import prod
 
 import torch
 
+from zoo.columns import cells
 from zoo.errors import DecodeError
 from zoo.formats.account import account
 from zoo.formats.weight import Entry, Weight
@@ -25,6 +26,7 @@ from zoo.layers.spec import LayerSpec
 from zoo.layers.take import take
 from zoo.measure.batch import measure_layers
 from zoo.measure.layer import LayerMeasures, failed_layer, measure_layer, skipped_layer
+from zoo.measure.row import LayerName, LayerRow, Place, Reading, Shape, Stored, TrapRow
 from zoo.options import AnalysisOptions, LayerSelection
 from zoo.spectral.spectrum import Spectrum
 
@@ -67,14 +69,17 @@ class Model:
 class LayerReport:
     """Everything measured on one layer."""
 
-    columns: Mapping[str, object]
-    """All columns of the table `layers` but the common keys and `step`."""
-    traps: tuple[Mapping[str, object], ...]
-    """Rows of the table `traps`, without the common keys."""
+    row: LayerRow
+    traps: tuple[TrapRow, ...]
     spectrum: Spectrum | None
     """Eigenvalues, ascending; None when the layer was not measured."""
     rand_spectrum: Spectrum | None
     """Eigenvalues of the first shuffle; None unless the full shuffled spectrum was computed."""
+
+    @property
+    def columns(self) -> dict[str, object]:
+        """All columns of the table `layers` but the common keys and `step`, as a mapping."""
+        return cells(self.row)
 
 
 def open_model(store: Store, selection: LayerSelection) -> Model:
@@ -234,37 +239,28 @@ def _unmeasured(spec: LayerSpec) -> LayerReport:
     return _report(spec, skipped_layer(_shape(spec), spec.skip_reason or "skipped"), 0.0, 0)
 
 
-def _shape(spec: LayerSpec) -> tuple[int, int, int] | None:
+def _shape(spec: LayerSpec) -> Shape | None:
     if spec.rows is None or spec.cols is None:
         return None
-    return (spec.num_slices, spec.rows, spec.cols)
-
-
-def layer_columns() -> tuple[str, ...]:
-    """Names of the columns of a report, in order; for a model without a layer too."""
-    nothing = LayerSpec(0, "", None, None, "", None, 1, None, None, None)
-    return tuple(_report(nothing, failed_layer(None, ""), 0.0, 0).columns)
+    return Shape.of(spec.num_slices, spec.rows, spec.cols)
 
 
 def _report(spec: LayerSpec, measures: LayerMeasures, read_s: float, nbytes: int) -> LayerReport:
-    weight = spec.weight
-    columns: dict[str, object] = {
-        "layer_index": spec.layer_index,
-        "tensor": spec.tensor,
-        "part": spec.part,
-        "block": spec.block,
-        "role": spec.role,
-        "expert": spec.expert,
-        "stored_dtype": weight.stored_dtype if weight else None,
-        "decoder": weight.decoder if weight else None,
-        "is_dequantised": weight.is_dequantised if weight else None,
-        "tied_to": spec.tied_to,
-        **measures.columns,
-        "read_s": read_s,
-        "bytes_read": nbytes,
-    }
-    if columns["reason"] is None and spec.note is not None:
-        columns["reason"] = spec.note
-    seconds = (columns["read_s"], columns["spectrum_s"], columns["shuffle_s"])
-    columns["total_s"] = sum(s for s in seconds if isinstance(s, float))
-    return LayerReport(columns, measures.traps, measures.spectrum, measures.rand_spectrum)
+    weight, measured = spec.weight, measures.measured
+    if spec.note is not None and measured.outcome.reason is None:
+        measured = replace(measured, outcome=replace(measured.outcome, reason=spec.note))
+    effort = measured.effort
+    total_s = read_s + (effort.spectrum_s + (effort.shuffle_s or 0.0) if effort else 0.0)
+    row = LayerRow(
+        name=LayerName(spec.layer_index, spec.tensor, spec.part, spec.expert),
+        place=Place(spec.block, spec.role),
+        stored=Stored(
+            stored_dtype=weight.stored_dtype if weight else None,
+            decoder=weight.decoder if weight else None,
+            is_dequantised=weight.is_dequantised if weight else None,
+            tied_to=spec.tied_to,
+        ),
+        measured=measured,
+        reading=Reading(read_s, nbytes, total_s),
+    )
+    return LayerReport(row, measures.traps, measures.spectrum, measures.rand_spectrum)

@@ -1,4 +1,4 @@
-"""The shuffles of one layer: columns of the trap test, rows of its traps, and the shuffled spectrum.
+"""The shuffles of one layer: the trap test, rows of its traps, and the shuffled spectrum.
 
 Composes `zoo.spectral` for every replicate. Knows nothing of names, formats or files, nor of how the
 layer's own columns are made.
@@ -6,29 +6,23 @@ layer's own columns are made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from zoo.machine.device import with_cpu_fallback
+from zoo.measure.row import TrapRow
 from zoo.options import AnalysisOptions
 from zoo.seeds import generator, seed_for
 from zoo.spectral.arrays import Vector
-from zoo.spectral.columns import (
-    Columns,
-    fields_of,
-    incumbent_count,
-    rand_spectrum_columns,
-    scaled,
-    shuffle_columns,
-)
+from zoo.spectral.localisation import Localisation, Sector
 from zoo.spectral.replicate import EntryFacts, Shuffled, measure_full, measure_top
 from zoo.spectral.shuffle import Permutation
+from zoo.spectral.shuffled import Shuffles, beside_shuffle, incumbent_count, over_replicates
 from zoo.spectral.solve import Solved, divided
 from zoo.spectral.spectrum import Spectrum
 from zoo.spectral.trap_modes import (
-    Sector,
     leading_modes,
     localisation,
     modes_of,
@@ -46,8 +40,6 @@ CHEAP_FULL_BELOW = 512
 """Smaller side below which further replicates are solved in full: faster than their top alone."""
 MAX_MODES = 32
 """Traps of one slice whose modes are computed, largest first; the others have null columns."""
-
-Rows = tuple[Mapping[str, object], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +66,18 @@ class Layer:
         return min(self.matrices.shape[1:])
 
 
-def shuffled_columns(layer: Layer, spectrum: Spectrum) -> tuple[Columns, Rows, Spectrum | None]:
-    """The shuffle's columns, the rows of its traps, and the first replicate's full spectrum."""
+@dataclass(frozen=True, slots=True)
+class ShuffledLayer:
+    """What the shuffles of a layer gave; nothing where none was made."""
+
+    columns: Shuffles | None = None
+    traps: tuple[TrapRow, ...] = ()
+    first: Spectrum | None = None
+    """Of the first replicate; None unless its full spectrum was computed."""
+
+
+def measure_shuffles(layer: Layer, spectrum: Spectrum) -> ShuffledLayer:
+    """Shuffle the layer as often as the options say, and measure every shuffle."""
     options, n, m = layer.options, layer.n, layer.m
     exponent = layer.entries.exponent
     mode = options.shuffle_mode
@@ -86,18 +88,17 @@ def shuffled_columns(layer: Layer, spectrum: Spectrum) -> tuple[Columns, Rows, S
     for i in range(count):
         full = mode == "full" and (i == 0 or m < CHEAP_FULL_BELOW)
         null.append(_replicate(layer, i, full=full, bulks=null[0].bulks if null else None))
-    columns = shuffle_columns(spectrum, [r.test for r in null], n=n, m=m, exponent=exponent)
-    columns["rand_lambda_max"] = scaled(null[0].lambda_max, 2 * exponent)
+    test = over_replicates(spectrum, [r.test for r in null], n=n, m=m, exponent=exponent)
     evals = null[0].evals
-    rand = None if evals is None else Spectrum.rounded(evals.reshape(-1), 2 * exponent)
-    if rand is not None:
-        sigma = columns.get("rand_mp_sigma")
-        columns |= rand_spectrum_columns(
-            spectrum, rand, sigma=sigma if isinstance(sigma, float) else None, n=n, m=m
-        )
-    if options.incumbent and rand is not None:
-        columns["num_traps_ww"] = incumbent_count(_pooled(null, rand), n=n, m=m)
-    return columns, _trap_rows(layer, null), rand
+    rand, beside, num_traps_ww = None, None, None
+    if evals is not None:
+        rand = Spectrum.rounded(evals.reshape(-1), 2 * exponent)
+        sigma = None if test is None else test.rand_mp_sigma
+        beside = beside_shuffle(spectrum, rand, sigma=sigma, n=n, m=m)
+        if options.incumbent:
+            num_traps_ww = incumbent_count(_pooled(null, rand), n=n, m=m)
+    shuffles = Shuffles(2 * exponent, null[0].lambda_max, test, beside, num_traps_ww)
+    return ShuffledLayer(shuffles, _trap_rows(layer, null), rand)
 
 
 def _replicate(
@@ -134,37 +135,29 @@ def _pooled(null: Sequence[Shuffled], rand: Spectrum) -> list[Vector]:
     return [replicate.evals for replicate in null if replicate.evals is not None]
 
 
-def _trap_rows(layer: Layer, null: Sequence[Shuffled]) -> Rows:
-    rows: list[Mapping[str, object]] = []
+def _trap_rows(layer: Layer, null: Sequence[Shuffled]) -> tuple[TrapRow, ...]:
+    rows: list[TrapRow] = []
+    exponent = 2 * layer.entries.exponent
     sectors: dict[int, Sector] = {}
     for replicate, shuffled in enumerate(null):
         if shuffled.test is None:
             continue
         traps = shuffled.test.traps
-        shapes: dict[Trap, Columns] = {}
+        shapes: dict[Trap, Localisation] = {}
         if layer.options.trap_modes:
             for index in sorted({trap.slice_index for trap in traps}):
                 shapes |= _trap_shapes(layer, replicate, shuffled, index, sectors)
-        for index, trap in enumerate(traps, start=1):
-            rows.append(
-                {
-                    **dict.fromkeys(_TRAP_COLUMNS),
-                    "replicate": replicate,
-                    "trap_index": index,
-                    "lambda": scaled(trap.eigenvalue, 2 * layer.entries.exponent),
-                    "excess_rel": trap.excess_rel,
-                    "p_value": trap.p_value,
-                    "verdict": "unprobed",
-                    **shapes.get(trap, {}),
-                }
-            )
+        rows += [
+            TrapRow(exponent, replicate, index, trap, shapes.get(trap))
+            for index, trap in enumerate(traps, start=1)
+        ]
     return tuple(rows)
 
 
 def _trap_shapes(
     layer: Layer, replicate: int, shuffled: Shuffled, index: int, sectors: dict[int, Sector]
-) -> dict[Trap, Columns]:
-    """Localisation columns of the traps of slice `index`; its top sector is kept in `sectors`."""
+) -> dict[Trap, Localisation]:
+    """The shapes of the traps of slice `index`; its top sector is kept in `sectors`."""
     assert shuffled.test is not None
     traps = [t for t in shuffled.test.traps if t.slice_index == index][:MAX_MODES]
     permutation, exponent = shuffled.permutations[index], layer.entries.exponent
@@ -185,15 +178,6 @@ def _trap_shapes(
             modes = leading_modes(moved, len(traps), rng=rng)
         del moved  # a carried-back mode is as large again
     return {
-        trap: fields_of(localisation(mode, permutation, sectors[index], rng=rng))
+        trap: localisation(mode, permutation, sectors[index], rng=rng)
         for trap, mode in zip(traps, modes, strict=True)
     }
-
-
-_TRAP_COLUMNS = tuple(
-    """
-    replicate trap_index lambda excess_rel p_value ipr_left ipr_right localisation_q
-    participation_ratio top5_mass top10_mass rank1_mass top_overlap mean_overlap
-    jsd jsd_stderr jsd_control_p95 probe_kind num_probes temperature verdict
-    """.split()
-)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
+from zoo.columns import ONE
 from zoo.errors import ArgumentError
 from zoo.spectral.arrays import ArrayLike
 from zoo.spectral.scalars import above_tolerance
@@ -22,11 +24,11 @@ from zoo.spectral.tails import TailFit
 class GoodnessOfFit:
     """How often data that are a power law beyond xmin fit worse than the spectrum does."""
 
-    gof_p_value: float
-    """Share of synthetic data sets with a KS distance ≥ the observed; below 0.1 rules the law
-    out."""
-    gof_stderr: float
-    """Monte Carlo standard error √(p(1−p)/draws), at least 1/(2·draws)."""
+    gof_p_value: Annotated[float, ONE]
+    """Goodness of fit by semi-parametric bootstrap, the share of synthetic sets with a KS distance ≥
+    the observed: below 0.1 the power law is ruled out; NULL unless [tail] bootstrap."""
+    gof_stderr: Annotated[float, ONE]
+    """Monte Carlo standard error of gof_p_value, √(p(1−p)/draws), at least 1/(2·draws)."""
     num_draws: int
 
 

@@ -7,7 +7,9 @@ WeightWatcher's `fix_fingers="clip_xmax"` with its slips corrected. Composes
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from zoo.columns import COUNT, ONE
 from zoo.spectral.arrays import ArrayLike
 from zoo.spectral.inputs import spectrum_of
 from zoo.spectral.scalars import above_tolerance
@@ -22,14 +24,21 @@ FLOOR = 2.0
 
 
 @dataclass(frozen=True, slots=True)
+class Clipping:
+    """What clipping did."""
+
+    num_fingers: Annotated[int, COUNT]
+    """Largest eigenvalues clipped before the fit, 0 to 10; NULL unless [tail] clip_fingers."""
+    raw_alpha: Annotated[float | None, ONE]
+    """alpha of the whole spectrum, without clipping; NULL unless [tail] clip_fingers."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClippedFit:
     """A tail fit after clipping; equals the raw fit when no clipping helps."""
 
     tail: TailFit | NoTail
-    num_fingers: int
-    """Number of largest eigenvalues left out, 0 to 10."""
-    raw_alpha: float | None
-    """alpha of the whole spectrum; None without a fit."""
+    clipping: Clipping
 
 
 def fit_clipped(evals: ArrayLike, *, m: int, storage_bits: int) -> ClippedFit:
@@ -43,13 +52,13 @@ def fit_clipped(evals: ArrayLike, *, m: int, storage_bits: int) -> ClippedFit:
     data = above_tolerance(evals, m=m, storage_bits=storage_bits)
     raw = fit_data(data, evals=evals)
     if isinstance(raw, NoTail):
-        return ClippedFit(raw, 0, None)
+        return ClippedFit(raw, Clipping(0, None))
     for k in range(1, MAX_FINGERS + 1):
         clipped = fit_data(data[: data.size - k], evals=evals)
         if isinstance(clipped, NoTail):
             break
         if clipped.alpha + MIN_DROP < raw.alpha:
-            return ClippedFit(clipped, k, raw.alpha)
+            return ClippedFit(clipped, Clipping(k, raw.alpha))
         if clipped.alpha <= FLOOR:
             break
-    return ClippedFit(raw, 0, raw.alpha)
+    return ClippedFit(raw, Clipping(0, raw.alpha))

@@ -1,7 +1,8 @@
 """Statistics of the entries of a layer's matrices: moments, norm, entropy, non-finite count.
 
 One pass in small float64 blocks, so a tensor of any size and type needs no float64 copy. Knows
-nothing of spectra. Works where the tensor lives (CPU or CUDA).
+nothing of spectra. Works where the tensor lives (CPU or CUDA), by the tensor's own methods: its columns
+are also read where torch is not loaded.
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from zoo.columns import NAT, ONE, WEIGHT
 from zoo.spectral.arrays import ArrayLike
 from zoo.spectral.inputs import stack_of
+
+if TYPE_CHECKING:
+    import torch
 
 _BLOCK_CPU = 1 << 15
 """Entries a block: 256 KiB of float64, stays in the cache."""
@@ -28,24 +33,26 @@ _SAFE = (2.0**-200, 2.0**200)
 
 @dataclass(frozen=True, slots=True)
 class EntryStatistics:
-    """Statistics over all entries of all slices; fields (but `non_finite`) are columns of `layers`.
+    """Statistics over all entries of all slices.
 
     All None when an entry is NaN or Inf, or when there is no entry.
     """
 
-    weight_mean: float | None
-    weight_std: float | None
-    """Population standard deviation (divides by the number of entries)."""
-    weight_kurtosis: float | None
-    """Excess kurtosis m₄/m₂² − 3 of the population, ≥ −2; None for a constant matrix."""
-    weight_max_abs: float | None
-    l2_norm: float | None
-    """√Σw², the Frobenius norm."""
-    abs_weight_entropy: float | None
-    """−Σ|w| ln|w|, natural log, not normalised, negative when large entries dominate; to 1e-8, or
-    1e-15 for float64 weights."""
+    weight_mean: Annotated[float | None, WEIGHT]
+    """Mean of the entries."""
+    weight_std: Annotated[float | None, WEIGHT]
+    """Standard deviation of the entries, of the population (divided by their number)."""
+    weight_kurtosis: Annotated[float | None, ONE]
+    """Excess kurtosis of the entries, m₄/m₂² − 3, ≥ −2; NULL for a constant matrix."""
+    weight_max_abs: Annotated[float | None, WEIGHT]
+    """Largest absolute entry."""
+    l2_norm: Annotated[float | None, WEIGHT]
+    """Frobenius norm, √Σw²."""
+    abs_weight_entropy: Annotated[float | None, NAT]
+    """−Σ|w| ln|w|, not normalised, negative when large entries dominate; to 1e-8, or 1e-15 for float64
+    weights."""
     non_finite: int
-    """Number of NaN and ±Inf entries."""
+    """Number of NaN and ±Inf entries; no column."""
 
 
 NOT_ASKED_FOR = EntryStatistics(None, None, None, None, None, None, 0)
@@ -59,7 +66,7 @@ def entry_statistics(matrices: torch.Tensor | ArrayLike) -> EntryStatistics:
     table = _block_table(matrices, scale=1.0)
     low, high = float(table[:, _LOW].min()), float(table[:, _HIGH].max())
     if not (math.isfinite(low) and math.isfinite(high)):
-        bad = sum(int((~torch.isfinite(block)).sum()) for block in _blocks(matrices))
+        bad = sum(int((~block.isfinite()).sum()) for block in _blocks(matrices))
         return EntryStatistics(None, None, None, None, None, None, bad)
     max_abs = max(abs(low), abs(high))
     exponent = 0
@@ -78,21 +85,30 @@ def _blocks(matrices: torch.Tensor) -> Iterator[torch.Tensor]:
     """All entries as small flat float64 tensors; only the block is copied, whatever the strides."""
     limit = _BLOCK_CUDA if matrices.is_cuda else _BLOCK_CPU
     if matrices.numel() <= limit:
-        yield matrices.to(torch.float64).reshape(-1)
+        yield matrices.double().reshape(-1)
         return
     axis = next(a for a, size in enumerate(matrices.shape) if size > 1)
-    step = max(1, limit * matrices.shape[axis] // matrices.numel())
-    for part in torch.split(matrices, step, dim=axis):
-        yield from _blocks(part)
+    size = matrices.shape[axis]
+    step = max(1, limit * size // matrices.numel())
+    for start in range(0, size, step):
+        yield from _blocks(matrices.narrow(axis, start, min(step, size - start)))
 
 
 def _block_table(matrices: torch.Tensor, *, scale: float) -> NDArray[np.float64]:
     """One row of sums per block, of the entries times `scale` (a power of two)."""
-    if not matrices.is_cuda:
-        log_type = np.float64 if matrices.dtype == torch.float64 else np.float32
-        # extreme scales are done again, scaled; 0·ln 0 too, where it is met
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            return np.stack([_numpy_row(block, scale, log_type) for block in _blocks(matrices)])
+    if matrices.is_cuda:
+        return _cuda_table(matrices, scale=scale)
+    is_float64 = matrices.is_floating_point() and matrices.dtype.itemsize == 8
+    log_type = np.float64 if is_float64 else np.float32
+    # extreme scales are done again, scaled; 0·ln 0 too, where it is met
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return np.stack([_numpy_row(block, scale, log_type) for block in _blocks(matrices)])
+
+
+def _cuda_table(matrices: torch.Tensor, *, scale: float) -> NDArray[np.float64]:
+    """`_block_table` on the accelerator; one transfer at the end."""
+    import torch
+
     rows: list[torch.Tensor] = []
     for block in _blocks(matrices):
         x = block if scale == 1.0 else block * scale

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
+from zoo.columns import COUNT, NAT, ONE
 from zoo.errors import ArgumentError
 from zoo.spectral.arrays import ArrayLike, Vector
 from zoo.spectral.inputs import spectrum_of
@@ -18,20 +20,19 @@ from zoo.spectral.inputs import spectrum_of
 
 @dataclass(frozen=True, slots=True)
 class Erg:
-    """Effective correlation space of one spectrum; the fields are columns of `layers`."""
+    """Effective correlation space of one spectrum."""
 
-    erg_num: int | None
-    """Number of eigenvalues in the first tail with Σ ln λ < 0; None for a zero or constant
+    erg_num: Annotated[int | None, COUNT]
+    """Eigenvalues in the first tail from the top with Σ ln λ below 0; NULL for a zero or constant
     spectrum."""
-    erg_lambda_min: float | None
-    """Smallest eigenvalue of that tail, in mean-1 units (0 when the tail reaches the null
-    space)."""
-    erg_gap: int | None
-    """erg_num − num_tail; None without a tail fit."""
-    erg_delta: float | None
-    """xmin − erg_lambda_min, both in mean-1 units; None without a tail fit."""
-    erg_log_ratio: float | None
-    """ln(xmin / erg_lambda_min); None without a tail fit or when erg_lambda_min is 0."""
+    erg_lambda_min: Annotated[float | None, ONE]
+    """Smallest eigenvalue of that tail, mean-1 units; 0 when it reaches the null space."""
+    erg_gap: Annotated[int | None, COUNT]
+    """erg_num − num_tail; NULL without a tail fit."""
+    erg_delta: Annotated[float | None, ONE]
+    """xmin − erg_lambda_min, both in mean-1 units; NULL without a tail fit."""
+    erg_log_ratio: Annotated[float | None, NAT]
+    """ln(xmin/erg_lambda_min); NULL without a tail fit, or when erg_lambda_min is 0."""
 
 
 def mean_one(evals: ArrayLike) -> Vector:

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
 
+from zoo.columns import ONE
 from zoo.errors import ArgumentError
 from zoo.spectral.arrays import ArrayLike
 from zoo.spectral.hill import alpha_hill
 from zoo.spectral.inputs import stack_of
 from zoo.spectral.scalars import above_tolerance
 from zoo.spectral.tails import TailFit, fit_data
+
+if TYPE_CHECKING:
+    import torch
 
 MAX_WINDOWS = 16
 """Windows taken from one slice, evenly spaced; more columns than this many sides are sampled."""
@@ -27,10 +31,11 @@ MAX_WINDOWS = 16
 class Farms:
     """Tail exponents over square submatrices; None when no window has one."""
 
-    farms_alpha: float | None
-    """Mean over windows of the maximum-likelihood alpha (`tails`)."""
-    farms_alpha_hill: float | None
-    """Mean over windows of the Hill alpha at the median, the estimator of the paper."""
+    farms_alpha: Annotated[float | None, ONE]
+    """Mean of the maximum-likelihood alpha over square submatrices; NULL unless [tail] farms."""
+    farms_alpha_hill: Annotated[float | None, ONE]
+    """Mean of the Hill estimate at the median over square submatrices, the estimator of the paper; NULL
+    unless [tail] farms."""
     num_windows: int
 
 
@@ -43,6 +48,8 @@ def farms(matrices: torch.Tensor | ArrayLike, *, storage_bits: int) -> Farms:
     convolutions. We average for both, and pool the k slices of a convolution at each window as the
     layer itself does. One matrix [rows, cols] will do. Raises ArgumentError for NaN and Inf.
     """
+    import torch  # here: the class above is read without it, in no time
+
     matrices = stack_of(matrices)
     k, rows, cols = matrices.shape
     side, longest = min(rows, cols), max(rows, cols)

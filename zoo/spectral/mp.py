@@ -10,10 +10,12 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.columns import COUNT, LAMBDA, ONE
 from zoo.spectral.arrays import ArrayLike, Vector
 from zoo.spectral.inputs import aspect_ratio, check_law, real_array, spectrum_of
 from zoo.spectral.tracy_widom import johnstone, tw1_quantile
@@ -36,6 +38,22 @@ class MpFit:
     edge_upper: float
     num_spikes: int
     """Eigenvalues beyond the upper edge plus its Tracy-Widom margin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """The fit in the units of the eigenvalues."""
+
+    mp_sigma: Annotated[float, ONE]
+    """Marchenko-Pastur σ of the layer's own bulk, mean-1 units; NULL without a bulk."""
+    mp_edge_lower: Annotated[float, LAMBDA]
+    """Lower edge of the fitted law."""
+    mp_edge_upper: Annotated[float, LAMBDA]
+    """Upper edge of the fitted law."""
+    mp_num_spikes: Annotated[int, COUNT]
+    """Eigenvalues beyond the upper edge and its Tracy-Widom margin."""
+    mp_softrank: Annotated[float, ONE]
+    """mp_edge_upper/λ_max."""
 
 
 def edges(sigma: float, gamma: float) -> tuple[float, float]:
@@ -156,6 +174,18 @@ def fit_bulk(evals: ArrayLike, *, n: int, m: int) -> MpFit | None:
         aside = states[int(distances.argmin())]
     sigma = math.sqrt(met[aside])
     return MpFit(sigma, *edges(sigma, gamma), spikes_of(met[aside], aside))
+
+
+def bulk_of(fit: MpFit, evals: Vector) -> Bulk:
+    """`fit` of the mean-1 `evals`, as columns of the ascending `evals` themselves."""
+    mean = float(evals.mean())
+    return Bulk(
+        mp_sigma=fit.sigma,
+        mp_edge_lower=fit.edge_lower * mean,
+        mp_edge_upper=fit.edge_upper * mean,
+        mp_num_spikes=fit.num_spikes,
+        mp_softrank=fit.edge_upper * mean / float(evals[-1]),
+    )
 
 
 def _bulk_distances(

@@ -20,8 +20,10 @@ up). None: fewer than 20 eigenvalues, or no power-law fit where the rule needs a
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
+from zoo.columns import TEXT
 from zoo.spectral.arrays import ArrayLike, Vector
 from zoo.spectral.erg import mean_one
 from zoo.spectral.inputs import spectrum_of
@@ -37,6 +39,16 @@ from zoo.spectral.tails import (
 Phase = Literal[
     "random_like", "bulk_spikes", "weakly_heavy", "heavy", "very_heavy", "rank_collapse"
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class HtsrPhase:
+    """The phase as a column."""
+
+    htsr_phase: Annotated[Phase | None, TEXT]
+    """`random_like`, `bulk_spikes`, `weakly_heavy`, `heavy`, `very_heavy` or `rank_collapse`, by the
+    rule of docs/science.md; NULL below 20 eigenvalues, or without a fit where the rule needs alpha."""
+
 
 MAX_SPIKE_SHARE = 0.1
 MAX_BULK_DISTANCE = 0.04

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
+from zoo.columns import COUNT, LAMBDA, LOG10_LAMBDA, ONE
 from zoo.errors import ArgumentError
 from zoo.spectral.arrays import ArrayLike, Vector
 from zoo.spectral.inputs import spectrum_of
@@ -21,24 +23,24 @@ from zoo.spectral.inputs import spectrum_of
 
 @dataclass(frozen=True, slots=True)
 class Scalars:
-    """Norms, ranks and entropy of one spectrum; the fields are columns of `layers`."""
+    """Norms, ranks and entropy of one spectrum."""
 
-    lambda_max: float | None
-    """Largest λ, the squared spectral norm; None without eigenvalues."""
-    lambda_min: float | None
-    """Smallest λ (0 for a singular matrix); None without eigenvalues."""
-    frobenius_norm_sq: float | None
-    """Σ λ, the squared Frobenius norm (over all slices of a convolution)."""
-    log_norm: float | None
-    """log10 Σ λ; None for the zero matrix."""
-    log_spectral_norm: float | None
-    """log10 λ_max; None for the zero matrix."""
-    stable_rank: float | None
-    """Σ λ / λ_max, in [1, number of eigenvalues]; None for the zero matrix."""
-    matrix_rank: int
-    """Number of eigenvalues above `rank_tolerance`; 0 for the zero matrix."""
-    matrix_entropy: float | None
-    """−Σ p ln p / ln rank with p = λ/Σλ, in [0, 1]; 0 for rank one, None for the zero matrix."""
+    lambda_max: Annotated[float | None, LAMBDA]
+    """Largest eigenvalue, the squared spectral norm."""
+    lambda_min: Annotated[float | None, LAMBDA]
+    """Smallest eigenvalue; 0 for a singular matrix."""
+    frobenius_norm_sq: Annotated[float | None, LAMBDA]
+    """Squared Frobenius norm, Σλ over all slices of a convolution."""
+    log_norm: Annotated[float | None, LOG10_LAMBDA]
+    """log10 Σλ; NULL for the zero matrix."""
+    log_spectral_norm: Annotated[float | None, LOG10_LAMBDA]
+    """log10 λ_max; NULL for the zero matrix."""
+    stable_rank: Annotated[float | None, ONE]
+    """Σλ/λ_max, in [1, num_evals]; NULL for the zero matrix."""
+    matrix_rank: Annotated[int, COUNT]
+    """Eigenvalues above the numerical-rank tolerance; 0 for the zero matrix."""
+    matrix_entropy: Annotated[float | None, ONE]
+    """−Σ p ln p / ln rank with p = λ/Σλ, in [0, 1]; 0 for rank one, NULL for the zero matrix."""
 
 
 def machine_epsilon(storage_bits: int) -> float:

@@ -16,26 +16,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
+from zoo.columns import Unit
 from zoo.errors import ArgumentError
 from zoo.spectral.arrays import ArrayLike, Vector
 from zoo.spectral.erg import mean_one
 from zoo.spectral.inputs import spectrum_of
+
+_LOG10 = Unit("log10")
 
 
 @dataclass(frozen=True, slots=True)
 class Quality:
     """log10 Q̄² of one layer under each model; None where Q̄² is not positive or not defined."""
 
-    quality_discrete: float | None
-    quality_free_cauchy: float | None
-    quality_inverse_mp: float | None
-    """None without a tail fit."""
-    quality_levy_wigner: float | None
-    """None without a tail fit; derived for alpha < 2, computed for any."""
-    quality_r_transform: float | None
+    quality_discrete: Annotated[float | None, _LOG10]
+    """log10 Q̄² of the discrete R-transform model; NULL unless Q̄² > 0, as all four below."""
+    quality_free_cauchy: Annotated[float | None, _LOG10]
+    """log10 Q̄² of the free Cauchy model."""
+    quality_inverse_mp: Annotated[float | None, _LOG10]
+    """log10 Q̄² of the inverse Marchenko-Pastur model; NULL without a tail fit."""
+    quality_levy_wigner: Annotated[float | None, _LOG10]
+    """log10 Q̄² of the Lévy-Wigner model, derived for alpha < 2 and computed for any; NULL without a
+    tail fit."""
+    quality_r_transform: Annotated[float | None, _LOG10]
+    """log10 Q̄² from free cumulants κ1..κ5."""
 
 
 def quality(

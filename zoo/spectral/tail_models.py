@@ -17,10 +17,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
-from scipy.optimize import brentq
 
+from zoo.columns import LN_LAMBDA, LN_LAMBDA_SPREAD, NAT, ONE, PER_LAMBDA
 from zoo.errors import ArgumentError
 from zoo.spectral.arrays import ArrayLike, Vector
 from zoo.spectral.inputs import tail_of
@@ -43,27 +44,29 @@ class TailModels:
     """
 
     power_law_log_likelihood: float
-    tpl_alpha: float
-    """Exponent of x^−alpha·e^(−rate·x); any real number, equal to the power law's when the rate is
-    0."""
-    tpl_rate: float
-    """Exponential cut-off rate, in 1/λ; 0 when no cut-off improves the fit."""
-    tpl_ratio: float
-    """≤ 0, since the power law is the case rate = 0."""
-    tpl_p_value: float
-    """χ²₁ probability of −2·ratio (conservative: rate ≥ 0 is a boundary)."""
-    lognormal_mu: float | None
-    """Mean of ln λ before truncation; None when the best lognormal is a power law."""
-    lognormal_sigma: float | None
-    """Standard deviation of ln λ before truncation; None likewise."""
-    lognormal_ratio: float
-    lognormal_p_value: float
-    """Vuong's normal probability."""
-    exponential_rate: float
-    """Rate of e^(−rate·(x − xmin)), in 1/λ."""
-    exponential_ratio: float
-    exponential_p_value: float
-    """Vuong's normal probability."""
+    tpl_alpha: Annotated[float, ONE]
+    """Exponent of λ^−alpha·e^(−rate·λ), any real number, the power law's when the rate is 0; NULL unless
+    [tail] alternatives, as all below."""
+    tpl_rate: Annotated[float, PER_LAMBDA]
+    """Its cut-off rate; 0 when no cut-off improves the fit."""
+    tpl_ratio: Annotated[float, NAT]
+    """Log-likelihood of the power law minus this one's; ≤ 0, since the power law is the case rate = 0."""
+    tpl_p_value: Annotated[float, ONE]
+    """χ²₁ probability of −2·tpl_ratio; conservative, as rate ≥ 0 is a boundary."""
+    lognormal_mu: Annotated[float | None, LN_LAMBDA]
+    """Mean of ln λ before truncation; NULL when the best lognormal is a power law."""
+    lognormal_sigma: Annotated[float | None, LN_LAMBDA_SPREAD]
+    """Standard deviation of ln λ before truncation; NULL likewise."""
+    lognormal_ratio: Annotated[float, NAT]
+    """Log-likelihood ratio; > 0 favours the power law."""
+    lognormal_p_value: Annotated[float, ONE]
+    """Vuong's probability: above 0.1 the data do not decide."""
+    exponential_rate: Annotated[float, PER_LAMBDA]
+    """Rate of e^(−rate·(λ − xmin))."""
+    exponential_ratio: Annotated[float, NAT]
+    """Log-likelihood ratio; > 0 favours the power law."""
+    exponential_p_value: Annotated[float, ONE]
+    """Vuong's probability."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +213,8 @@ def _fit_member(v: Vector, bend: _Bend) -> _Member:
             if low == _LOG_BETA[0]:
                 return _POWER_LAW
             high, step = low, 2.0 * step
+    from scipy.optimize import brentq  # here: the class above is read without it, in no time
+
     beta = math.exp(brentq(excess, low, high, xtol=1e-11) if high < _LOG_BETA[1] else high)
     rho = _match_rho(beta, bend, rho)
     return _Member(rho, beta, _moments(rho, beta, bend)[0])

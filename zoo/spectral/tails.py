@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
+from zoo.columns import COUNT, LAMBDA, LOG10_LAMBDA_ALPHA, ONE, TEXT
 from zoo.errors import ArgumentError
 from zoo.spectral.arrays import ArrayLike, Vector
 from zoo.spectral.hill import alpha_hill
@@ -32,37 +33,39 @@ UNDER_TRAINED_ABOVE = 6.0
 
 @dataclass(frozen=True, slots=True)
 class TailFit:
-    """A continuous power law p(λ) ∝ λ^−alpha on λ ≥ xmin; the fields are columns of `layers`."""
+    """A continuous power law p(λ) ∝ λ^−alpha on λ ≥ xmin."""
 
-    alpha: float
-    """Exponent, > 1, does not change with the scale of W."""
-    alpha_stderr: float
+    alpha: Annotated[float, ONE]
+    """Exponent of the power-law tail, > 1, the same at any scale of W; NULL without a fit."""
+    alpha_stderr: Annotated[float, ONE]
     """(alpha − 1)/√num_tail, the asymptotic standard error at fixed xmin."""
-    ks_distance: float
-    """max |1 − (λ/xmin)^(1−alpha) − i/k| over the tail, i = 0..k−1, in [0, 1]."""
-    xmin: float
-    """Smallest eigenvalue of the tail, in units of λ."""
-    xmax: float
-    """Largest eigenvalue that was fitted, in units of λ (below λ_max when fingers are clipped)."""
-    num_tail: int
-    """k, the number of eigenvalues ≥ xmin, ≥ 2."""
-    alpha_hat: float
+    ks_distance: Annotated[float, ONE]
+    """Kolmogorov-Smirnov distance of the tail fit, max |1 − (λ/xmin)^(1−alpha) − i/num_tail| over the
+    tail, i = 0..num_tail−1, in [0, 1]."""
+    xmin: Annotated[float, LAMBDA]
+    """Smallest eigenvalue of the tail."""
+    xmax: Annotated[float, LAMBDA]
+    """Largest eigenvalue that was fitted; below λ_max when fingers are clipped."""
+    num_tail: Annotated[int, COUNT]
+    """Eigenvalues in the tail, those ≥ xmin; at least 2."""
+    alpha_hat: Annotated[float, LOG10_LAMBDA_ALPHA]
     """alpha·log10 λ_max."""
-    log_alpha_norm: float
+    alpha_hill: Annotated[float | None, ONE]
+    """Hill estimate over the upper half of the eigenvalues."""
+    log_alpha_norm: Annotated[float, LOG10_LAMBDA_ALPHA]
     """log10 Σ λ^alpha over all eigenvalues."""
-    alpha_hill: float | None
-    """Hill estimate over the upper half of the eigenvalues (see `hill`)."""
-    tail_warning: TailWarning | None
-    """`over_trained` below alpha 2, `under_trained` above 6."""
-    tail_status: Literal["ok"] = "ok"
+    tail_warning: Annotated[TailWarning | None, TEXT]
+    """`over_trained` (alpha < 2), `under_trained` (> 6)."""
+    tail_status: Annotated[TailStatus, TEXT] = "ok"
+    """How the fit ended: `ok`, `too_few` (under 20 eigenvalues above the rank tolerance) or `constant`
+    (they are all equal)."""
 
 
 @dataclass(frozen=True, slots=True)
 class NoTail:
-    """Why there is no fit; every other tail column is null."""
+    """Why there is no fit; every other tail column is NULL."""
 
     tail_status: Literal["too_few", "constant"]
-    """`too_few`: under 20 eigenvalues above the rank tolerance; `constant`: they are all equal."""
 
 
 def fit_tail(evals: ArrayLike, *, m: int, storage_bits: int) -> TailFit | NoTail:

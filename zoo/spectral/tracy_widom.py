@@ -5,6 +5,9 @@ F1(s) = det(I − V_s) on L²(0, ∞) with V_s(x, y) = ½ Ai((x + y)/2 + s) (Fer
 evaluated by Gauss-Legendre quadrature (Bornemann 2010): exact to about 1e-14, and because 1 − F1 is
 taken from the eigenvalues of V, the upper tail keeps its relative accuracy down to the smallest
 float64.
+
+scipy is loaded when the law is first asked for: what is imported with this module (the columns of the
+bulk and of the trap test) is also read where nothing is computed.
 """
 
 from __future__ import annotations
@@ -16,8 +19,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.polynomial.chebyshev import chebfit, chebpts1, chebval
-from scipy.optimize import brentq
-from scipy.special import airy
 
 from zoo.errors import ArgumentError
 from zoo.spectral.arrays import Vector
@@ -67,6 +68,8 @@ def tw1_sf(s: float) -> float:
 
 def tw1_sf_by_determinant(s: float) -> float:
     """P(TW1 > s) for s in (−10, 100), 1e-13 relative; half a millisecond."""
+    from scipy.special import airy
+
     x, weights = _rule(s)
     root = np.sqrt(weights)
     kernel = 0.5 * airy(0.5 * (x[:, None] + x[None, :]) + s)[0]
@@ -85,6 +88,8 @@ def tw1_quantile(sf: float) -> float:
     """The s with P(TW1 > s) = sf, 0 < sf < 1; 1e-10 absolute."""
     if not 0.0 < sf < 1.0:
         raise ArgumentError(f"tail probability {sf}; wanted one strictly between 0 and 1")
+    from scipy.optimize import brentq
+
     log_sf = math.log(sf)
     return float(
         brentq(lambda s: math.log(tw1_sf(s)) - log_sf, _LOWEST, _HIGHEST - 1e-9, xtol=1e-10)

@@ -1,20 +1,17 @@
 """The modes of a trap: its singular vectors, and the mode carried back to the original entries.
 
 T = σ u vᵀ is the rank-one part of the shuffled matrix that belongs to a trap. The inverse
-permutation moves its entries to where they came from; the result is in general of full rank, and
-its shape tells a single large weight from a mean shift or a diffuse mode (docs/science.md).
+permutation moves its entries to where they came from; the result is in general of full rank. What its
+shape says is in `localisation`.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, Real
+from jaxtyping import Float32, Real
 
-from zoo.spectral.arrays import Doubles, Singles, Vector
+from zoo.spectral.arrays import Singles, Vector
 from zoo.spectral.krylov import (
     FLOAT64_ABOVE_RATIO,
     Operator,
@@ -24,6 +21,7 @@ from zoo.spectral.krylov import (
     singular_pair,
     top_spectrum,
 )
+from zoo.spectral.localisation import Localisation, Mode, Sector, localised
 from zoo.spectral.shuffle import Permutation
 from zoo.spectral.symmetric import Reduction
 
@@ -36,47 +34,6 @@ _CARRIED_PASSES = 12
 """Passes after which the search for the leading pair of a carried-back mode ends in any case."""
 _CARRIED_TOLERANCE = 1e-5
 """Change of its eigenvalue in one pass, relative to that eigenvalue, at which the search ends."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mode:
-    """One singular triple of a shuffled matrix."""
-
-    sigma: float
-    """Singular value, ≥ 0."""
-    left: Float64[Doubles, " rows"]
-    """Unit vector."""
-    right: Float64[Doubles, " cols"]
-    """Unit vector."""
-
-
-@dataclass(frozen=True, slots=True)
-class Localisation:
-    """Shape of a trap; the fields are columns of `traps`.
-
-    u, v below are the leading singular vectors of the mode carried back, but for `mean_overlap`,
-    whose u, v are those of the shuffled mode.
-    """
-
-    ipr_left: float
-    """Σu⁴, in [1/rows, 1]."""
-    ipr_right: float
-    """Σv⁴, in [1/cols, 1]."""
-    localisation_q: float
-    """√(q_left·q_right), q = (IPR − p)/(1 − p) clipped to [0, 1], p = 3/(length + 2) the
-    Porter-Thomas value: 0 for a random vector, 1 for a single entry."""
-    participation_ratio: float
-    """√ of the product of ‖u‖₂/‖u‖₄ and ‖v‖₂/‖v‖₄; 1 for a single entry."""
-    top5_mass: float
-    """Share of Σ|T| in the largest 5 % of its entries."""
-    top10_mass: float
-    """Share of Σ|T| in the largest 10 % of its entries."""
-    rank1_mass: float
-    """s₁²/Σs² of the mode carried back."""
-    top_overlap: float
-    """√(‖Uᵀu‖²·‖Vᵀv‖²), U and V the top sector of W, in [0, 1]."""
-    mean_overlap: float
-    """(Σu/√rows · Σv/√cols)²: near 1 for a mere mean, near 0 when large entries make the trap."""
 
 
 def leading_modes(
@@ -124,7 +81,7 @@ def carry_back(
 def localisation(
     mode: Mode, permutation: Permutation, sector: Sector, *, rng: np.random.Generator
 ) -> Localisation:
-    """Every localisation column of one trap of a slice whose own top sector is `sector`."""
+    """Shape of one trap of a slice whose own top sector is `sector`."""
     rows, cols = mode.left.size, mode.right.size
     carried = carry_back(Mode(1.0, mode.left, mode.right), permutation, (rows, cols))
     top = top_spectrum(
@@ -136,29 +93,8 @@ def localisation(
         max_passes=_CARRIED_PASSES,
         start=_likely_directions(carried),
     )
-    u, v = top.left[:, 0], top.right[:, 0]
-    ipr_left, ipr_right = float(np.sum(u**4)), float(np.sum(v**4))  # inverse participation ratios
-    top5, top10 = outer_top_mass(mode.left, mode.right, (0.05, 0.10))
-    constant = mode.left.sum() / math.sqrt(rows) * mode.right.sum() / math.sqrt(cols)
-    return Localisation(
-        ipr_left=ipr_left,
-        ipr_right=ipr_right,
-        localisation_q=math.sqrt(_centred(ipr_left, rows) * _centred(ipr_right, cols)),
-        participation_ratio=(ipr_left * ipr_right) ** -0.125,
-        top5_mass=top5,
-        top10_mass=top10,
-        rank1_mass=min(float(top.evals[0]), 1.0),
-        top_overlap=math.sqrt(_inside(sector.left, u) * _inside(sector.right, v)),
-        mean_overlap=min(float(constant**2), 1.0),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Sector:
-    """Leading singular vectors of the layer's own matrix, as unit columns."""
-
-    left: Float64[Doubles, "rows vectors"]
-    right: Float64[Doubles, "cols vectors"]
+    u, v, share = top.left[:, 0], top.right[:, 0], float(top.evals[0])
+    return localised(mode, u, v, rank1_mass=share, sector=sector)
 
 
 def top_sector(
@@ -210,33 +146,6 @@ def _leading(
     return resolved_top_spectrum(search, max_ratio=max_ratio)
 
 
-def outer_top_mass(u: Vector, v: Vector, shares: tuple[float, ...]) -> list[float]:
-    """For each of `shares`, the part of Σ|u_i v_j| that lies in that share of the largest products.
-
-    The products are not formed: a bisection finds the cut, because for each |u_i| the sorted |v|
-    tell how many products exceed it and their sum. Good to 1e-9; a permutation of the entries does
-    not change it.
-    """
-    a, b = np.abs(u[u != 0.0]), np.sort(np.abs(v))
-    tails = np.concatenate((np.cumsum(b[::-1])[::-1], [0.0]))
-    total = float(a.sum() * b.sum())
-    masses = []
-    for share in shares:
-        wanted = max(1, round(share * u.size * v.size))
-        low, high = 0.0, float(a.max() * b[-1])
-        for _ in range(30):
-            cut = 0.5 * (low + high)
-            start = np.searchsorted(b, cut / a, side="right")
-            if int((b.size - start).sum()) > wanted:
-                low = cut
-            else:
-                high = cut
-        start = np.searchsorted(b, high / a, side="right")
-        missing = wanted - int((b.size - start).sum())
-        masses.append(min((float(a @ tails[start]) + missing * high) / total, 1.0))
-    return masses
-
-
 def _likely_directions(
     carried: Float32[Singles, "rows cols"],
 ) -> Float32[Singles, "order vectors"]:
@@ -251,18 +160,3 @@ def _likely_directions(
     longest = np.argsort(-lengths, kind="stable")[:count]
     constant = np.ones((1, tall.shape[1]), dtype=np.float32)
     return np.concatenate((tall[longest], constant)).T
-
-
-def _centred(ipr: float, length: int) -> float:
-    """IPR rescaled: 0 at the Porter-Thomas value of a random vector, 1 for a single entry."""
-    if length == 1:
-        return 0.0
-    random = 3.0 / (length + 2)
-    return min(max((ipr - random) / (1.0 - random), 0.0), 1.0)
-
-
-def _inside(
-    sector: Float64[Doubles, "length vectors"], vector: Float64[Doubles, " length"]
-) -> float:
-    """Share of the unit `vector` that lies in the span of the columns of `sector`, in [0, 1]."""
-    return min(float(np.sum((sector.T @ vector) ** 2)), 1.0)

@@ -14,9 +14,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
+from zoo.columns import LAMBDA, ONE, Called
 from zoo.spectral.arrays import Vector
 from zoo.spectral.mp import slice_level
 from zoo.spectral.tracy_widom import johnstone, tw1_quantile, tw1_sf
@@ -40,12 +42,12 @@ class Trap:
     """Position of the slice within the layer, from 0."""
     rank: int
     """0 for the largest eigenvalue of its slice."""
-    eigenvalue: float
-    """λ of the shuffled WᵀW."""
-    excess_rel: float
-    """λ/λ₊ − 1, λ₊ = v·n(1 + √γ)² the Marchenko-Pastur edge of the slice."""
-    p_value: float
-    """Tracy-Widom p-value, corrected for the number of slices."""
+    eigenvalue: Annotated[float, LAMBDA, Called("lambda")]
+    """The eigenvalue of the shuffled matrix."""
+    excess_rel: Annotated[float, ONE]
+    """lambda/edge − 1, edge = v·n(1 + √γ)² the Marchenko-Pastur one of the slice."""
+    p_value: Annotated[float, ONE]
+    """Its Tracy-Widom p-value, corrected for the number of slices, in [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,287 @@
+"""What a column of a stored row is: declared once, as a field of a dataclass beside its formula.
+
+    @dataclass(frozen=True, slots=True)
+    class Scalars:
+        lambda_max: Annotated[float | None, LAMBDA]
+        \"""Largest eigenvalue.\"""
+
+The field's name is the column's, its type says what is stored, its `Unit` what it counts in and how it
+scales with λ; the docstring below it is its entry in docs/tables.md, where None reads NULL. Such a
+dataclass is a *group*. A row is a dataclass of groups: a group that is None leaves its columns NULL. What
+measures, refits and stores reads these declarations; the catalog keeps a generated copy of them, as it
+imports nothing of this package. Knows no particular column, and imports the standard library alone.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    runtime_checkable,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What a column counts in, and how it moves when every λ is multiplied by 2^e."""
+
+    label: str
+    """As the tables show it: `1` for a pure number, `count`, `s`, `λ`, ..."""
+    power: int = 0
+    """The value is multiplied by 2^(power·e)."""
+    log_of_2: float = 0.0
+    """For a logarithm of λ: log 2 in its base, so that e·log_of_2 is added to the value."""
+    times: str = ""
+    """Field of the same group that such a logarithm is multiplied by."""
+
+    @property
+    def scales(self) -> bool:
+        """True when the value depends on the unit that λ is given in."""
+        return self.power != 0 or self.log_of_2 != 0.0
+
+
+ONE = Unit("1")
+COUNT = Unit("count")
+INDEX = Unit("index")
+TEXT = Unit("text")
+FLAG = Unit("flag")
+SECONDS = Unit("s")
+BYTES = Unit("bytes")
+NAT = Unit("nat")
+WEIGHT = Unit("w")
+"""That of an entry of the matrix."""
+LAMBDA = Unit("λ", power=1)
+PER_LAMBDA = Unit("1/λ", power=-1)
+LOG10_LAMBDA = Unit("log10 λ", log_of_2=math.log10(2.0))
+LOG10_LAMBDA_ALPHA = Unit("log10 λ^alpha", log_of_2=math.log10(2.0), times="alpha")
+LN_LAMBDA = Unit("ln λ", log_of_2=math.log(2.0))
+LN_LAMBDA_SPREAD = Unit("ln λ")
+"""A difference of two logarithms, which no unit of λ moves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """The column's name where Python has that word for itself."""
+
+    name: str
+
+
+@runtime_checkable  # the tests check types at run time
+class Dataclass(Protocol):
+    """A group, or a row of them."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+class _Mark:
+    """A word beside the unit of a field."""
+
+
+REQUIRED = _Mark()
+"""No row is without a value."""
+SMALL = _Mark()
+"""A whole number is stored in 32 bits instead of 64."""
+ARRAY = _Mark()
+"""The field is an array of float32, stored as a list."""
+SCALE = _Mark()
+"""No column: the field is e, and every λ of its group, and of the groups inside, is in units of 2^e."""
+
+Kind = Literal["text", "flag", "int", "int32", "real", "ints32", "reals32"]
+_KINDS: dict[object, Kind] = {
+    str: "text",
+    bool: "flag",
+    int: "int",
+    float: "real",
+    tuple[int, ...]: "ints32",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One declared column."""
+
+    name: str
+    field: str
+    """Field of `group` that holds the value."""
+    group: type
+    """The dataclass that declares it."""
+    kind: Kind
+    """What is stored."""
+    unit: Unit
+    is_required: bool
+    choices: tuple[str, ...]
+    """The only values of a text that has few; empty: any."""
+
+    def true_value(self, group: object, exponent: int) -> object:
+        """The value as it is stored, of a `group` whose λ are in units of 2^exponent."""
+        value = getattr(group, self.field, None)
+        if isinstance(value, tuple):
+            return list(value)
+        if exponent == 0 or not isinstance(value, float):
+            return value
+        unit = self.unit
+        if unit.power:
+            return scaled(value, unit.power * exponent)
+        factor = getattr(group, unit.times) if unit.times else 1.0
+        return value + exponent * unit.log_of_2 * factor if unit.log_of_2 else value
+
+
+def columns_of(row: type) -> tuple[Column, ...]:
+    """Every column that the dataclass `row` and the groups inside it declare, in order."""
+    return tuple(
+        column
+        for step in _plan(row).steps
+        for column in ((step,) if isinstance(step, Column) else columns_of(step.row))
+    )
+
+
+def names_of(row: type) -> tuple[str, ...]:
+    """The names of `columns_of`."""
+    return tuple(column.name for column in columns_of(row))
+
+
+def cells(row: Dataclass, *, exponent: int = 0) -> dict[str, object]:
+    """`row` as a mapping from column to value, λ in their own unit, for what knows no dataclasses:
+    tables, pandas. Every column is there.
+
+    `exponent`: λ are in units of 2^exponent, in a group that does not say so itself.
+    """
+    values: dict[str, object] = {}
+    _fill(values, row, _plan(type(row)), exponent)
+    return values
+
+
+def empty_cells(row: type) -> dict[str, object]:
+    """The mapping of a row of which nothing is known."""
+    return dict.fromkeys(names_of(row))
+
+
+def out_of_range(row: Dataclass) -> str | None:
+    """The first column that has a value which leaves float64 in units of λ; None when all fit."""
+    return _first_lost(row, _plan(type(row)), 0)
+
+
+def scaled(value: float, exponent: int) -> float | None:
+    """value·2^exponent; None when it leaves the range of float64 (subnormal: has lost digits)."""
+    try:
+        result = math.ldexp(value, exponent)
+    except OverflowError:
+        return None
+    return result if abs(result) >= sys.float_info.min or value == 0.0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Inner:
+    """A field that holds another group."""
+
+    field: str
+    row: type
+    """The class that declares the group's columns."""
+    plan: _Plan
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How to read a dataclass, worked out once."""
+
+    steps: tuple[Column | _Inner, ...]
+    """Its columns and the groups inside it, in order."""
+    scale: str | None
+    """Field that holds the exponent of its λ."""
+    plain: tuple[tuple[str, str], ...]
+    """(column, field) of its columns, where nothing has to be done but to take them; else empty."""
+
+
+@cache
+def _plan(row: type) -> _Plan:
+    steps: list[Column | _Inner] = []
+    scale = None
+    hints = get_type_hints(row, include_extras=True)
+    for field in fields(row):
+        hint = hints[field.name]
+        marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+        if SCALE in marks:
+            scale = field.name
+        elif any(isinstance(mark, Unit) for mark in marks):
+            steps.append(_column(row, field.name, get_args(hint)[0], marks))
+        else:
+            steps += _inner(field.name, hint)
+    columns = [step for step in steps if isinstance(step, Column)]
+    is_plain = len(columns) == len(steps) and not any(c.kind == "ints32" for c in columns)
+    plain = tuple((column.name, column.field) for column in columns) if is_plain else ()
+    return _Plan(tuple(steps), scale, plain)
+
+
+def _column(group: type, field: str, hint: object, marks: tuple[object, ...]) -> Column:
+    (stored,) = _alternatives(hint)
+    choices: tuple[str, ...] = ()
+    if get_origin(stored) is Literal:
+        choices, stored = get_args(stored), str
+    (unit,) = (mark for mark in marks if isinstance(mark, Unit))
+    names = [mark.name for mark in marks if isinstance(mark, Called)]
+    kind = "reals32" if ARRAY in marks else _KINDS[stored]
+    return Column(
+        name=names[0] if names else field,
+        field=field,
+        group=group,
+        kind="int32" if SMALL in marks else kind,
+        unit=unit,
+        is_required=REQUIRED in marks,
+        choices=choices,
+    )
+
+
+def _inner(field: str, hint: object) -> list[_Inner]:
+    """The group in a field; of alternatives (a fit, or why there is none) the one with columns."""
+    groups = [kind for kind in _alternatives(hint) if isinstance(kind, type) and is_dataclass(kind)]
+    plans = [(group, _plan(group)) for group in groups]
+    return [_Inner(field, group, plan) for group, plan in plans if plan.steps]
+
+
+def _alternatives(hint: object) -> tuple[object, ...]:
+    """The types of a union without None; of anything else itself."""
+    if get_origin(hint) in (Union, UnionType):
+        return tuple(kind for kind in get_args(hint) if kind is not NoneType)
+    return (hint,)
+
+
+def _fill(values: dict[str, object], group: object, plan: _Plan, exponent: int) -> None:
+    if group is not None and plan.scale is not None:
+        exponent = getattr(group, plan.scale)
+    if plan.plain and exponent == 0:
+        for name, field in plan.plain:
+            values[name] = getattr(group, field, None)
+        return
+    for step in plan.steps:
+        if isinstance(step, Column):
+            values[step.name] = step.true_value(group, exponent)
+        else:
+            _fill(values, getattr(group, step.field, None), step.plan, exponent)
+
+
+def _first_lost(group: object, plan: _Plan, exponent: int) -> str | None:
+    if group is None:
+        return None
+    if plan.scale is not None:
+        exponent = getattr(group, plan.scale)
+    for step in plan.steps:
+        if isinstance(step, _Inner):
+            lost = _first_lost(getattr(group, step.field), step.plan, exponent)
+            if lost is not None:
+                return lost
+        elif getattr(group, step.field, None) is not None:
+            if step.true_value(group, exponent) is None:
+                return step.name
+    return None

@@ -1,0 +1,86 @@
+"""What a layer's own spectrum tells: norms, tail, bulk, ERG condition, quality and phase, composed.
+
+The one composition of these formulas, for measuring and for a refit alike, so that the same stored
+spectrum always gives the same numbers. Knows nothing of weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from zoo.columns import SCALE, out_of_range
+from zoo.spectral.clipped_tail import Clipping, fit_clipped
+from zoo.spectral.erg import Erg, erg, mean_one
+from zoo.spectral.mp import Bulk, bulk_of, fit_bulk
+from zoo.spectral.phase import HtsrPhase, htsr_phase
+from zoo.spectral.scalars import Scalars, scalars, without_noise
+from zoo.spectral.setol import Quality, quality
+from zoo.spectral.spectrum import Spectrum
+from zoo.spectral.tails import NoTail, TailFit, fit_tail
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSpectrum:
+    """Every group of columns that follows from the layer's own eigenvalues and its shape."""
+
+    exponent: Annotated[int, SCALE]
+    scalars: Scalars
+    tail: TailFit | NoTail
+    bulk: Bulk | None = None
+    """None without a bulk, and when only the tail is asked for, as all below."""
+    erg: Erg | None = None
+    quality: Quality | None = None
+    phase: HtsrPhase | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """Why a column that has a value is NULL all the same; None where there is none."""
+        lost = out_of_range(self) if self.exponent else None
+        return lost and f"out_of_range: {lost} leaves float64, its logarithm does not"
+
+
+def own_tail(
+    spectrum: Spectrum, *, m: int, storage_bits: int, clip_fingers: bool
+) -> tuple[TailFit | NoTail, Clipping | None]:
+    """The tail that everything else stands on, and what was clipped for it, where that is asked for."""
+    if not clip_fingers:
+        return fit_tail(spectrum.evals, m=m, storage_bits=storage_bits), None
+    clipped = fit_clipped(spectrum.evals, m=m, storage_bits=storage_bits)
+    return clipped.tail, clipped.clipping
+
+
+def own_spectrum(
+    spectrum: Spectrum,
+    tail: TailFit | NoTail,
+    *,
+    n: int,
+    m: int,
+    storage_bits: int,
+    is_tail_only: bool,
+) -> OwnSpectrum:
+    """Everything that follows from the k·m eigenvalues and their `own_tail`; `is_tail_only`: norms and
+    tail."""
+    evals, exponent = spectrum.evals, spectrum.scale_exponent
+    norms = scalars(evals, n=n, m=m, storage_bits=storage_bits)
+    if is_tail_only or evals[-1] <= 0.0:
+        return OwnSpectrum(exponent, norms, tail)
+    fitted = tail if isinstance(tail, TailFit) else None
+    # a tail that reaches the null space is to end in zeros: the logarithms of noise would decide it
+    clean = without_noise(evals, m=m, storage_bits=storage_bits)
+    scaled = mean_one(evals)
+    clean_scaled = scaled if clean is evals else mean_one(clean)
+    effective = erg(
+        clean,
+        xmin=fitted.xmin if fitted else None,
+        num_tail=fitted.num_tail if fitted else None,
+        scaled=clean_scaled,
+    )
+    alpha = fitted.alpha if fitted else None
+    overlap = quality(clean, erg_num=effective.erg_num, alpha=alpha, scaled=clean_scaled)
+    law = fit_bulk(scaled, n=n, m=m)
+    phase = htsr_phase(
+        evals, n=n, m=m, matrix_rank=norms.matrix_rank, tail=tail, bulk=law, scaled=scaled
+    )
+    bulk = None if law is None else bulk_of(law, evals)
+    return OwnSpectrum(exponent, norms, tail, bulk, effective, overlap, HtsrPhase(phase))

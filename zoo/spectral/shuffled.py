@@ -1,0 +1,154 @@
+"""What the shuffles of a layer tell: the trap test over all of them, and the spectrum of the first.
+
+A stored spectrum and the spectrum of its shuffle give the same numbers to a refit as to the measurement.
+Knows nothing of matrices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+
+from zoo.columns import COUNT, LAMBDA, ONE, SCALE, Unit
+from zoo.errors import ArgumentError
+from zoo.spectral.arrays import ArrayLike, Vector
+from zoo.spectral.erg import mean_one
+from zoo.spectral.incumbent import incumbent_fit
+from zoo.spectral.inputs import spectrum_of
+from zoo.spectral.mp import ks_distance
+from zoo.spectral.spectrum import Spectrum
+from zoo.spectral.trap_test import ShuffleTest
+
+
+@dataclass(frozen=True, slots=True)
+class TrapSummary:
+    """The calibrated trap test over the replicates. Another level can be asked for later."""
+
+    rand_mp_sigma: Annotated[float, ONE]
+    """Marchenko-Pastur σ of the first shuffle, mean-1 units."""
+    rand_mp_edge_upper: Annotated[float, LAMBDA]
+    """Upper edge of the shuffle's law."""
+    num_traps: Annotated[float, COUNT]
+    """Calibrated traps: mean over the replicates."""
+    trap_counts: Annotated[tuple[int, ...], COUNT]
+    """Calibrated traps of every replicate, in order."""
+    trap_threshold: Annotated[float, LAMBDA]
+    """Edge plus Tracy-Widom margin of the first replicate."""
+    trap_p_value: Annotated[float, ONE]
+    """Smallest Tracy-Widom p over the replicates."""
+    trap_excess_max: Annotated[float | None, ONE]
+    """max(λ_rand)/edge − 1 over the traps; NULL without."""
+
+
+@dataclass(frozen=True, slots=True)
+class RandSpectrum:
+    """What takes the whole shuffled spectrum: its distance from the layer's own, and from the law."""
+
+    rand_ks_distance: Annotated[float | None, ONE]
+    """Kolmogorov-Smirnov distance of the shuffled spectrum to its law; NULL, as the two below, when only
+    the top of it was computed."""
+    rand_ks_p_value: Annotated[float | None, ONE]
+    """p-value of that distance, in [0, 1]."""
+    rand_distance: Annotated[float | None, Unit("√nat")]
+    """√ of the Jensen-Shannon divergence between the spectra of the layer and of its shuffle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shuffles:
+    """Every column that the shuffles give."""
+
+    exponent: Annotated[int, SCALE]
+    rand_lambda_max: Annotated[float, LAMBDA]
+    """Largest eigenvalue of the first shuffle."""
+    test: TrapSummary | None
+    """None when a slice has no bulk."""
+    rand: RandSpectrum | None
+    num_traps_ww: Annotated[int | None, COUNT]
+    """Traps by WeightWatcher's recipe."""
+
+
+def over_replicates(
+    spectrum: Spectrum, tests: Sequence[ShuffleTest | None], *, n: int, m: int, exponent: int
+) -> TrapSummary | None:
+    """The tests of all replicates as one, in units of 4^exponent; None when a replicate has none."""
+    done = [test for test in tests if test is not None]
+    if len(done) < len(tests) or not done:
+        return None
+    first, counts = done[0], tuple(len(test.traps) for test in done)
+    excess = [trap.excess_rel for test in done for trap in test.traps]
+    return TrapSummary(
+        rand_mp_sigma=rand_sigma(spectrum, first, n=n, exponent=exponent),
+        rand_mp_edge_upper=first.variance * (math.sqrt(n) + math.sqrt(m)) ** 2,
+        num_traps=sum(counts) / len(counts),
+        trap_counts=counts,
+        trap_threshold=first.threshold,
+        trap_p_value=min(test.p_value for test in done),
+        trap_excess_max=max(excess, default=None),
+    )
+
+
+def rand_sigma(spectrum: Spectrum, test: ShuffleTest, *, n: int, exponent: int) -> float:
+    """σ of the shuffle's law in mean-1 units: √(v·n / mean λ); a shuffle keeps the mean λ."""
+    mean = math.ldexp(float(spectrum.evals.mean()), spectrum.scale_exponent - 2 * exponent)
+    return math.sqrt(test.variance * n / mean)
+
+
+def beside_shuffle(
+    spectrum: Spectrum, rand: Spectrum, *, sigma: float | None, n: int, m: int
+) -> RandSpectrum:
+    """The layer's spectrum beside `rand`, its shuffle's; `sigma` of the shuffle's law, if it has one."""
+    apart, distance, p_value = None, None, None
+    if spectrum.evals[-1] > 0.0:
+        apart = spectral_distance(spectrum.evals, rand.evals)
+    if sigma is not None:
+        distance, p_value = ks_test(mean_one(rand.evals), sigma=sigma, gamma=m / n)
+    return RandSpectrum(distance, p_value, apart)
+
+
+def incumbent_count(replicates: Sequence[Vector], *, n: int, m: int) -> int | None:
+    """`num_traps_ww`: WeightWatcher's count on the pooled eigenvalues of the replicates."""
+    fit = incumbent_fit(np.sort(np.concatenate(replicates, axis=None)), n=n, m=m)
+    return None if fit is None else fit.num_spikes
+
+
+def ks_test(evals: ArrayLike, *, sigma: float, gamma: float) -> tuple[float, float]:
+    """Kolmogorov-Smirnov distance of mean-1 `evals` to the law, and its p-value.
+
+    The p-value treats them as independent (Stephens 1970). They repel each other, so that noise
+    gives p near 1; a small p means another law or strong traps.
+    """
+    from scipy.special import kolmogorov  # here: the classes above are read without it, in no time
+
+    evals = spectrum_of(evals)
+    if evals.size == 0:
+        raise ArgumentError("got no eigenvalue; wanted at least one")
+    distance = ks_distance(evals, sigma=sigma, gamma=gamma)
+    root = math.sqrt(evals.size)
+    return distance, float(kolmogorov((root + 0.12 + 0.11 / root) * distance))
+
+
+def spectral_distance(evals: ArrayLike, rand_evals: ArrayLike) -> float:
+    """√ of the Jensen-Shannon divergence of two ascending spectra, each normalised to sum 1.
+
+    Natural logarithm, in [0, √ln 2]. Compares them index by index, as WeightWatcher does. Raises
+    ArgumentError for spectra of different sizes, and for one without a positive eigenvalue.
+    """
+    evals, rand_evals = spectrum_of(evals), spectrum_of(rand_evals)
+    if evals.size != rand_evals.size or evals.size == 0 or evals[-1] <= 0 or rand_evals[-1] <= 0:
+        raise ArgumentError(
+            f"got {evals.size} and {rand_evals.size} eigenvalues; wanted two spectra of one size, "
+            "neither of them all zero"
+        )
+    p, q = evals / evals.sum(), rand_evals / rand_evals.sum()
+    middle = 0.5 * (p + q)
+    divergence = 0.5 * (_relative_entropy(p, middle) + _relative_entropy(q, middle))
+    return math.sqrt(max(divergence, 0.0))
+
+
+def _relative_entropy(p: Vector, q: Vector) -> float:
+    start = int(p.searchsorted(0.0, side="right"))
+    return float(p[start:] @ np.log(p[start:] / q[start:]))

@@ -11,7 +11,7 @@ import sys
 
 from catalog.read import views
 from catalog.read.query import ask
-from jobs.screen.output import print_arrow
+from jobs.screen.output import print_table
 
 CORRELATIONS = """
     select tensor, count(*) as num_steps, corr(alpha, erg_delta) as pearson,
@@ -37,9 +37,9 @@ def main() -> None:
     if len(sys.argv) != 2:
         raise SystemExit("usage: python -m benchmarks.alignment CATALOG (of `zoo demo`)")
     with views.connect(sys.argv[1]) as con:
-        print_arrow(ask(con, CORRELATIONS), format="md")
+        print_table(ask(con, CORRELATIONS), format="md")
         print()
-        print_arrow(ask(con, COURSE), format="md")
+        print_table(ask(con, COURSE), format="md")
 
 
 if __name__ == "__main__":

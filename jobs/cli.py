@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-
 from cyclopts import App, Parameter
 
 
 def _version() -> str:
+    import importlib.metadata  # slow to load, and no other command wants it
+
     return importlib.metadata.version("spectral-zoo")
 
 

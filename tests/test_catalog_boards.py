@@ -30,9 +30,9 @@ def con(tmp_path: Path) -> duckdb.DuckDBPyConnection:
 
 def order(con: duckdb.DuckDBPyConnection, board: str, **options: object) -> list[object]:
     chosen = {"top": None, "where": None, "family": None, **options}
-    table = leaderboard(con, board, **chosen)  # type: ignore[arg-type]
-    assert table.column("rank").to_pylist() == list(range(1, table.num_rows + 1))
-    return list(table.column("model_id").to_pylist())
+    rows = leaderboard(con, board, **chosen).to_pylist()  # type: ignore[arg-type]
+    assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
+    return [row["model_id"] for row in rows]
 
 
 @pytest.mark.parametrize("board", BOARDS)
@@ -80,10 +80,8 @@ def test_a_board_shows_the_newest_revision_of_a_model(tmp_path: Path) -> None:
     for step in (3, 10, 2):
         commit(root, revision=f"{step:040d}", step=step, layers=[{"alpha": float(step)}])
     with connect(root) as con:
-        table = leaderboard(con, "alpha", top=9, where=None, family=None)
-    assert table.select(["step", "mean_alpha", "num_revisions"]).to_pylist() == [
-        {"step": 10, "mean_alpha": 10.0, "num_revisions": 3}
-    ]
+        (row,) = leaderboard(con, "alpha", top=9, where=None, family=None).to_pylist()
+    assert (row["step"], row["mean_alpha"], row["num_revisions"]) == (10, 10.0, 3)
 
 
 def test_status_adds_up(tmp_path: Path) -> None:
@@ -103,9 +101,8 @@ def test_status_adds_up(tmp_path: Path) -> None:
 
 
 def test_one_model_is_shown_layer_by_layer(con: duckdb.DuckDBPyConnection) -> None:
-    table = layers_of(con, "org/a")
-    assert table.column("layer_index").to_pylist() == [0, 1]
-    assert table.column("alpha").to_pylist() == [4.0, 4.0]
+    rows = layers_of(con, "org/a").to_pylist()
+    assert [(row["layer_index"], row["alpha"]) for row in rows] == [(0, 4.0), (1, 4.0)]
 
 
 def test_an_unknown_model_names_the_nearest(con: duckdb.DuckDBPyConnection) -> None:
@@ -130,9 +127,7 @@ def test_two_models_are_compared_layer_by_layer(tmp_path: Path) -> None:
     commit(root, "a", layers=[{"tensor": "x", "alpha": 3.0}, {"tensor": "y"}])
     commit(root, "b", layers=[{"tensor": "x", "alpha": 2.0}, {"tensor": "z"}])
     with connect(root) as con:
-        table = compare(con, "a", "b").select(["tensor", "presence", "alpha_delta"])
-    assert sorted(table.to_pylist(), key=lambda r: r["tensor"]) == [
-        {"tensor": "x", "presence": "both", "alpha_delta": -1.0},
-        {"tensor": "y", "presence": "a", "alpha_delta": None},
-        {"tensor": "z", "presence": "b", "alpha_delta": None},
-    ]
+        rows = compare(con, "a", "b").to_pylist()
+    assert sorted((row["tensor"], row["presence"], row["alpha_delta"]) for row in rows) == [
+        ("x", "both", -1.0), ("y", "a", None), ("z", "b", None),
+    ]  # fmt: skip

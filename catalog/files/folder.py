@@ -29,8 +29,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import fsspec
-
 from catalog.errors import DiskFullError, StorageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -67,6 +65,8 @@ class Folder:
             text = unquote(urlsplit(text).path)
         if "://" not in text:
             return cls(os.path.abspath(os.path.expanduser(text)), None)
+        import fsspec  # not needed on this machine, and slow to load
+
         try:
             remote, path = fsspec.core.url_to_fs(text)
         except (ImportError, ValueError) as error:

@@ -1,15 +1,20 @@
-"""The leaderboards, as Arrow tables. What each ranks by is said in sql/50_leaderboards.sql."""
+"""The leaderboards, as rows. What each ranks by is said in sql/50_leaderboards.sql."""
 
 from __future__ import annotations
 
 import duckdb
-import pyarrow as pa
 
 from catalog.errors import QueryError
-from catalog.read.query import ask, columns, condition
+from catalog.read.definitions import views_of
+from catalog.read.query import Answer, ask_rows, columns, condition
 
 BOARDS = ("traps", "alignment", "alpha")
 """Boards by name; each is the view `leaderboard_<name>`."""
+
+
+def views_of_board(board: str, where: str | None) -> frozenset[str] | None:
+    """The views that the rows of a board depend on, as `views.connect` takes them."""
+    return views_of(f"from leaderboard_{board} where {where or 'true'}")
 
 
 def leaderboard(
@@ -19,7 +24,7 @@ def leaderboard(
     top: int | None,
     where: str | None,
     family: str | None,
-) -> pa.Table:
+) -> Answer:
     """The best `top` rows of a board, ranked from 1 among the models that are left.
 
     `where` is an SQL condition on the board's columns, `family` a family of architectures.
@@ -40,7 +45,7 @@ def leaderboard(
     """
     values = {"family": family, "top": top}
     try:
-        return ask(con, query, values)
+        return ask_rows(con, query, values)
     except QueryError as error:
         if where is None:
             raise

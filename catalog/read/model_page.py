@@ -1,14 +1,16 @@
-"""One model's layers, and two models side by side, as Arrow tables."""
+"""One model's layers, and two models side by side, as rows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import duckdb
-import pyarrow as pa
 
 from catalog.errors import QueryError
-from catalog.read.query import ask
+from catalog.read.query import Answer, ask_rows
+
+VIEWS = ("models", "models_latest", "layers_latest")
+"""What these answers are read from."""
 
 _METRICS = ("alpha", "num_traps", "trap_excess_max", "erg_log_ratio", "stable_rank",
             "log_spectral_norm", "log_norm", "rand_distance")  # fmt: skip
@@ -32,7 +34,7 @@ def find_model(con: duckdb.DuckDBPyConnection, model: str) -> ModelRef:
     A revision may be cut short as long as it is unique. QueryError names the nearest ids.
     """
     model_id, _, wanted = (model, "", "") if _is_known(con, model) else model.rpartition("@")
-    found = ask(
+    found = ask_rows(
         con,
         """
         select model_id, revision, step from models_latest
@@ -52,10 +54,10 @@ def find_model(con: duckdb.DuckDBPyConnection, model: str) -> ModelRef:
     raise QueryError(_not_found(con, model, model_id))
 
 
-def layers_of(con: duckdb.DuckDBPyConnection, model: str) -> pa.Table:
+def layers_of(con: duckdb.DuckDBPyConnection, model: str) -> Answer:
     """The layers of a model, one row each: identity, shape, tail, traps, alignment, status."""
     ref = find_model(con, model)
-    return ask(
+    return ask_rows(
         con,
         """
         select layer_index, tensor, part, expert, block, role, n, m, alpha, alpha_stderr,
@@ -70,7 +72,7 @@ def layers_of(con: duckdb.DuckDBPyConnection, model: str) -> pa.Table:
     )
 
 
-def compare(con: duckdb.DuckDBPyConnection, a: str, b: str) -> pa.Table:
+def compare(con: duckdb.DuckDBPyConnection, a: str, b: str) -> Answer:
     """Two models layer by layer: base against fine-tune, step against step.
 
     Joined on tensor, part and expert; a layer that only one of them has shows NULLs for the other
@@ -80,7 +82,7 @@ def compare(con: duckdb.DuckDBPyConnection, a: str, b: str) -> pa.Table:
     wanted = ", ".join(
         f"x.{m} as {m}_a, y.{m} as {m}_b, y.{m} - x.{m} as {m}_delta" for m in _METRICS
     )
-    return ask(
+    return ask_rows(
         con,
         f"""
         with x as (from layers_latest where model_id = $ma and revision = $ra),
@@ -103,7 +105,7 @@ def compare(con: duckdb.DuckDBPyConnection, a: str, b: str) -> pa.Table:
 
 
 def _is_known(con: duckdb.DuckDBPyConnection, model: str) -> bool:
-    return bool(ask(con, "select 1 from models where model_id = ? limit 1", [model]).num_rows)
+    return bool(ask_rows(con, "select 1 from models where model_id = ? limit 1", [model]).rows)
 
 
 def _not_found(con: duckdb.DuckDBPyConnection, model: str, model_id: str) -> str:
@@ -114,11 +116,11 @@ def _not_found(con: duckdb.DuckDBPyConnection, model: str, model_id: str) -> str
             f"`zoo sql CATALOG \"select revision, step from models where model_id = '{quoted}'\"` "
             "lists them"
         )
-    near = ask(
+    near = ask_rows(
         con,
         "select model_id from models group by model_id "
         "order by jaro_winkler_similarity(lower(model_id), lower(?)) desc, model_id limit 3",
         [model],
     )
-    names = ", ".join(near.column(0).to_pylist()) or "none at all"
+    names = ", ".join(name for (name,) in near.rows) or "none at all"
     return f"no model {model!r:.200} in the catalog; the nearest: {names}"

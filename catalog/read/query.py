@@ -1,21 +1,54 @@
-"""Asking DuckDB and getting Arrow tables; errors become QueryError, saying what can be asked."""
+"""Asking DuckDB; errors become QueryError, saying what can be asked.
+
+`ask` gives Arrow tables, for many numbers; `ask_rows` gives Python values, for people, and does not
+load Arrow unless a value needs it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
-import pyarrow as pa
 
 from catalog.errors import QueryError, StorageError
 from catalog.files.duck import is_of_files, while_others_write
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+T = TypeVar("T")
+Values = Sequence[object] | Mapping[str, object]
+
+_SIMPLE = re.compile(
+    r"(BOOLEAN|U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|VARCHAR|DECIMAL\(\d+,\d+\)|"
+    r'"NULL")(\[\])*'
+)
+"""Types whose values DuckDB hands to Python as Arrow does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a question gave, as Python values."""
+
+    column_names: tuple[str, ...]
+    """Names of the columns, each once: of two that are called `a`, the second is `a_1`."""
+    rows: tuple[tuple[Any, ...], ...]
+    """One value a column."""
+
+    def to_pylist(self) -> list[dict[str, Any]]:
+        """The rows by column name."""
+        return [dict(zip(self.column_names, row, strict=True)) for row in self.rows]
 
 
 def ask(
     con: duckdb.DuckDBPyConnection,
     query: str,
-    values: Sequence[object] | Mapping[str, object] = (),
+    values: Values = (),
     *,
     blame: str = "the query",
 ) -> pa.Table:
@@ -24,12 +57,42 @@ def ask(
     `values` fill its parameters. All views show the catalog as it was at one moment, whoever
     commits or compacts meanwhile. QueryError, naming `blame`, when DuckDB does not understand it.
     """
+
+    def fetch(params: object) -> pa.Table:
+        result = con.sql(query, params=params)
+        if result is None:
+            import pyarrow as pa
+
+            return pa.table({})
+        return result.to_arrow_table()
+
+    return _asked(con, values, fetch, blame=blame)
+
+
+def ask_rows(
+    con: duckdb.DuckDBPyConnection,
+    query: str,
+    values: Values = (),
+    *,
+    blame: str = "the query",
+) -> Answer:
+    """The result of one query as Python values; like `ask` in all else."""
+
+    def fetch(params: object) -> Answer:
+        con.execute(query, params)  # binds once; a relation binds when made and when read
+        return _rows(con)
+
+    return _asked(con, values, fetch, blame=blame)
+
+
+def _asked(
+    con: duckdb.DuckDBPyConnection, values: Values, fetch: Callable[[object], T], *, blame: str
+) -> T:
     params = dict(values) if isinstance(values, Mapping) else list(values)
 
-    def read() -> pa.Table:
+    def read() -> T:
         with _one_moment(con):
-            found = con.sql(query, params=params or None)
-            return pa.table({}) if found is None else found.to_arrow_table()
+            return fetch(params or None)
 
     try:
         return while_others_write(read)
@@ -37,6 +100,33 @@ def ask(
         if is_of_files(error):
             raise StorageError(f"{blame}: {error}; run `zoo check` to find the file") from error
         raise QueryError(f"{blame}: {error}") from error
+
+
+def _rows(con: duckdb.DuckDBPyConnection) -> Answer:
+    """What the last query gave; nothing when it was empty or a comment."""
+    if not con.description:
+        return Answer((), ())
+    names = _distinct([column[0] for column in con.description])
+    if all(_SIMPLE.fullmatch(str(column[1])) for column in con.description):
+        return Answer(names, tuple(con.fetchall()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that the rows are copied
+        table: pa.Table = con.to_arrow_table()
+    columns = [column.to_pylist() for column in table.columns]
+    return Answer(names, tuple(zip(*columns, strict=True)))
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """`names` with a number added to those that were there before."""
+    taken: list[str] = []
+    for name in names:
+        number = 0
+        free = name
+        while free in taken:
+            number += 1
+            free = f"{name}_{number}"
+        taken.append(free)
+    return tuple(taken)
 
 
 @contextmanager

@@ -3,49 +3,55 @@
 from __future__ import annotations
 
 import duckdb
-import pyarrow as pa
 
-from catalog.read.query import ask
+from catalog.read.query import Answer, ask_rows
+
+VIEWS = ("listed", "missing", "models", "models_latest", "sweeps")
+"""What the answer is read from."""
 
 _STATUS = """
-with last_sweeps as (
-    select * from sweeps where sweep_id in (select sweep_id from listed)
+with planned as materialized (from listed),  -- so that each view is bound and read once
+finished as materialized (from models),
+latest as materialized (from models_latest),
+lacking as materialized (from missing),
+last_sweeps as materialized (
+    select status from sweeps where sweep_id in (select sweep_id from planned)
 ),
 facts as (
     select 10 as place, 'units' as topic, 'listed' as item, count(*) as value, 'units' as unit
-    from listed
+    from planned
     union all
     select 11, 'units', 'done', count(*), 'units'
-    from listed semi join models using (model_id, revision, analysis_key)
+    from planned semi join finished using (model_id, revision, analysis_key)
     union all
-    select 12, 'units', 'missing', count(*), 'units' from missing
+    select 12, 'units', 'missing', count(*), 'units' from lacking
     union all
-    select 13, 'units', 'failed', count(*), 'units' from missing where cause is not null
+    select 13, 'units', 'failed', count(*), 'units' from lacking where cause is not null
     union all
-    select 14, 'units', 'not done yet', count(*), 'units' from missing where cause is null
+    select 14, 'units', 'not done yet', count(*), 'units' from lacking where cause is null
     union all
-    select 20, 'failed', cause, count(*), 'units' from missing where cause is not null
+    select 20, 'failed', cause, count(*), 'units' from lacking where cause is not null
     group by cause
     union all
-    select 30, 'catalog', 'models', count(distinct model_id), 'models' from models_latest
+    select 30, 'catalog', 'models', count(distinct model_id), 'models' from latest
     union all
-    select 31, 'catalog', 'revisions', count(*), 'revisions' from models_latest
+    select 31, 'catalog', 'revisions', count(*), 'revisions' from latest
     union all
-    select 32, 'catalog', 'units', count(*), 'units' from models
+    select 32, 'catalog', 'units', count(*), 'units' from finished
     union all
-    select 33, 'layers', 'analysed', coalesce(sum(layers_analysed), 0), 'layers' from models
+    select 33, 'layers', 'analysed', coalesce(sum(layers_analysed), 0), 'layers' from finished
     union all
-    select 34, 'layers', 'skipped', coalesce(sum(layers_skipped), 0), 'layers' from models
+    select 34, 'layers', 'skipped', coalesce(sum(layers_skipped), 0), 'layers' from finished
     union all
-    select 35, 'layers', 'failed', coalesce(sum(layers_failed), 0), 'layers' from models
+    select 35, 'layers', 'failed', coalesce(sum(layers_failed), 0), 'layers' from finished
     union all
-    select 40, 'cost', 'compute', round(coalesce(sum(seconds), 0)), 's' from models
+    select 40, 'cost', 'compute', round(coalesce(sum(seconds), 0)), 's' from finished
     union all
-    select 41, 'cost', 'fetched', coalesce(sum(bytes_read), 0), 'bytes' from models
+    select 41, 'cost', 'fetched', coalesce(sum(bytes_read), 0), 'bytes' from finished
     union all
-    select 42, 'cost', 'analysed', coalesce(sum(bytes_analysed), 0), 'bytes' from models
+    select 42, 'cost', 'analysed', coalesce(sum(bytes_analysed), 0), 'bytes' from finished
     union all
-    select 43, 'cost', 'requests', coalesce(sum(requests), 0), 'requests' from models
+    select 43, 'cost', 'requests', coalesce(sum(requests), 0), 'requests' from finished
     union all
     select 50, 'sweeps', 'last of each name: ' || status, count(*), 'sweeps' from last_sweeps
     group by status
@@ -54,9 +60,9 @@ select topic, item, value::bigint as value, unit from facts order by place, item
 """
 
 
-def status(con: duckdb.DuckDBPyConnection) -> pa.Table:
+def status(con: duckdb.DuckDBPyConnection) -> Answer:
     """Columns topic, item, value (integer), unit; one fact a row.
 
     `listed` counts what the last sweep of every name planned; done and missing add up to it.
     """
-    return ask(con, _STATUS)
+    return ask_rows(con, _STATUS)

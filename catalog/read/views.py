@@ -8,7 +8,7 @@ is downloaded, and what a user types is never pasted into their text.
 from __future__ import annotations
 
 import os
-from importlib import resources
+from collections.abc import Iterable
 
 import duckdb
 
@@ -16,11 +16,14 @@ from catalog.errors import StorageError
 from catalog.files.duck import open_duck, put
 from catalog.files.folder import Folder
 from catalog.files.layout import SEED, check_marker
+from catalog.read.definitions import DICTIONARY, script, script_for
 from catalog.schema import dictionary
 
 
-def connect(root: str | os.PathLike[str]) -> duckdb.DuckDBPyConnection:
-    """A connection to the catalog `root` with all views; empty tables give empty views.
+def connect(
+    root: str | os.PathLike[str], *, only: Iterable[str] | None = None
+) -> duckdb.DuckDBPyConnection:
+    """A connection to the catalog `root` with all views, or those named in `only` alone.
 
     `dictionary` says what every column of the tables means.
     Readers need no lock: any number may be open while sweeps write. NotACatalogError when there is
@@ -30,10 +33,7 @@ def connect(root: str | os.PathLike[str]) -> duckdb.DuckDBPyConnection:
     check_marker(folder)
     con = open_duck(folder)
     try:
-        con.execute("set variable zoo_files = ?", ["/".join(SEED)])
-        con.execute(script())
-        con.execute("reset variable zoo_files")
-        put(con, "dictionary", dictionary())
+        define(con, only=only)
     except duckdb.Error as error:
         con.close()
         raise StorageError(
@@ -42,14 +42,11 @@ def connect(root: str | os.PathLike[str]) -> duckdb.DuckDBPyConnection:
     return con
 
 
-def script() -> str:
-    """All view definitions in order; expects the SQL variable `zoo` to hold the catalog's root."""
-    files = sorted(
-        (
-            f
-            for f in resources.files("catalog").joinpath("sql").iterdir()
-            if f.name.endswith(".sql")
-        ),
-        key=lambda f: f.name,
-    )
-    return "\n".join(f.read_text(encoding="utf-8") for f in files)
+def define(con: duckdb.DuckDBPyConnection, *, only: Iterable[str] | None = None) -> None:
+    """Define all views on a connection to a catalog, or those named in `only` and what is below."""
+    names = None if only is None else frozenset(only)
+    con.execute("set variable zoo_files = ?", ["/".join(SEED)])
+    con.execute(script() if names is None else script_for(names))
+    con.execute("reset variable zoo_files")
+    if names is None or DICTIONARY in names:
+        put(con, DICTIONARY, dictionary())

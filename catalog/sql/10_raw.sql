@@ -5,66 +5,19 @@
 -- zoo_files is for programs that define the views faster: binding a view opens the files it names.
 create schema if not exists internal;
 
-create or replace view internal.raw_layers as
+create or replace macro internal.rows_of(folder) as table
 select * exclude (filename), split_part(filename, '/', -2) as generation
 from read_parquet(
-    getvariable('zoo') || '/layers/' || coalesce(getvariable('zoo_files'), '*/*.parquet'),
+    getvariable('zoo') || '/' || folder || '/' || coalesce(getvariable('zoo_files'), '*/*.parquet'),
     filename = true, hive_partitioning = false,
     union_by_name = coalesce(getvariable('zoo_union'), false));
 
-create or replace view internal.raw_traps as
-select * exclude (filename), split_part(filename, '/', -2) as generation
-from read_parquet(
-    getvariable('zoo') || '/traps/' || coalesce(getvariable('zoo_files'), '*/*.parquet'),
-    filename = true, hive_partitioning = false,
-    union_by_name = coalesce(getvariable('zoo_union'), false));
-
-create or replace view internal.raw_models as
-select * exclude (filename), split_part(filename, '/', -2) as generation
-from read_parquet(
-    getvariable('zoo') || '/models/' || coalesce(getvariable('zoo_files'), '*/*.parquet'),
-    filename = true, hive_partitioning = false,
-    union_by_name = coalesce(getvariable('zoo_union'), false));
-
-create or replace view internal.raw_evaluations as
-select * exclude (filename), split_part(filename, '/', -2) as generation
-from read_parquet(
-    getvariable('zoo') || '/evaluations/' || coalesce(getvariable('zoo_files'), '*/*.parquet'),
-    filename = true, hive_partitioning = false,
-    union_by_name = coalesce(getvariable('zoo_union'), false));
-
-create or replace view internal.raw_spectra as
-select * exclude (filename), split_part(filename, '/', -2) as generation
-from read_parquet(
-    getvariable('zoo') || '/spectra/' || coalesce(getvariable('zoo_files'), '*/*.parquet'),
-    filename = true, hive_partitioning = false,
-    union_by_name = coalesce(getvariable('zoo_union'), false));
-
-create or replace view internal.raw_tensors as
-select * exclude (filename), split_part(filename, '/', -2) as generation
-from read_parquet(
-    getvariable('zoo') || '/tensors/' || coalesce(getvariable('zoo_files'), '*/*.parquet'),
-    filename = true, hive_partitioning = false,
-    union_by_name = coalesce(getvariable('zoo_union'), false));
-
-create or replace view internal.raw_failures as
-select * exclude (filename), split_part(filename, '/', -2) as generation
-from read_parquet(
-    getvariable('zoo') || '/failures/' || coalesce(getvariable('zoo_files'), '*/*.parquet'),
-    filename = true, hive_partitioning = false,
-    union_by_name = coalesce(getvariable('zoo_union'), false));
-
-create or replace view internal.raw_sweeps as
-select * exclude (filename), split_part(filename, '/', -2) as generation
-from read_parquet(
-    getvariable('zoo') || '/sweeps/' || coalesce(getvariable('zoo_files'), '*/*.parquet'),
-    filename = true, hive_partitioning = false,
-    union_by_name = coalesce(getvariable('zoo_union'), false));
-
-create or replace view internal.raw_listing as
-select * exclude (filename), split_part(filename, '/', -2) as generation
-from read_parquet(
-    getvariable('zoo') || '/listing/' || coalesce(getvariable('zoo_files'), '*/*.parquet'),
-    filename = true, hive_partitioning = false,
-    union_by_name = coalesce(getvariable('zoo_union'), false));
-
+create or replace view internal.raw_layers as from internal.rows_of('layers');
+create or replace view internal.raw_traps as from internal.rows_of('traps');
+create or replace view internal.raw_models as from internal.rows_of('models');
+create or replace view internal.raw_evaluations as from internal.rows_of('evaluations');
+create or replace view internal.raw_spectra as from internal.rows_of('spectra');
+create or replace view internal.raw_tensors as from internal.rows_of('tensors');
+create or replace view internal.raw_failures as from internal.rows_of('failures');
+create or replace view internal.raw_sweeps as from internal.rows_of('sweeps');
+create or replace view internal.raw_listing as from internal.rows_of('listing');

@@ -21,11 +21,11 @@ def check(catalog: str, *, format: Format = "table", quiet: bool = False) -> int
     """
     from catalog.care.check import check as run_check
     from catalog.care.check import findings_table
-    from jobs.screen.output import print_arrow
+    from jobs.screen.output import print_table
     from jobs.screen.progress import Progress
 
     findings = run_check(catalog)
-    print_arrow(findings_table(findings), format=format, quiet=quiet)
+    print_table(findings_table(findings), format=format, quiet=quiet)
     errors = sum(finding.severity == "error" for finding in findings)
     Progress(quiet=quiet).say(f"{errors} errors, {len(findings) - errors} notes")
     return 1 if errors else 0

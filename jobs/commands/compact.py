@@ -18,7 +18,7 @@ def compact(catalog: str, *, format: Format = "table", quiet: bool = False) -> i
         Nothing but rows and errors.
     """
     from catalog.care.compact import compact as run_compact
-    from jobs.screen.output import print_arrow
+    from jobs.screen.output import print_table
 
-    print_arrow(run_compact(catalog), format=format, quiet=quiet)
+    print_table(run_compact(catalog), format=format, quiet=quiet)
     return 0

@@ -21,10 +21,11 @@ def compare(catalog: str, a: str, b: str, *, format: Format = "table", quiet: bo
     quiet
         Nothing but rows and errors.
     """
-    from catalog.read import views
+    from catalog.read.model_page import VIEWS
     from catalog.read.model_page import compare as compare_models
-    from jobs.screen.output import print_arrow
+    from catalog.read.views import connect
+    from jobs.screen.output import print_table
 
-    with views.connect(catalog) as con:
-        print_arrow(compare_models(con, a, b), format=format, quiet=quiet)
+    with connect(catalog, only=VIEWS) as con:
+        print_table(compare_models(con, a, b), format=format, quiet=quiet)
     return 0

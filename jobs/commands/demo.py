@@ -27,10 +27,10 @@ def demo(
         Say nothing but errors and the leaderboards.
     """
     from catalog.read import views
-    from catalog.read.query import ask
+    from catalog.read.query import ask_rows
     from jobs.demo.build import build
     from jobs.screen.boards import Board, print_board
-    from jobs.screen.output import print_arrow
+    from jobs.screen.output import print_table
     from jobs.screen.progress import Progress
     from jobs.spec.load import load_spec
     from jobs.sweep.run import sweep_spec
@@ -54,7 +54,7 @@ def demo(
         print(
             "\nThe run that groks, step by step: memorised, generalising, then declining under traps"
         )
-        print_arrow(ask(con, _TRAJECTORY), format="table")
+        print_table(ask_rows(con, _TRAJECTORY), format="table")
     progress.say(
         f"""
 The catalog is in {shown}. Next:

@@ -36,9 +36,10 @@ def rank(
     quiet
         Nothing but rows and errors.
     """
-    from catalog.read import views
+    from catalog.read.boards import views_of_board
+    from catalog.read.views import connect
     from jobs.screen.boards import print_board
 
-    with views.connect(catalog) as con:
+    with connect(catalog, only=views_of_board(board, where)) as con:
         print_board(con, board, top=top, where=where, family=family, format=format, quiet=quiet)
     return 0

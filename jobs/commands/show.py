@@ -19,10 +19,10 @@ def show(catalog: str, model: str, *, format: Format = "table", quiet: bool = Fa
     quiet
         Nothing but rows and errors.
     """
-    from catalog.read import views
-    from catalog.read.model_page import layers_of
-    from jobs.screen.output import print_arrow
+    from catalog.read.model_page import VIEWS, layers_of
+    from catalog.read.views import connect
+    from jobs.screen.output import print_table
 
-    with views.connect(catalog) as con:
-        print_arrow(layers_of(con, model), format=format, quiet=quiet)
+    with connect(catalog, only=VIEWS) as con:
+        print_table(layers_of(con, model), format=format, quiet=quiet)
     return 0

@@ -13,6 +13,8 @@ from jobs.screen.output import Format
 if TYPE_CHECKING:
     import duckdb
 
+    from catalog.read.query import Answer
+
 
 def sql(
     catalog: str,
@@ -39,7 +41,10 @@ def sql(
     quiet
         Nothing but rows and errors.
     """
+    from catalog.errors import QueryError
     from catalog.read import views
+    from catalog.read.definitions import views_of
+    from catalog.read.query import ask_rows
     from zoo.errors import UseError
 
     if query is not None and file is not None:
@@ -55,25 +60,40 @@ def sql(
         raise UseError(
             'got an empty query; wanted SQL, such as "select * from layers_latest limit 5"'
         )
-    with views.connect(catalog) as con:
-        if query is not None:
-            return _ask(con, query, format, quiet)
-        return _prompt(con, format, quiet)
+    if query is None:
+        with views.connect(catalog) as con:
+            return _prompt(con, format, quiet)
+    only = views_of(query)
+    with views.connect(catalog, only=only) as con:
+        try:
+            answer = ask_rows(con, query)
+        except QueryError:
+            if only is None:
+                raise
+            views.define(con)  # the name of a view was put together, or the message may propose one
+            answer = ask_rows(con, query)
+    _print(answer, format, quiet)
+    return 0
 
 
 def _ask(con: duckdb.DuckDBPyConnection, query: str, format: Format, quiet: bool) -> int:
     from catalog.errors import QueryError
-    from catalog.read.query import ask
-    from jobs.screen.output import print_arrow, printable
+    from catalog.read.query import ask_rows
+    from jobs.screen.output import printable
 
     try:
-        result = ask(con, query)
+        _print(ask_rows(con, query), format, quiet)
     except QueryError as error:
         print(printable(f"zoo: {error}", keep="\n"), file=sys.stderr)
         return 2
-    if result.column_names not in ([], ["Success"], ["Count"]) or result.num_rows:  # SET, CREATE
-        print_arrow(result, format=format, quiet=quiet)
     return 0
+
+
+def _print(answer: Answer, format: Format, quiet: bool) -> None:
+    from jobs.screen.output import print_table
+
+    if answer.column_names not in ((), ("Success",), ("Count",)) or answer.rows:  # SET, CREATE
+        print_table(answer, format=format, quiet=quiet)
 
 
 def _prompt(con: duckdb.DuckDBPyConnection, format: Format, quiet: bool) -> int:

@@ -17,10 +17,11 @@ def status(catalog: str, *, format: Format = "table", quiet: bool = False) -> in
     quiet
         Nothing but rows and errors.
     """
-    from catalog.read import views
+    from catalog.read.status import VIEWS
     from catalog.read.status import status as read_status
-    from jobs.screen.output import print_arrow
+    from catalog.read.views import connect
+    from jobs.screen.output import print_table
 
-    with views.connect(catalog) as con:
-        print_arrow(read_status(con), format=format, quiet=quiet)
+    with connect(catalog, only=VIEWS) as con:
+        print_table(read_status(con), format=format, quiet=quiet)
     return 0

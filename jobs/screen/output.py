@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 Format = Literal["table", "csv", "json", "md"]
 Rows = Sequence[Mapping[str, object]]
@@ -95,45 +95,84 @@ def _print_markdown(rows: Rows, columns: Sequence[str]) -> None:
 
 
 def _print_table(rows: Rows, columns: Sequence[str]) -> None:
-    cells = [[_short(row.get(c)) for c in columns] for row in rows]
-    numeric = [
-        all(isinstance(r.get(c), int | float | Decimal) or r.get(c) is None for r in rows)
-        for c in columns
+    cells = [[_short(row.get(column)) for row in rows] for column in columns]
+    is_number = [
+        all(isinstance(row.get(c), int | float | Decimal | None) for row in rows) for c in columns
     ]
-    widths = [max([len(name), *(len(r[i]) for r in cells)]) for i, name in enumerate(columns)]
-    widths = _fit(widths, numeric)
-    bold, plain = ("\x1b[1m", "\x1b[0m") if _has_colour() else ("", "")
-    print(bold + _line(columns, widths, numeric).rstrip() + plain)
-    for row in cells:
-        print(_line(row, widths, numeric).rstrip())
+    if sys.stdout.isatty() and len(rows) <= _MANY_ROWS:
+        _print_on_screen(columns, cells, is_number)
+    else:
+        _print_lines(columns, cells, is_number)
 
 
-def _line(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> str:
-    parts = []
-    for text, width, right in zip(cells, widths, numeric, strict=True):
-        cut = text if len(text) <= width else text[: max(width - 1, 0)] + "…"
-        parts.append(cut.rjust(width) if right else cut.ljust(width))
-    return "  ".join(parts)
+def _print_lines(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], is_number: Sequence[bool]
+) -> None:
+    """Aligned columns, as wide as they are: for files, and for tables too long for a screen."""
+    padded = []
+    for name, texts, right in zip(columns, cells, is_number, strict=True):
+        column = (name, *texts)
+        width = max(map(_width, column))
+        spaces = (" " * (width - _width(text)) for text in column)
+        padded.append([s + t if right else t + s for s, t in zip(spaces, column, strict=True)])
+    for line in zip(*padded, strict=True):
+        print("  ".join(line).rstrip())
 
 
-def _fit(widths: list[int], numeric: Sequence[bool]) -> list[int]:
-    """On a terminal, shorten the widest text columns until a row fits; never below 12 characters."""
-    if not sys.stdout.isatty():
-        return widths
-    room = shutil.get_terminal_size().columns - 2 * (len(widths) - 1)
-    while sum(widths) > room:
-        texts = [i for i, number in enumerate(numeric) if not number and widths[i] > 12]
-        if not texts:
-            break
-        widest = max(texts, key=lambda i: widths[i])
-        widths[widest] -= 1
-    return widths
+def _width(text: str) -> int:
+    """How many places of a terminal the text takes: wide letters take two."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
-def _has_colour() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+def _print_on_screen(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], is_number: Sequence[bool]
+) -> None:
+    """The same look, but text is cut until a row fits the terminal; numbers are never cut."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    least = 0
+    for name, texts, right in zip(columns, cells, is_number, strict=True):
+        header = Text(name, overflow="ellipsis", no_wrap=True)
+        table.add_column(header, justify="right" if right else "left", no_wrap=right)
+        width = max(map(_width, (name, *texts)))
+        least += (width if right else min(width, _NARROWEST)) + _GAP
+    if cells and cells[0]:  # a row of columns: three times faster than a row a row
+        table.add_row(*(Text("\n".join(t), overflow="ellipsis", no_wrap=True) for t in cells))
+    Console(
+        file=sys.stdout,
+        width=max(shutil.get_terminal_size().columns, least - _GAP),
+        force_terminal=True,
+        color_system=None if os.environ.get("NO_COLOR") else "standard",
+        highlight=False,
+    ).print(table)
 
 
-def print_arrow(table: Any, *, format: Format, quiet: bool = False) -> None:
-    """Print an Arrow table."""
+_MANY_ROWS = 1000
+"""Nobody reads more on a screen, and `rich.table` would take seconds to draw them."""
+_GAP = 2
+"""Spaces between columns."""
+_NARROWEST = 12
+"""A column of text is not cut to less, give or take one."""
+
+
+class Table(Protocol):
+    """Rows by column name, as the catalog and Arrow give them."""
+
+    @property
+    def column_names(self) -> Sequence[str]:
+        """Names of the columns in order."""
+
+    def to_pylist(self) -> list[dict[str, Any]]:
+        """One mapping a row."""
+
+
+def print_table(table: Table, *, format: Format, quiet: bool = False) -> None:
+    """Print all columns of a table."""
     print_rows(table.to_pylist(), columns=table.column_names, format=format, quiet=quiet)

@@ -1,0 +1,89 @@
+"""The SQL files of the views, statement by statement, and which statements a question needs.
+
+Defining a view makes DuckDB bind everything below it. All of them together take longer than the
+answer to a small question, so a question gets only what it names, and what that stands on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import duckdb
+
+FILES = Path(__file__).resolve().parents[1] / "sql"
+"""Folder of the SQL files, which are read in the order of their names."""
+
+DICTIONARY = "dictionary"
+"""The table of what every column means; made from the schema, not by a file of SQL."""
+
+_ALWAYS = ("live_models", "snapshot_models")
+"""What `query` reads before every question."""
+_CREATES = re.compile(r"create (?:or replace )?(?:view|table|macro) (?:if not exists )?([\w.]+)")
+_WORD = re.compile(r"\w+")
+_LOOKS_AROUND = re.compile(
+    r"\b(show|describe|information_schema|(duckdb|pragma|pg|sqlite)_\w*)\b", re.IGNORECASE
+)
+"""A question about the views themselves has to say one of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One statement of the SQL files."""
+
+    name: str
+    """What it creates, without its schema; empty when it creates the schema itself."""
+    sql: str
+    """The statement, without comments."""
+    words: frozenset[str]
+    """Every word in it. Views it stands on are among them; a word too many costs time alone."""
+
+
+def script() -> str:
+    """All files in order; expects the SQL variable `zoo` to hold the catalog's root."""
+    files = sorted(FILES.glob("*.sql"))
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
+
+
+@cache
+def definitions() -> tuple[Definition, ...]:
+    """The statements of `script` in order. No text constant of ours holds `--` or `;`."""
+    bare = re.sub(r"--.*", "", script())
+    statements = (text.strip() for text in bare.split(";"))
+    return tuple(_definition(sql) for sql in statements if sql)
+
+
+def _definition(sql: str) -> Definition:
+    creates = _CREATES.match(sql)
+    name = creates[1].rpartition(".")[2] if creates else ""
+    return Definition(name, sql, frozenset(_WORD.findall(sql)) - {name})
+
+
+def script_for(views: Iterable[str]) -> str:
+    """The statements that define `views`, with all they stand on."""
+    wanted = {*views, *_ALWAYS}
+    needed: list[str] = []
+    for definition in reversed(definitions()):  # a view stands on earlier ones alone
+        if not definition.name or definition.name in wanted:
+            wanted |= definition.words
+            needed.append(definition.sql)
+    return ";\n".join(reversed(needed))
+
+
+def views_of(query: str) -> frozenset[str] | None:
+    """Names of the views that the answer to `query` depends on; None when it may be any of them.
+
+    Any: several statements, other ones than a SELECT, questions about the views themselves, and
+    such as name no view at all.
+    """
+    try:
+        statements = duckdb.extract_statements(query)
+    except duckdb.Error:  # the answer will be an error, which may propose a view
+        return None
+    if [s.type for s in statements] != [duckdb.StatementType.SELECT] or _LOOKS_AROUND.search(query):
+        return None
+    words = frozenset(word.lower() for word in _WORD.findall(query))
+    return words & {DICTIONARY, *(definition.name for definition in definitions())} or None

@@ -28,7 +28,7 @@ from zoo.io.checkpoint import Checkpoint
 DECODERS: tuple[Decoder, ...] = (
     gguf, torchao, bnb_4bit, bnb_8bit, awq, gptq, int_packed, mxfp4_blocks, fp4_packed, int8, fp8, orphans,
 )  # fmt: skip
-"""In order: a decoder sees only what those before it left."""
+"""Decoders in the order in which they are asked: each sees only what those before it left."""
 
 
 def account(checkpoint: Checkpoint) -> Account:
@@ -41,10 +41,11 @@ def account(checkpoint: Checkpoint) -> Account:
     taken: set[str] = set(entries)
 
     def free() -> Free:
+        """The tensors that nobody has claimed so far."""
         return {n: m for n, m in checkpoint.tensors.items() if n not in taken}
 
-    def take(more: Iterable[Claim]) -> None:
-        for claim in more:
+    def take(new_claims: Iterable[Claim]) -> None:
+        for claim in new_claims:
             claims.append(claim)
             taken.update((claim.main, *claim.companions))
 
@@ -68,7 +69,7 @@ def account(checkpoint: Checkpoint) -> Account:
 
 
 def _enter(claim: Claim, entries: dict[str, Entry]) -> None:
-    """Main tensor and companions; a companion may serve several weights."""
+    """Adds the entries of a claim's main tensor and companions, which may serve several weights."""
     if claim.weight is None:
         entries[claim.main] = Entry(claim.main, "unknown", claim.reason)
     else:

@@ -20,10 +20,10 @@ from zoo.formats.gptq import apply_groups
 from zoo.formats.scheme import method
 from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
-from zoo.io.header import TensorMeta
+from zoo.io.header import RowRange, TensorMeta
 
-_ORDER = (0, 4, 1, 5, 2, 6, 3, 7)
-"""Number `i` of a word is stored at position `_ORDER[i]`."""
+_POSITIONS = (0, 4, 1, 5, 2, 6, 3, 7)
+"""Number `i` of a word is stored at its half-byte `_POSITIONS[i]`, the lowest first."""
 
 
 def awq(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
@@ -58,8 +58,8 @@ def _plan(
     num_groups = scales.shape[0] if scales.shape else 0
     wanted(free, stem + "scales", of=meta.name, shapes=((num_groups, num_out),))
     wanted(free, stem + "qzeros", of=meta.name, shapes=((num_groups, num_words),), dtypes=("I32",))
-    said = config.get("group_size", config.get("q_group_size"))
-    size = said if isinstance(said, int) and said > 0 else num_in
+    declared = config.get("group_size", config.get("q_group_size"))
+    size = declared if isinstance(declared, int) and declared > 0 else num_in
     if num_groups * size != num_in:
         raise DecodeError(
             f"{meta.name}: {num_groups} groups of {size} for {num_in} inputs; wanted a group_size "
@@ -69,7 +69,7 @@ def _plan(
 
 
 def _load(
-    stem: str, size: int, checkpoint: Checkpoint, rows: tuple[int, int] | None = None
+    stem: str, size: int, checkpoint: Checkpoint, rows: RowRange | None = None
 ) -> torch.Tensor:
     scales = checkpoint.read(stem + "scales").float()
     zeros = _unpacked(checkpoint.read(stem + "qzeros"))
@@ -82,7 +82,7 @@ def _load(
 
 def _unpacked(words: torch.Tensor) -> torch.Tensor:
     """int32 [n, k] to float32 [n, 8k], the numbers of a word in their proper order."""
-    out = torch.empty(words.shape[0], words.shape[1], 8)
-    for i, position in enumerate(_ORDER):
-        out[:, :, i] = (words >> (4 * position)) & 15
-    return out.flatten(1)
+    numbers = torch.empty(words.shape[0], words.shape[1], 8)
+    for i, position in enumerate(_POSITIONS):
+        numbers[:, :, i] = (words >> (4 * position)) & 15
+    return numbers.flatten(1)

@@ -7,14 +7,19 @@ from math import gcd
 import numpy as np
 import torch
 
-_E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-E2M1 = torch.tensor([*_E2M1, *(-v for v in _E2M1)])
+_MAGNITUDES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+"""The values of a 4-bit float without its sign, by its three low bits."""
+E2M1 = torch.tensor([*_MAGNITUDES, *(-v for v in _MAGNITUDES)])
 """The 16 values of a 4-bit float: bit 3 is the sign (OCP microscaling formats 1.0, table 5)."""
 
 with np.errstate(over="ignore"):
     E8M0 = torch.from_numpy(np.ldexp(1.0, np.arange(256) - 127).astype(np.float32))
 E8M0[255] = torch.nan
 """The 256 values of an 8-bit exponent, 2^(byte - 127); 255 is NaN (same source, section 5.4)."""
+
+
+_LOOKED_UP_CODES = 1 << 22
+"""Codes that are looked up at a time: only so many are held as int32 beside the values."""
 
 
 def unpack_words(words: torch.Tensor, *, bits: int, count: int, dense: bool = True) -> torch.Tensor:
@@ -31,7 +36,7 @@ def unpack_words(words: torch.Tensor, *, bits: int, count: int, dense: bool = Tr
     if missing > 0:
         words = torch.cat([words, words.new_zeros(missing, words.shape[1])])
     periods = words[: num_periods * num_words].view(num_periods, num_words, -1)
-    out = torch.empty(num_periods, per_period, words.shape[1], dtype=torch.uint8)
+    numbers = torch.empty(num_periods, per_period, words.shape[1], dtype=torch.uint8)
     mask = (1 << bits) - 1
     for i in range(per_period):
         word, offset = divmod(i * bits, 32)
@@ -39,8 +44,8 @@ def unpack_words(words: torch.Tensor, *, bits: int, count: int, dense: bool = Tr
         num_low = 32 - offset
         if num_low < bits:
             value = (value & ((1 << num_low) - 1)) | (periods[:, word + 1] << num_low)
-        out[:, i] = value & mask
-    return out.view(-1, words.shape[1])[:count]
+        numbers[:, i] = value & mask
+    return numbers.view(-1, words.shape[1])[:count]
 
 
 def unpack_nibbles(packed: torch.Tensor, *, high_first: bool = False) -> torch.Tensor:
@@ -52,9 +57,9 @@ def unpack_nibbles(packed: torch.Tensor, *, high_first: bool = False) -> torch.T
 
 def look_up(codes: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
     """`table[codes]` for uint8 codes, in float32 and without an int64 copy of all codes."""
-    out = torch.empty(codes.shape, dtype=torch.float32)
-    flat, into = codes.reshape(-1), out.view(-1)
-    step = 1 << 22
-    for at in range(0, flat.numel(), step):
-        torch.index_select(table, 0, flat[at : at + step].int(), out=into[at : at + step])
-    return out
+    values = torch.empty(codes.shape, dtype=torch.float32)
+    flat_codes, flat_values = codes.reshape(-1), values.view(-1)
+    for start in range(0, flat_codes.numel(), _LOOKED_UP_CODES):
+        part = slice(start, start + _LOOKED_UP_CODES)
+        torch.index_select(table, 0, flat_codes[part].int(), out=flat_values[part])
+    return values

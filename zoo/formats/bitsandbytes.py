@@ -24,11 +24,14 @@ from zoo.formats.claim import Claim, Free, claim_weight, wanted
 from zoo.formats.scheme import is_count
 from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
-from zoo.io.header import TensorMeta, strict_json
+from zoo.io.header import RowRange, TensorMeta, strict_json
 
 _KINDS = ("nf4", "fp4")
+"""Kinds of 4-bit codes, as the name of the quantisation state tells them."""
 _PARTS = ("absmax", "quant_map", "nested_absmax", "nested_quant_map")
+"""Endings of the tensors that are read with the codes."""
 _MAX_STATE_BYTES = 65536
+"""A longer quantisation state is refused unread; real ones take hundreds of bytes."""
 
 
 def bnb_4bit(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
@@ -55,8 +58,8 @@ def bnb_8bit(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
 def _plan_4bit(
     checkpoint: Checkpoint, free: Free, name: str, states: tuple[str, ...]
 ) -> tuple[str, tuple[int, ...], str, Loader]:
-    at = next((n for n in states if n in free), None)
-    state_meta = free[at] if at else wanted(free, states[0], of=name)
+    state_name = next((n for n in states if n in free), None)
+    state_meta = free[state_name] if state_name else wanted(free, states[0], of=name)
     if state_meta.dtype != "U8" or state_meta.nbytes > _MAX_STATE_BYTES:
         raise DecodeError(f"{name}: {state_meta.name!r} is no small U8 vector")
     state = _state(checkpoint.read(state_meta.name), name)
@@ -87,22 +90,22 @@ def _plan_4bit(
 def _state(raw: torch.Tensor, name: str) -> Mapping[str, object]:
     """The checked JSON of a quantisation state; `shape` becomes a tuple."""
     try:
-        found = strict_json(raw.numpy().tobytes(), what=f"quantisation state of {name}")
+        state = strict_json(raw.numpy().tobytes(), what=f"quantisation state of {name}")
     except HeaderError as error:
         raise DecodeError(str(error)) from error
-    shape = found.get("shape") if isinstance(found, dict) else None
-    if not isinstance(found, dict) or not isinstance(shape, list) or not 1 <= len(shape) <= 8:
+    shape = state.get("shape") if isinstance(state, dict) else None
+    if not isinstance(state, dict) or not isinstance(shape, list) or not 1 <= len(shape) <= 8:
         raise DecodeError(f"{name}: its quantisation state has no shape")
-    if not all(map(is_count, shape)) or not is_count(found.get("blocksize")):
+    if not all(map(is_count, shape)) or not is_count(state.get("blocksize")):
         raise DecodeError(f"{name}: its quantisation state has no sound shape and blocksize")
-    return {**found, "shape": tuple(shape)}
+    return {**state, "shape": tuple(shape)}
 
 
 def _load_4bit(
     name: str,
     state: Mapping[str, object],
     checkpoint: Checkpoint,
-    rows: tuple[int, int] | None = None,
+    rows: RowRange | None = None,
 ) -> torch.Tensor:
     shape, size = state["shape"], state["blocksize"]
     assert isinstance(shape, tuple) and isinstance(size, int)
@@ -140,7 +143,7 @@ def _load_8bit(
     stem: str,
     layout: str | None,
     checkpoint: Checkpoint,
-    rows: tuple[int, int] | None = None,
+    rows: RowRange | None = None,
 ) -> torch.Tensor:
     if layout is not None and bool(checkpoint.read(layout).any()):
         raise DecodeError(f"{name}: {layout!r} is not 0 (rows); wanted rows. Save it again")

@@ -20,6 +20,7 @@ Free: TypeAlias = Mapping[str, TensorMeta]
 """Tensors not claimed by an earlier decoder, in file order."""
 
 Decoder: TypeAlias = "Callable[[Checkpoint, Free], Iterator[Claim]]"
+"""A function that yields the claims of one format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def quantisation(checkpoint: Checkpoint, tensor: str) -> Mapping[str, object]:
     for holder in (config, config.get("text_config"), config.get("llm_config")):
         if isinstance(holder, Mapping):
             for key in ("quantization_config", "compression_config"):
-                found = holder.get(key)
-                if isinstance(found, Mapping):
-                    return found
+                settings = holder.get(key)
+                if isinstance(settings, Mapping):
+                    return settings
     return {}

@@ -27,9 +27,10 @@ from zoo.formats.fp8 import activation_scales, scale_name
 from zoo.formats.grid import load_scaled
 from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
-from zoo.io.header import TensorMeta
+from zoo.io.header import RowRange, TensorMeta
 
-_PACKED = ("U8", "I8", "F4")
+_PACKED_DTYPES = ("U8", "I8", "F4")
+"""Stored types that hold two 4-bit floats a byte."""
 
 
 def mxfp4_blocks(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
@@ -46,7 +47,7 @@ def fp4_packed(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
     """Packed matrices with a scale beside them: NVFP4 and MXFP4."""
     del checkpoint
     for name, meta in free.items():
-        if meta.dtype not in _PACKED or len(meta.shape) < 2 or not _looks_packed(free, name):
+        if meta.dtype not in _PACKED_DTYPES or len(meta.shape) < 2 or not _looks_packed(free, name):
             continue
         stem = name.removesuffix("_packed")
         seconds = (f"{stem}_scale_2", f"{stem}_global_scale")
@@ -61,8 +62,8 @@ def _looks_packed(free: Free, name: str) -> bool:
     meta, stem = free[name], name.removesuffix("_packed")
     if meta.dtype == "F4" or f"{stem}_scale_2" in free or f"{stem}_global_scale" in free:
         return True
-    at = scale_name(free, stem)
-    scale = free[at] if at else None
+    name_of_scale = scale_name(free, stem)
+    scale = free[name_of_scale] if name_of_scale else None
     if scale is None:
         return name.endswith("weight_packed") and meta.dtype == "U8"
     exponents = scale.dtype in ("U8", "F8_E8M0") and scale.shape[:-1] == meta.shape[:-1]
@@ -84,7 +85,7 @@ def _load_blocks(
     meta: TensorMeta,
     scale: TensorMeta,
     checkpoint: Checkpoint,
-    rows: tuple[int, int] | None = None,
+    rows: RowRange | None = None,
 ) -> torch.Tensor:
     return load_scaled(checkpoint, meta, scale, (1, 32), _block_values, rows)
 
@@ -103,8 +104,10 @@ def _packed(
     if scale.dtype in ("U8", "F8_E8M0"):
         wanted(free, scale_at, of=meta.name, shapes=((*stack, cols // 32),))
         if cols % 32 or second is not None:
-            found = second.name if second else f"{cols} columns"
-            raise DecodeError(f"{meta.name}: {found} with exponents as scales; wanted plain MXFP4")
+            obstacle = second.name if second else f"{cols} columns"
+            raise DecodeError(
+                f"{meta.name}: {obstacle} with exponents as scales; wanted plain MXFP4"
+            )
         decoder, group = "mxfp4", 32
     else:
         shapes = ((*stack, cols // 16),)
@@ -128,7 +131,7 @@ def _load_packed(
     second: TensorMeta | None,
     group: int,
     checkpoint: Checkpoint,
-    rows: tuple[int, int] | None = None,
+    rows: RowRange | None = None,
 ) -> torch.Tensor:
     factor = None
     if second is not None:

@@ -22,14 +22,18 @@ from zoo.formats.grid import load_scaled
 from zoo.formats.scheme import Declared, declared_blocks
 from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
-from zoo.io.header import TensorMeta
+from zoo.io.header import RowRange, TensorMeta
 
 _EIGHT_BIT = frozenset({"F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"})
+"""Stored types that are 8-bit floats with a sign."""
 SCALE_DTYPES = ("F32", "F16", "BF16", "F8_E8M0", "U8")
+"""Stored types that a scale may have; the last two are exponents of 2."""
 _SCALE_PARTS = ("scale", "absmax", "SCB")
+"""What the names of scales contain, in every format."""
 _LARGEST = {
     "F8_E4M3": 448.0, "F8_E5M2": 57344.0, "F8_E4M3FNUZ": 240.0, "F8_E5M2FNUZ": 57344.0,
 }  # fmt: skip
+"""The largest finite value of each type."""
 
 
 def fp8(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
@@ -82,7 +86,7 @@ def _cast(meta: TensorMeta) -> tuple[str, tuple[int, ...], str, Loader]:
 
 
 def _load_cast(
-    name: str, largest: float, checkpoint: Checkpoint, rows: tuple[int, int] | None = None
+    name: str, largest: float, checkpoint: Checkpoint, rows: RowRange | None = None
 ) -> torch.Tensor:
     values = checkpoint.read(name, rows).float()
     if values.numel() and values.abs().max() >= largest:
@@ -108,7 +112,7 @@ def _load(
     scale: TensorMeta,
     block: tuple[int, int],
     checkpoint: Checkpoint,
-    rows: tuple[int, int] | None = None,
+    rows: RowRange | None = None,
 ) -> torch.Tensor:
     return load_scaled(checkpoint, meta, scale, block, torch.Tensor.float, rows)
 
@@ -119,9 +123,9 @@ def block_of(meta: TensorMeta, scale: TensorMeta, declared: Declared) -> tuple[i
     grids = {(h, w): [*stack, -(-rows // h), -(-cols // w)] for h, w in declared.blocks}
     if scale.dtype in ("U8", "F8_E8M0") and cols % 32 == 0:
         grids[1, 32] = [*stack, rows, cols // 32]  # the microscaling formats fix the group
-    found = list(scale.shape)
+    scale_shape = list(scale.shape)
     for block, grid in grids.items():
-        if found == grid or (not stack and found == [grid[0], 1, grid[1], 1]):
+        if scale_shape == grid or (not stack and scale_shape == [grid[0], 1, grid[1], 1]):
             return block
     channels = {
         (1, cols): [[*stack, rows], [*stack, rows, 1]],
@@ -132,13 +136,13 @@ def block_of(meta: TensorMeta, scale: TensorMeta, declared: Declared) -> tuple[i
         if scale.numel == 1:
             return rows, cols
         for block, shapes in channels.items():
-            if found in shapes:
+            if scale_shape in shapes:
                 return block
     known = [*grids.values()]
     if not declared.only_blocks:
         known += [[1], [*stack, rows], [*stack, rows, 1]]
     hint = "" if declared.blocks else "; the config declares no block size"
     raise DecodeError(
-        f"{meta.name} {list(meta.shape)}: its scale {scale.name!r} has shape {found}; wanted "
+        f"{meta.name} {list(meta.shape)}: its scale {scale.name!r} has shape {scale_shape}; wanted "
         f"{' or '.join(map(str, known))}{hint}. Save the checkpoint again, or complete its config"
     )

@@ -17,10 +17,11 @@ from zoo.formats.claim import Claim, Free, claim_weight
 from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.dtypes import DTYPE_BITS
-from zoo.io.header import TensorMeta
+from zoo.io.header import RowRange, TensorMeta
 from zoo.io.tensors import empty_bytes
 
 _CHUNK_BYTES = 16 << 20
+"""Bytes of decoded values that are made at a time, besides the result."""
 
 
 def gguf(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
@@ -48,9 +49,7 @@ def _plan(meta: TensorMeta) -> tuple[str, tuple[int, ...], str, Loader]:
     return meta.name, meta.shape, f"gguf_{meta.dtype.lower()}", partial(_load, meta)
 
 
-def _load(
-    meta: TensorMeta, checkpoint: Checkpoint, rows: tuple[int, int] | None = None
-) -> torch.Tensor:
+def _load(meta: TensorMeta, checkpoint: Checkpoint, rows: RowRange | None = None) -> torch.Tensor:
     from gguf import GGMLQuantizationType
     from gguf.quants import dequantize
 
@@ -58,9 +57,10 @@ def _load(
     shape = meta.shape if rows is None else (rows[1] - rows[0], *meta.shape[1:])
     num_rows = max(meta.numel // max(meta.shape[-1], 1), 1)
     stored = checkpoint.read(meta.name, rows).numpy().reshape(-1, meta.nbytes // num_rows)
-    out = empty_bytes(4 * len(stored) * meta.shape[-1], what=meta.name).view(torch.float32)
-    out = out.view(len(stored), meta.shape[-1])
+    values = empty_bytes(4 * len(stored) * meta.shape[-1], what=meta.name).view(torch.float32)
+    values = values.view(len(stored), meta.shape[-1])
     step = max(1, _CHUNK_BYTES // max(4 * meta.shape[-1], 1))
-    for at in range(0, len(stored), step):
-        out[at : at + step] = torch.from_numpy(dequantize(stored[at : at + step], kind))
-    return out.view(shape)
+    for start in range(0, len(stored), step):
+        chunk = stored[start : start + step]
+        values[start : start + step] = torch.from_numpy(dequantize(chunk, kind))
+    return values.view(shape)

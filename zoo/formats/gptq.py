@@ -21,10 +21,14 @@ from zoo.formats.claim import Claim, Free, claim_weight, quantisation, wanted
 from zoo.formats.scheme import method
 from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
-from zoo.io.header import TensorMeta
+from zoo.io.header import RowRange, TensorMeta
 
 _BITS = (2, 3, 4, 8)
+"""Bits of a code that the format allows."""
 _FLOATS = ("F16", "BF16", "F32")
+"""Stored types that its scales may have."""
+_BLOCK_ROWS = 1024
+"""Rows that are scaled at a time: only so many have a scale and a zero point each in memory."""
 
 
 def gptq(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
@@ -42,10 +46,13 @@ class _Layout:
     """How one weight is stored."""
 
     stem: str
+    """What the names of its tensors start with."""
     bits: int
+    """Bits of a code."""
     num_in: int
     num_out: int
     group_size: int
+    """Inputs that share a scale; without meaning where `has_order`."""
     zero_offset: int
     """Added to a stored zero point."""
     has_order: bool
@@ -67,13 +74,13 @@ def _plan(
             f"[groups, {num_out}]"
         )
     num_groups = scales.shape[0]
-    fitting = [b for b in _BITS if zeros.shape == (num_groups, -(-num_out * b // 32))]
-    if len(fitting) != 1:
+    possible_bits = [b for b in _BITS if zeros.shape == (num_groups, -(-num_out * b // 32))]
+    if len(possible_bits) != 1:
         raise DecodeError(
             f"{meta.name}: {zeros.name!r} has shape {list(zeros.shape)}; wanted "
             f"[{num_groups}, {num_out}·bits/32] with bits among {_BITS}"
         )
-    bits = fitting[0]
+    bits = possible_bits[0]
     order = free.get(stem + "g_idx")
     num_in = order.shape[0] if order and len(order.shape) == 1 else num_words * 32 // bits
     if order and (len(order.shape) != 1 or order.dtype not in ("I32", "I64")):
@@ -88,11 +95,11 @@ def _plan(
 
 
 def _zero_offset(config: Mapping[str, object], name: str) -> int:
-    """1 for the v1 layout, 0 for v2."""
-    said = method(config)
-    if said in ("gptq", "gptqmodel"):
+    """1 for the v1 layout, 0 for v2; DecodeError when the config does not say."""
+    declared = method(config)
+    if declared in ("gptq", "gptqmodel"):
         layout = config.get("checkpoint_format", config.get("format", "gptq"))
-    elif said in ("auto_round", "intel/auto_round"):
+    elif declared in ("auto_round", "intel/auto_round"):
         layout = str(config.get("packing_format", "")).removeprefix("auto_round:")
         layout = layout.removeprefix("auto_")
     else:
@@ -110,20 +117,18 @@ def _group_size(
     config: Mapping[str, object], num_in: int, num_groups: int, name: str, *, has_order: bool
 ) -> int:
     """Inputs per group; only used when there is no `g_idx`."""
-    said = config.get("group_size")
-    size = said if isinstance(said, int) and said > 0 else num_in
+    declared = config.get("group_size")
+    size = declared if isinstance(declared, int) and declared > 0 else num_in
     if not has_order and -(-num_in // size) != num_groups:
         size = -(-num_in // num_groups) if num_groups else 0  # layers may differ from the config
         if size == 0 or num_in % size or num_in // size != num_groups:
             raise DecodeError(
-                f"{name}: {num_groups} groups for {num_in} inputs; wanted group_size {said!r}"
+                f"{name}: {num_groups} groups for {num_in} inputs; wanted group_size {declared!r}"
             )
     return size
 
 
-def _load(
-    layout: _Layout, checkpoint: Checkpoint, rows: tuple[int, int] | None = None
-) -> torch.Tensor:
+def _load(layout: _Layout, checkpoint: Checkpoint, rows: RowRange | None = None) -> torch.Tensor:
     stem, bits = layout.stem, layout.bits
     scales = checkpoint.read(stem + "scales").float()
     packed = checkpoint.read(stem + "qzeros").t().contiguous()
@@ -150,7 +155,7 @@ def apply_groups(
     values: torch.Tensor, group: torch.Tensor, scales: torch.Tensor, zeros: torch.Tensor
 ) -> None:
     """`values[i] = scales[group[i]] * (values[i] - zeros[group[i]])`, in place, by blocks."""
-    step = 1024
-    for at in range(0, values.shape[0], step):
-        block, mine = values[at : at + step], group[at : at + step]
-        block.sub_(zeros[mine]).mul_(scales[mine])
+    for start in range(0, values.shape[0], _BLOCK_ROWS):
+        block = values[start : start + _BLOCK_ROWS]
+        groups = group[start : start + _BLOCK_ROWS]
+        block.sub_(zeros[groups]).mul_(scales[groups])

@@ -9,7 +9,7 @@ import torch
 
 from zoo.formats.bits import E8M0, look_up
 from zoo.io.checkpoint import Checkpoint
-from zoo.io.header import TensorMeta
+from zoo.io.header import RowRange, TensorMeta
 
 
 def as_scale(scale: torch.Tensor, dtype: str) -> torch.Tensor:
@@ -59,7 +59,7 @@ def load_scaled(
     scale: TensorMeta,
     block: tuple[int, int],
     decode: Callable[[torch.Tensor], torch.Tensor],
-    rows: tuple[int, int] | None,
+    rows: RowRange | None,
     *,
     factor: torch.Tensor | None = None,
 ) -> torch.Tensor:
@@ -80,8 +80,9 @@ def load_scaled(
         grid = (-(-num_rows // block[0]), -(-num_cols // block[1]))
         factors = factors.reshape(-1, *grid)
         if factor is not None:
-            mine = factor[rows[0] : rows[1]] if rows and is_stack and factor.numel() > 1 else factor
-            factors = factors * mine.reshape(-1, 1, 1)
+            is_one_each = is_stack and factor.numel() > 1
+            of_rows = factor[rows[0] : rows[1]] if rows and is_one_each else factor
+            factors = factors * of_rows.reshape(-1, 1, 1)
         matrices = values.view(prod(values.shape[:-2]), num_rows, num_cols)
         for i, matrix in enumerate(matrices):
             multiply_blocks(matrix, factors[i if len(factors) > 1 else 0], block)

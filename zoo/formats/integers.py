@@ -27,9 +27,10 @@ from zoo.formats.grid import load_scaled
 from zoo.formats.scheme import declared_blocks, is_count, weight_schemes
 from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
-from zoo.io.header import TensorMeta
+from zoo.io.header import RowRange, TensorMeta
 
 _FLOATS = ("F16", "BF16", "F32")
+"""Stored types that a scale may have."""
 
 
 def int8(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
@@ -74,7 +75,7 @@ def _load_int8(
     zero: TensorMeta | None,
     block: tuple[int, int],
     checkpoint: Checkpoint,
-    rows: tuple[int, int] | None = None,
+    rows: RowRange | None = None,
 ) -> torch.Tensor:
     zeros = checkpoint.read(zero.name).float() if zero else None
 
@@ -85,8 +86,8 @@ def _load_int8(
             num_rows, num_cols = values.shape
             grid = zeros.reshape(-(-num_rows // height), -(-num_cols // width))
             for i, row in enumerate(grid):
-                spread = row.repeat_interleave(width)[:num_cols]
-                values[i * height : (i + 1) * height].sub_(spread)
+                zeros_of_row = row.repeat_interleave(width)[:num_cols]
+                values[i * height : (i + 1) * height].sub_(zeros_of_row)
         return values
 
     return load_scaled(checkpoint, meta, scale, block, centred, rows)
@@ -97,14 +98,21 @@ class _Packing:
     """How one packed weight is stored."""
 
     stem: str
+    """What the names of its tensors start with."""
     bits: int
+    """Bits of a code."""
     num_out: int
     num_in: int
     dense: bool
+    """True when codes may straddle two words (`bits.unpack_words`)."""
     dense_zeros: bool
+    """The same of the zero points."""
     group_size: int
+    """Inputs that share a scale."""
     has_zeros: bool
+    """True when zero points are stored; else they are 0."""
     has_order: bool
+    """True when `weight_g_idx` gives the group of each input."""
 
 
 def _plan_packed(
@@ -120,16 +128,16 @@ def _plan_packed(
         )
     num_groups = scale.shape[1] if len(scale.shape) == 2 else 1
     shape_meta = wanted(free, f"{stem}_shape", of=meta.name, shapes=((2,),), dtypes=("I64", "I32"))
-    said_out, num_in = (int(n) for n in checkpoint.read(shape_meta.name))
+    stored_out, num_in = (int(n) for n in checkpoint.read(shape_meta.name))
     for weights in weight_schemes(quantisation(checkpoint, meta.name)):
-        fitting = _fitting(weights, num_in, num_words, num_groups)
-        if fitting is not None and said_out == num_out and num_in > 0:
-            bits, group_size = fitting
+        layout = _layout_if_fitting(weights, num_in, num_words, num_groups)
+        if layout is not None and stored_out == num_out and num_in > 0:
+            bits, group_size = layout
             break
     else:
         raise DecodeError(
             f"{meta.name}: {num_words} words a row and {num_groups} groups for shape "
-            f"[{said_out}, {num_in}]; no config_group in the config fits them"
+            f"[{stored_out}, {num_in}]; no config_group in the config fits them"
         )
     zeros, order = free.get(f"{stem}_zero_point"), free.get(f"{stem}_g_idx")
     dense = num_words == -(-num_in * bits // 32)
@@ -153,10 +161,13 @@ def _plan_packed(
     return stem, (num_out, num_in), "int_packed", partial(_load_packed, packing)
 
 
-def _fitting(
+def _layout_if_fitting(
     weights: Mapping[str, object], num_in: int, num_words: int, num_groups: int
 ) -> tuple[int, int] | None:
-    """Bits and group size of a config group when the shapes agree with it; the last may be cut."""
+    """(bits, group size) of a config group, or None when the shapes do not agree with it.
+
+    The last group of a row may be cut off.
+    """
     bits, size = weights.get("num_bits"), weights.get("group_size")
     if not isinstance(bits, int) or not 1 <= bits <= 8 or weights.get("type", "int") != "int":
         return None
@@ -167,7 +178,7 @@ def _fitting(
 
 
 def _load_packed(
-    packing: _Packing, checkpoint: Checkpoint, rows: tuple[int, int] | None = None
+    packing: _Packing, checkpoint: Checkpoint, rows: RowRange | None = None
 ) -> torch.Tensor:
     stem, bits, half = packing.stem, packing.bits, 1 << (packing.bits - 1)
     stored = checkpoint.read(f"{stem}_packed").t().contiguous()

@@ -16,14 +16,20 @@ _BUFFER = re.compile(
     r"|attention_bias_idxs|spiece_model|tokenizer_json|rope_freqs"
     r")(\.[0-9]+|\.weight)?$"
 )
+"""Names of tensors that a model keeps but does not learn: positions, masks, caches, statistics."""
 _FACTOR = re.compile(r"(^|\.)logit_scale$")
+"""Names of single factors that are stored with two axes."""
 _STACKED_BIAS = re.compile(r"(^|[._])bias$")
+"""Names of biases that are stored one row per expert or head."""
 _TRAINING_STATE = re.compile(
     r"^(optimizers?|optimizer_states?|optimizer_state_dict|optim|opt|lr_schedulers?|scheduler"
     r"|callbacks|loops|rng_state|random_states|grad_scaler)\."
 )
+"""What the names of training state start with, when it is stored beside the weights."""
 _CAUSAL_MASK = re.compile(r"(attn|attention)\.(attention\.)?bias$")
+"""Names of causal masks (GPT-2's `attn.bias`), where the shape is that of a mask too."""
 _BIAS = re.compile(r"(^|[._])(bias|beta|b|b_[a-z]+)([._][a-z0-9]+)?$")
+"""Names of biases of one axis."""
 
 
 def no_weight(meta: TensorMeta) -> Entry | None:

@@ -11,6 +11,7 @@ from zoo.formats.claim import Claim, Free
 from zoo.formats.weight import Weight
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.dtypes import NATIVE_FLOATS
+from zoo.io.header import RowRange
 
 
 def native(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
@@ -24,5 +25,5 @@ def native(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
             yield Claim(name, (), weight, None)
 
 
-def _load(name: str, checkpoint: Checkpoint, rows: tuple[int, int] | None = None) -> torch.Tensor:
+def _load(name: str, checkpoint: Checkpoint, rows: RowRange | None = None) -> torch.Tensor:
     return checkpoint.read(name, rows)

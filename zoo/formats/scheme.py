@@ -62,16 +62,17 @@ def config_algo(config: Mapping[str, object]) -> str:
 
 def method(config: Mapping[str, object]) -> str:
     """`quant_method` in lower case with `_` for `-`; else empty."""
-    found = config.get("quant_method")
-    return found.lower().replace("-", "_") if isinstance(found, str) else ""
+    declared = config.get("quant_method")
+    return declared.lower().replace("-", "_") if isinstance(declared, str) else ""
 
 
-def is_count(found: object) -> bool:
+def is_count(value: object) -> bool:
     """True for a positive whole number."""
-    return type(found) is int and found > 0
+    return type(value) is int and value > 0
 
 
-def _pair(found: object) -> tuple[int, int] | None:
-    if isinstance(found, (list, tuple)) and len(found) == 2 and all(map(is_count, found)):
-        return int(found[0]), int(found[1])
+def _pair(value: object) -> tuple[int, int] | None:
+    """`value` if it is a list of two positive whole numbers; else None."""
+    if isinstance(value, (list, tuple)) and len(value) == 2 and all(map(is_count, value)):
+        return int(value[0]), int(value[1])
     return None

@@ -32,7 +32,7 @@ from zoo.formats.torchao_mx import plan_mx, plan_nvfp4
 from zoo.formats.torchao_tiles import plan_tiles
 from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
-from zoo.io.header import TensorMeta, strict_json
+from zoo.io.header import RowRange, TensorMeta, strict_json
 
 VERSION = 1
 
@@ -146,7 +146,7 @@ def _load_blocks(
     zero: TensorMeta | None,
     block: tuple[int, int],
     checkpoint: Checkpoint,
-    rows: tuple[int, int] | None = None,
+    rows: RowRange | None = None,
 ) -> torch.Tensor:
     is_stack = len(meta.shape) > 2
     part = rows if is_stack else None
@@ -196,7 +196,7 @@ def _load_int4(
     stem: str,
     size: int,
     checkpoint: Checkpoint,
-    rows: tuple[int, int] | None = None,
+    rows: RowRange | None = None,
 ) -> torch.Tensor:
     is_stack = len(meta.shape) > 2
     part = rows if is_stack else None

@@ -25,7 +25,7 @@ from zoo.formats.grid import on_blocks
 from zoo.formats.scheme import is_count
 from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
-from zoo.io.header import TensorMeta
+from zoo.io.header import RowRange, TensorMeta
 
 VERSION = 1
 
@@ -72,7 +72,7 @@ def _load(
     shape: tuple[int, int],
     size: int,
     checkpoint: Checkpoint,
-    rows: tuple[int, int] | None = None,
+    rows: RowRange | None = None,
 ) -> torch.Tensor:
     stored = checkpoint.read(meta.name)
     num_tiles, num_outer, _, num_words = stored.shape

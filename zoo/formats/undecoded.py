@@ -129,18 +129,18 @@ def _containers(
     A child with a bias beside its weight, a numbered child with modules below it, or a child with
     codes of its own says so; the whole model (no name) is always one.
     """
-    found = {""} & set(failed)
+    containers = {""} & set(failed)
     for module in coded:
-        found.update(above for above in _above(module.rpartition(".")[0]) if above in failed)
+        containers.update(above for above in _above(module.rpartition(".")[0]) if above in failed)
     for name in checkpoint.tensors:
         module, _, leaf = name.rpartition(".")
         is_layer = leaf == "bias" and f"{module}.weight" in checkpoint.tensors
         for above in _above(module.rpartition(".")[0]):
-            if above in failed and above not in found:
+            if above in failed and above not in containers:
                 below = name[len(above) + 1 :]
                 if is_layer or _NUMBERED.search(below):
-                    found.add(above)
-    return found
+                    containers.add(above)
+    return containers
 
 
 def _codes_above(name: str, failed: dict[str, str], containers: Collection[str]) -> str | None:

@@ -12,15 +12,17 @@ if TYPE_CHECKING:
     import torch
 
     from zoo.io.checkpoint import Checkpoint
+    from zoo.io.header import RowRange
 
 Fate = Literal["analysed", "companion", "skipped", "unknown"]
+"""What becomes of a stored tensor; see `Entry.fate`."""
 
 
 class Loader(Protocol):
     """Reads and decodes one weight."""
 
-    def __call__(self, checkpoint: Checkpoint, rows: tuple[int, int] | None = None) -> torch.Tensor:
-        """All of it, or the part `a <= i < b` along the first axis (one expert of a stack)."""
+    def __call__(self, checkpoint: Checkpoint, rows: RowRange | None = None) -> torch.Tensor:
+        """All of the weight, or those rows of it along the first axis (one expert of a stack)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,8 @@ class Weight:
     nbytes: int
     """Bytes read from the checkpoint for this weight, all sources together."""
 
-    def load(self, checkpoint: Checkpoint, rows: tuple[int, int] | None = None) -> torch.Tensor:
-        """The values, or those of `a <= i < b` along the first axis, without reading the rest.
+    def load(self, checkpoint: Checkpoint, rows: RowRange | None = None) -> torch.Tensor:
+        """The values, or those of `rows` along the first axis, without reading the rest.
 
         Native floating dtype when `decoder` is `none`, else float32. The caller owns the memory.
         Raises DecodeError, TruncatedError, TransientError or ResourceError.

@@ -8,8 +8,8 @@ from zoo.formats.weight import Weight
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """One composed weight and what it replaces."""
+class ComposedWeight:
+    """One weight that is computed from others, and what it replaces."""
 
     weight: Weight
     """Named after the module; its loader reads all factors."""

@@ -1,4 +1,4 @@
-"""The rows one weight gives: one layer, its fused parts, its experts.
+"""The layers that one weight gives: one, its fused parts, its experts.
 
 Knows nothing of the fate of stored tensors.
 """
@@ -24,20 +24,23 @@ _PARTS_WITH_ROLES = frozenset({"q", "k", "v", "gate", "up"})
 
 @dataclass(frozen=True, slots=True)
 class ModelView:
-    """What rows need to know beyond their own tensor."""
+    """What has to be known of the whole model to cut one weight into layers."""
 
     places: Mapping[str, Place]
-    """By weight name."""
+    """Where each weight sits in the model, by its name."""
     blocks: Mapping[tuple[str, tuple[int, ...]], int]
     """Block number by stack and path."""
     shapes: Mapping[str, tuple[int, ...]]
     """Every tensor of the model by module path."""
     config: Mapping[str, object]
+    """The model's config.json."""
     components: Mapping[str, Mapping[str, object]]
+    """Those of its components by name prefix."""
     selection: LayerSelection
     sample: int | None
     """Experts looked at in each block; None: all."""
     seed_key: str
+    """Seeds the choice of experts."""
     stored_experts: Mapping[tuple[str, tuple[int, ...]], frozenset[int]]
     """Experts stored one by one that are looked at, by stack and path."""
     faults: Mapping[str, str]
@@ -55,6 +58,7 @@ class ModelView:
         selection: LayerSelection,
         seed_key: str,
     ) -> ModelView:
+        """The view of a model with these weights; `stored` are the shapes of all stored tensors."""
         places = {weight.name: place(weight.name) for weight in composed.weights}
         sample = selection.expert_sample
         numbers: dict[tuple[str, tuple[int, ...]], set[int]] = defaultdict(set)
@@ -73,8 +77,8 @@ class ModelView:
             sample=sample,
             seed_key=seed_key,
             stored_experts={
-                where: experts.chosen(found, sample, key=(seed_key, where[0], str(where[1])))
-                for where, found in numbers.items()
+                where: experts.chosen(stored_here, sample, key=(seed_key, where[0], str(where[1])))
+                for where, stored_here in numbers.items()
             },
             faults=composed.faults,
         )
@@ -87,14 +91,15 @@ class ModelView:
         return self.settings_of[part]
 
     def _settings(self, name: str) -> Settings:
-        fitting = [prefix for prefix in self.components if prefix and name.startswith(prefix)]
-        if fitting:
-            prefix = max(fitting, key=len)
+        prefixes = [prefix for prefix in self.components if prefix and name.startswith(prefix)]
+        if prefixes:
+            prefix = max(prefixes, key=len)
             return settings_for(name[len(prefix) :], self.components[prefix])
         return settings_for(name, self.config)
 
 
-def rows_of(weight: Weight, model: ModelView) -> list[LayerSpec] | NotALayer:
+def layers_of(weight: Weight, model: ModelView) -> list[LayerSpec] | NotALayer:
+    """The layers of one weight, or why it is none."""
     where = model.places[weight.name]
     if len(weight.name) > MAX_CHARS:
         fault = f"name_too_long: {len(weight.name)} characters, wanted at most {MAX_CHARS}"
@@ -123,6 +128,7 @@ def rows_of(weight: Weight, model: ModelView) -> list[LayerSpec] | NotALayer:
 
 
 def _spec(weight: Weight, where: Place, shape: Shape, model: ModelView) -> LayerSpec:
+    """The weight as one layer."""
     role = with_siblings(where.module, where.role or shape.default_role, model.shapes)
     block = model.blocks.get((where.stack, where.path))
     if block is None and role in ("dense", "conv"):
@@ -144,7 +150,7 @@ def _spec(weight: Weight, where: Place, shape: Shape, model: ModelView) -> Layer
 
 
 def _stacked(weight: Weight, where: Place, settings: Settings, model: ModelView) -> list[LayerSpec]:
-    """Rows of a tensor `[experts, rows, columns]`."""
+    """The layers of a tensor `[experts, rows, columns]`."""
     fault = experts.stack_fault(weight.shape, settings)
     if fault is not None:
         return [_spec(weight, where, Shape(1, None, None, "dense", fail_reason=fault), model)]
@@ -154,14 +160,14 @@ def _stacked(weight: Weight, where: Place, settings: Settings, model: ModelView)
     if spec.role.endswith("gate_up"):
         split = experts.split_expert(where.module, (rows, cols), settings, model.shapes)
     return [
-        replace(row, expert=e, cut=replace(row.cut, expert=e))
+        replace(part, expert=e, cut=replace(part.cut, expert=e))
         for e in sorted(_chosen(number, where, model))
-        for row in _split(spec, split, model.selection)
+        for part in _split(spec, split, model.selection)
     ]
 
 
 def _flat(spec: LayerSpec, number: int, where: Place, model: ModelView) -> list[LayerSpec]:
-    """Rows of a tensor `[experts · rows, columns]`."""
+    """The layers of a tensor `[experts · rows, columns]`."""
     rows = (spec.rows or 0) // number
     return [
         _sized(
@@ -173,12 +179,13 @@ def _flat(spec: LayerSpec, number: int, where: Place, model: ModelView) -> list[
 
 
 def _chosen(number: int, where: Place, model: ModelView) -> frozenset[int]:
+    """Which of the `number` experts of a stack are looked at."""
     key = (model.seed_key, where.stack, str(where.path))
     return experts.chosen(range(number), model.sample, key=key)
 
 
 def _split(spec: LayerSpec, split: fused.Split, selection: LayerSelection) -> list[LayerSpec]:
-    """The rows that `selection.fused` asks for."""
+    """The parts, the whole, or both, as `selection.fused` asks."""
     if isinstance(split, fused.Whole):
         return [_sized(replace(spec, note=split.note), selection)]
     whole = [spec] if selection.fused in ("whole", "both") else []
@@ -195,7 +202,7 @@ def _split(spec: LayerSpec, split: fused.Split, selection: LayerSelection) -> li
         for part in split
         if selection.fused in ("split", "both")
     ]
-    return [_sized(row, selection) for row in whole + parts]
+    return [_sized(layer, selection) for layer in whole + parts]
 
 
 def _sized(spec: LayerSpec, selection: LayerSelection) -> LayerSpec:

@@ -21,12 +21,19 @@ _STACK: Final = re.compile(
     r"(?:^|\.)experts?\.(?!#)[\w.]*\w$|_exps$|(?:moe|mlp)\.(?:input|output)_linear$"
     r"|(?:^|\.)switch_(?:mlp|glu)\.\w+$"
 )
-_FLAT: Final = re.compile(r"experts\.mlp\.(?:w1|v1|w2)$")
+"""Module paths that say that a tensor holds all experts of a block, one matrix each."""
+_FLAT_STACK: Final = re.compile(r"experts\.mlp\.(?:w1|v1|w2)$")
+"""Module paths of DBRX's stacks, whose experts follow one another along the rows."""
 _MAX_EXPERTS: Final = 1 << 16
+"""A stack of more matrices is taken for something else."""
 _MAX_KERNEL: Final = 16
+"""A longer kernel is taken for something else, unless the name says convolution."""
 _INTERLEAVED: Final = frozenset({"gpt_oss"})
+"""Model types whose rows (or columns) of gate and up alternate."""
 _BIASED_HALVES: Final = frozenset({"openai_privacy_filter"})
+"""Model types with a bias on gate_up whose halves all the same lie one after the other."""
 _DOWN_OF: Final = {"gate_up_proj": "down_proj", "input_linear": "output_linear"}
+"""The name of the down projection beside a gate-and-up projection of this name."""
 
 
 def is_stack(where: Place, shape: tuple[int, ...]) -> bool:
@@ -53,7 +60,7 @@ def unnamed_stack(where: Place, shape: tuple[int, ...], settings: Settings) -> s
 
 def flat_stack(where: Place, shape: tuple[int, ...], settings: Settings) -> int | None:
     """Number of experts in DBRX's 2-D stacks `[E·ffn, hidden]`, or None."""
-    if len(shape) != 2 or not _FLAT.search(where.module):
+    if len(shape) != 2 or not _FLAT_STACK.search(where.module):
         return None
     counts = [e for e in settings.expert_counts if shape[0] % e == 0]
     return counts[0] if len(counts) == 1 else None
@@ -67,8 +74,8 @@ def stack_fault(shape: tuple[int, ...], settings: Settings) -> str | None:
         return f"unknown_layout: {shape[0]} experts stacked, wanted at most {_MAX_EXPERTS}"
     counts = settings.expert_counts
     if counts and shape[0] not in counts:
-        wanted = ", ".join(map(str, sorted(counts)))
-        return f"unknown_layout: {shape[0]} experts stacked, config.json says {wanted}"
+        declared = ", ".join(map(str, sorted(counts)))
+        return f"unknown_layout: {shape[0]} experts stacked, config.json says {declared}"
     return None
 
 
@@ -104,6 +111,7 @@ def split_expert(
 
 
 def _interleaved(shape: tuple[int, int], axis: int, half: int) -> tuple[Part, ...]:
+    """Gate in the even rows (or columns), up in the odd ones."""
     halves = pieces(shape, axis, {"gate": half, "up": half})
     return tuple(
         replace(part, cut=Cut(axis=axis, start=first, stop=2 * half, step=2))
@@ -116,5 +124,5 @@ def chosen(numbers: Iterable[int], sample: int | None, *, key: tuple[str, ...]) 
     ordered = sorted(set(numbers))
     if sample is None or sample >= len(ordered):
         return frozenset(ordered)
-    draw = seeds.generator(*key, "experts").choice(len(ordered), size=sample, replace=False)
-    return frozenset(ordered[int(i)] for i in draw)
+    drawn = seeds.generator(*key, "experts").choice(len(ordered), size=sample, replace=False)
+    return frozenset(ordered[int(i)] for i in drawn)

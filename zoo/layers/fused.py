@@ -22,6 +22,7 @@ class Part:
     name: str
     """`q`, `k`, `v`, `gate`, `up`, `i`, ..."""
     cut: Cut
+    """Which rows or columns of the tensor it is."""
     rows: int
     cols: int
 
@@ -35,14 +36,19 @@ class Whole:
 
 
 Split = tuple[Part, ...] | Whole
+"""The parts of a tensor, or the reason why it is kept whole."""
 
 _PER_HEAD: Final = frozenset({"gpt_neox", "gpt_neox_japanese", "bloom", "persimmon", "fuyu"})
+"""Model types that store query, key and value of one head together."""
 _FALCON: Final = frozenset({"falcon", "RefinedWeb", "RefinedWebModel"})
+"""Model types of Falcon, which has three layouts."""
 _KNOWN_MAMBA: Final = frozenset(
     {"", "mamba", "falcon_mamba", "jamba", "mamba2", "bamba", "nemotron_h", "granitemoehybrid"}
     | {"falcon_h1", "zamba2"}
 )
+"""Model types whose input projection has Mamba's layout or Mamba-2's; empty: not declared."""
 _GATES: Final = {4: "ifgo", 3: "rzn"}
+"""Names of the gates of a recurrent layer by their number: of an LSTM, of a GRU."""
 
 
 def split_matrix(
@@ -85,6 +91,7 @@ def pieces(
 
 
 def _qkv(leaf: str, shape: tuple[int, int], settings: Settings) -> Split:
+    """Query, key and value, in the layout of the model's family."""
     kind = settings.model_type
     if leaf == "query_key_value":
         if kind in _PER_HEAD:
@@ -107,7 +114,7 @@ def _qkv(leaf: str, shape: tuple[int, int], settings: Settings) -> Split:
         return _per_head(shape, settings)
     if kind == "codegen" and leaf == "qkv_proj":
         if shape[0] != 3 * shape[1] or shape[0] % 12:
-            return _odd(shape, "codegen", 3 * shape[1])
+            return _misfit(shape, "codegen", 3 * shape[1])
         size = shape[0] // 12
         return pieces(shape, 0, {"q": size, "v": size, "k": size}, groups=4)
     return _contiguous(shape, settings, kv_heads=settings.kv_heads)
@@ -119,13 +126,13 @@ def _contiguous(shape: tuple[int, int], settings: Settings, *, kv_heads: int | N
     if heads is not None and kv_heads is not None and dim is not None:
         sizes = {"q": heads * dim, "k": kv_heads * dim, "v": kv_heads * dim}
         total = sum(sizes.values())
-        fitting = [axis for axis in (0, 1) if shape[axis] == total]
-        if len(fitting) == 2:
-            fitting = [axis for axis in fitting if shape[1 - axis] == settings.hidden][:1]
-        if fitting:
-            return pieces(shape, fitting[0], sizes)
+        axes = [axis for axis in (0, 1) if shape[axis] == total]
+        if len(axes) == 2:
+            axes = [axis for axis in axes if shape[1 - axis] == settings.hidden][:1]
+        if axes:
+            return pieces(shape, axes[0], sizes)
         if kv_heads != heads:
-            return _odd(shape, settings.model_type or "the config", total)
+            return _misfit(shape, settings.model_type or "the config", total)
     for axis in (0, 1):
         width = shape[1 - axis]
         if shape[axis] == 3 * width and width:
@@ -137,14 +144,15 @@ def _per_head(shape: tuple[int, int], settings: Settings) -> Split:
     """For each head its query, key and value rows (NeoX, BLOOM)."""
     heads = settings.heads
     if heads is None or shape[0] % (3 * heads) or shape[0] == 0:
-        return _odd(shape, f"{heads} heads", None)
+        return _misfit(shape, f"{heads} heads", None)
     dim = settings.head_dim
     if dim is not None and dim * heads * 3 != shape[0]:
-        return _odd(shape, f"{heads} heads of {dim}", 3 * heads * dim)
+        return _misfit(shape, f"{heads} heads of {dim}", 3 * heads * dim)
     return pieces(shape, 0, dict.fromkeys("qkv", shape[0] // (3 * heads)), groups=heads)
 
 
 def _falcon(shape: tuple[int, int], settings: Settings) -> Split:
+    """Falcon's three layouts: grouped (40B), multi-query (7B), per head (the first ones)."""
     if settings.flag("new_decoder_architecture", default=settings.count("n_head_kv") is not None):
         return _grouped(shape, settings)  # configs of falcon-40b's own code do not say it
     if settings.flag("multi_query", default=True):
@@ -156,14 +164,15 @@ def _grouped(shape: tuple[int, int], settings: Settings) -> Split:
     """For each key-value head its queries, its key and its value (Falcon 40B, InternLM2)."""
     heads, kv_heads, dim = settings.heads, settings.kv_heads, settings.head_dim
     if heads is None or kv_heads is None or dim is None or heads % kv_heads:
-        return _odd(shape, f"{heads} heads, {kv_heads} key-value heads", None)
+        return _misfit(shape, f"{heads} heads, {kv_heads} key-value heads", None)
     if shape[0] != (heads + 2 * kv_heads) * dim:
-        return _odd(shape, settings.model_type, (heads + 2 * kv_heads) * dim)
+        return _misfit(shape, settings.model_type, (heads + 2 * kv_heads) * dim)
     sizes = {"q": heads // kv_heads * dim, "k": dim, "v": dim}
     return pieces(shape, 0, sizes, groups=kv_heads)
 
 
 def _kv(leaf: str, shape: tuple[int, int]) -> Split:
+    """Key and value of cross-attention."""
     if leaf == "c_attn" and shape[1] == 2 * shape[0]:
         return pieces(shape, 1, dict.fromkeys("kv", shape[0]))
     if leaf == "to_kv" and shape[0] % 2 == 0 and shape[0]:
@@ -175,6 +184,7 @@ _DOWN_OF: Final = {
     "gate_up_proj": "down_proj", "w12": "w3", "weights_in": "weights_out", "Wi": "Wo",
     "input_linear": "output_linear",
 }  # fmt: skip
+"""The name of the down projection beside a gate-and-up projection of this name."""
 
 
 def _gate_up(
@@ -185,9 +195,9 @@ def _gate_up(
         return Whole(f"fused_whole: order of the halves of {leaf}")
     down = shapes.get(module[: -len(leaf)] + _DOWN_OF[leaf])
     if down is not None and len(down) == 2 and shape[0] != 2 * down[1]:
-        return _odd(shape, _DOWN_OF[leaf], 2 * down[1])
+        return _misfit(shape, _DOWN_OF[leaf], 2 * down[1])
     if shape[0] % 2 or shape[0] == 0:
-        return _odd(shape, "two halves", None)
+        return _misfit(shape, "two halves", None)
     return pieces(shape, 0, {"gate": shape[0] // 2, "up": shape[0] // 2})
 
 
@@ -227,7 +237,7 @@ def _gates(
     if ratio == 1:
         return Whole(None)
     if ratio not in _GATES or shape[0] != ratio * hidden:
-        return _odd(shape, f"{hidden} hidden units", None)
+        return _misfit(shape, f"{hidden} hidden units", None)
     return pieces(shape, 0, dict.fromkeys(_GATES[ratio], hidden))
 
 
@@ -250,11 +260,12 @@ def _mamba(
         return pieces(shape, 0, {"x": inner, "z": inner})
     state, odd = divmod(conv[0] - inner, 2)
     if len(decay) != 1 or odd or state <= 0 or shape[0] != inner + conv[0] + decay[0]:
-        return _odd(shape, f"{inner} channels", None)
+        return _misfit(shape, f"{inner} channels", None)
     sizes = {"z": inner, "x": inner, "B": state, "C": state, "dt": decay[0]}
     return pieces(shape, 0, sizes)
 
 
-def _odd(shape: tuple[int, int], what: str, total: int | None) -> Whole:
-    wanted = "" if total is None else f", wanted {total}"
-    return Whole(f"fused_whole: {list(shape)} does not fit {what}{wanted}")
+def _misfit(shape: tuple[int, int], what: str, total: int | None) -> Whole:
+    """The reason that the sizes of `what`, which add up to `total`, do not fit the matrix."""
+    expected = "" if total is None else f", wanted {total}"
+    return Whole(f"fused_whole: {list(shape)} does not fit {what}{expected}")

@@ -16,23 +16,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from zoo.formats.weight import Weight
-from zoo.layers.adapters import Adapters, said_of
-from zoo.layers.composed_weight import Made
+from zoo.layers.adapters import Adapters, update_settings
+from zoo.layers.composed_weight import ComposedWeight
 from zoo.layers.names import MAX_CHARS
 
 if TYPE_CHECKING:
     import torch
 
     from zoo.io.checkpoint import Checkpoint
+    from zoo.io.header import RowRange
 
-_DOWN: Final = re.compile(
+_FIRST_FACTOR: Final = re.compile(
     r"^(?P<module>.+?)\.(?:lora_(?P<kind>embedding_)?A|lora_down|lora\.down)(?P<tail>(?:\.\w+)*)$"
 )
-_UP: Final = {"lora_A": "lora_B", "lora_embedding_A": "lora_embedding_B",
+"""Names of the factor that is applied first, A."""
+_SECOND_FACTOR: Final = {"lora_A": "lora_B", "lora_embedding_A": "lora_embedding_B",
               "lora_down": "lora_up", "lora.down": "lora.up"}  # fmt: skip
+"""The word for the factor that is applied second, B, beside that of the first."""
 _BLOCK_ROWS: Final = 1024
+"""Rows of the update that are multiplied at a time, in float64."""
 NEEDS_BASE: Final = "dora: the update depends on the base model, which is not here"
+"""Why DoRA's update alone cannot be computed."""
 KOHYA_MAGNITUDE: Final = "dora_scale"
+"""The name that kohya gives to DoRA's magnitude."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +46,18 @@ class LowRank:
     """Loads the factors `a` [r, in, ...] and `b` [out, r, ...] and multiplies them."""
 
     a: Weight
+    """The factor that is applied first."""
     b: Weight
+    """The factor that is applied second."""
     alpha: float | str
-    """alpha, or the name of the stored scalar that holds it."""
+    """LoRA's alpha, or the name of the stored scalar that holds it."""
     use_rslora: bool = False
+    """Scale by alpha/√r instead of alpha/r."""
     transposed: bool = False
-    """Embeddings: the update is (B·A)ᵀ, `[vocabulary, width]`."""
+    """True for embeddings: the update is (B·A)ᵀ, `[vocabulary, width]`."""
     mid: Weight | None = None
-    """LoCon: `[r, r, k...]`; then `a` is `[r, in, 1...]` and `Σ_j mid[:, j]·a[j]` takes its place."""
+    """LoCon's factor between the two, `[r, r, k...]`; then `a` is `[r, in, 1...]`, and
+    `Σ_j mid[:, j]·a[j]` takes its place."""
 
     @property
     def rank(self) -> int:
@@ -97,38 +107,41 @@ class LowRank:
         for start in range(0, left.shape[0], _BLOCK_ROWS):
             out[start : start + _BLOCK_ROWS] += left[start : start + _BLOCK_ROWS] @ right
 
-    def __call__(self, checkpoint: Checkpoint, rows: tuple[int, int] | None = None) -> torch.Tensor:
+    def __call__(self, checkpoint: Checkpoint, rows: RowRange | None = None) -> torch.Tensor:
         """ΔW, or its rows: products in float64, rounded once to float32."""
         import torch
 
         left, right = self.factors(checkpoint)
         if rows is not None:
             left = left[rows[0] : rows[1]]
-        made = torch.empty(left.shape[0], right.shape[1], dtype=torch.float32)
+        update = torch.empty(left.shape[0], right.shape[1], dtype=torch.float32)
         for start in range(0, left.shape[0], _BLOCK_ROWS):
-            made[start : start + _BLOCK_ROWS] = left[start : start + _BLOCK_ROWS] @ right
-        return made.reshape(left.shape[0], *self.shape[1:])
+            update[start : start + _BLOCK_ROWS] = left[start : start + _BLOCK_ROWS] @ right
+        return update.reshape(left.shape[0], *self.shape[1:])
 
 
 def pairs(
     weights: Mapping[str, Weight], adapters: Adapters, stored: Container[str]
-) -> Iterator[Made]:
-    """Every pair of factors, as the update it makes. `stored` holds the names of all tensors."""
+) -> Iterator[ComposedWeight]:
+    """Every pair of factors, as the update that is their product.
+
+    `stored` holds the names of all tensors.
+    """
     taken: set[str] = set()
     for name, a in weights.items():
-        match = _DOWN.match(name) if len(name) <= MAX_CHARS else None
+        match = _FIRST_FACTOR.match(name) if len(name) <= MAX_CHARS else None
         if match is None:
             continue
         module, tail = match["module"], match["tail"]
         word = name[len(module) + 1 : len(name) - len(tail)]
-        b = weights.get(f"{module}.{_UP[word]}{tail}")
+        b = weights.get(f"{module}.{_SECOND_FACTOR[word]}{tail}")
         if b is None or len(a.shape) < 2 or len(b.shape) < 2:
             continue
         mid = weights.get(f"{module}.lora_mid{tail}") if word == "lora_down" else None
         scalar = f"{module}.alpha" if f"{module}.alpha" in stored else None
         rank = a.shape[0]
-        said = said_of(module, rank, adapters)
-        fault = said.fault if scalar is None else None
+        settings = update_settings(module, rank, adapters)
+        fault = settings.fault if scalar is None else None
         if any(f"{module}.{part}" in stored for part in magnitudes(tail)) or _uses_dora(adapters):
             fault = NEEDS_BASE
         if not _multiply(a.shape, b.shape, None if mid is None else mid.shape):
@@ -136,8 +149,8 @@ def pairs(
         loader = LowRank(
             a,
             b,
-            scalar or (float(rank) if said.alpha is None else said.alpha),
-            said.use_rslora and scalar is None,
+            scalar or (float(rank) if settings.alpha is None else settings.alpha),
+            settings.use_rslora and scalar is None,
             match["kind"] is not None,
             mid,
         )
@@ -146,7 +159,7 @@ def pairs(
         if logical in taken:  # a second adapter in the same file
             logical += tail.removesuffix(".weight")
         taken.add(logical)
-        yield Made(
+        yield ComposedWeight(
             weight=Weight(
                 name=logical,
                 shape=loader.shape,

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from zoo.formats.weight import Weight
 from zoo.io.paired import BASE
 from zoo.layers.adapters import Adapters, covering
-from zoo.layers.composed_weight import Made
+from zoo.layers.composed_weight import ComposedWeight
 from zoo.layers.lora import KOHYA_MAGNITUDE, NEEDS_BASE, LowRank, magnitudes
 
 if TYPE_CHECKING:
     import torch
 
     from zoo.io.checkpoint import Checkpoint
+    from zoo.io.header import RowRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,62 +28,67 @@ class Merged:
     """Loads the base weight and adds the update."""
 
     base: Weight
+    """W₀."""
     update: LowRank
+    """ΔW."""
     transposed: bool = False
     """The base weight is `[in, out]`."""
     magnitude: str | None = None
     """DoRA: name of the stored lengths."""
 
-    def __call__(self, checkpoint: Checkpoint, rows: tuple[int, int] | None = None) -> torch.Tensor:
+    def __call__(self, checkpoint: Checkpoint, rows: RowRange | None = None) -> torch.Tensor:
         """See `zoo.formats.weight.Loader`; float32, or float64 when the base is stored so."""
         import torch
 
         loaded = self.base.load(checkpoint)
-        made = loaded if loaded.dtype == torch.float64 else loaded.float()
-        self.update.add_to(made.view(made.shape[0], -1), checkpoint, transposed=self.transposed)
+        merged = loaded if loaded.dtype == torch.float64 else loaded.float()
+        self.update.add_to(merged.view(merged.shape[0], -1), checkpoint, transposed=self.transposed)
         if self.magnitude is not None:
-            outputs = made.T if self.transposed else made.flatten(1)
-            length = checkpoint.read(self.magnitude).flatten().to(made.dtype)
-            outputs *= (length / outputs.norm(dim=1))[:, None]
-        return made if rows is None else made[rows[0] : rows[1]]
+            outputs = merged.T if self.transposed else merged.flatten(1)
+            lengths = checkpoint.read(self.magnitude).flatten().to(merged.dtype)
+            outputs *= (lengths / outputs.norm(dim=1))[:, None]
+        return merged if rows is None else merged[rows[0] : rows[1]]
 
 
 def with_base(
-    found: Made, weights: Mapping[str, Weight], adapters: Adapters, stored: Container[str]
-) -> Made:
-    """What the update `found` makes of its base weight. `stored` holds all tensors' names."""
-    update = found.weight.loader
-    assert isinstance(update, LowRank)
-    module, _, tail = found.weight.name.rpartition(".lora")
+    update: ComposedWeight,
+    weights: Mapping[str, Weight],
+    adapters: Adapters,
+    stored: Container[str],
+) -> ComposedWeight:
+    """The weight that LoRA's `update` makes of its base weight; `stored` are all tensors' names."""
+    low_rank = update.weight.loader
+    assert isinstance(low_rank, LowRank)
+    module, _, tail = update.weight.name.rpartition(".lora")
     path, config = covering(module, adapters)
-    merged = replace(found.weight, name=f"{module}.merged{tail}")
+    merged = replace(update.weight, name=f"{module}.merged{tail}")
     base = _base_of(path, weights)
     if isinstance(base, str):
-        return replace(found, weight=merged, fault=base)
-    flipped = update.shape[::-1]
+        return replace(update, weight=merged, fault=base)
+    flipped = low_rank.shape[::-1]
     transposed = base.shape == flipped and (
-        base.shape != update.shape or bool(config and config.get("fan_in_fan_out"))
+        base.shape != low_rank.shape or bool(config and config.get("fan_in_fan_out"))
     )
-    ending = found.main[len(module) :].partition("_A")[2]
+    ending = update.main[len(module) :].partition("_A")[2]
     magnitude = next((n for p in magnitudes(ending) if (n := f"{module}.{p}") in stored), None)
-    fault = found.fault
+    fault = update.fault
     if fault == NEEDS_BASE and magnitude and not magnitude.endswith(KOHYA_MAGNITUDE):
         fault = None
-    if base.shape != (flipped if transposed else update.shape):
-        fault = f"merged: an update of {list(update.shape)} for {base.name} {list(base.shape)}"
+    if base.shape != (flipped if transposed else low_rank.shape):
+        fault = f"merged: an update of {list(low_rank.shape)} for {base.name} {list(base.shape)}"
     others = (*base.sources, *((magnitude,) if magnitude else ()))
-    return Made(
+    return ComposedWeight(
         weight=replace(
             merged,
             shape=base.shape,
             stored_dtype=base.stored_dtype,
             decoder=base.decoder,
-            sources=(*found.weight.sources, *others),
-            loader=Merged(base, update, transposed, magnitude),
-            nbytes=found.weight.nbytes + base.nbytes,
+            sources=(*update.weight.sources, *others),
+            loader=Merged(base, low_rank, transposed, magnitude),
+            nbytes=update.weight.nbytes + base.nbytes,
         ),
-        main=found.main,
-        others=(*found.others, *others),
+        main=update.main,
+        others=(*update.others, *others),
         fault=fault,
     )
 

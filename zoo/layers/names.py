@@ -21,20 +21,28 @@ _CONTAINERS: Final = frozenset(
     "downsamplers upsamplers motion_modules encoder_layers decoder_layers denseblock denselayer "
     "joint_blocks double_blocks single_blocks input_blocks output_blocks temp_convs".split()
 )
+"""Names of the lists in which models keep their blocks: a number after one counts blocks."""
 _JOINED: Final = re.compile(
     r"(layer|layers|stage|block|blocks|denseblock|denselayer)_?([0-9]{1,9})"
 )
+"""A list's name and a block's number in one word: torchvision's `layer1`, `denseblock_2`."""
 _RECURRENT: Final = re.compile(r"weight_[ih][hr]_l([0-9]{1,9})(?:_reverse)?")
+"""torch's names for the weights of a recurrent layer, which end in the layer's number."""
 _EXPERT: Final = re.compile(r"(?:^|\.)experts?(?:\.|_)(?:experts?_)?([0-9]{1,9})(?=\.|$)")
+"""The number of an expert that is stored by itself."""
 _SUFFIX: Final = re.compile(
     r"(?:\.modules_to_save)?(?:\.default)?\.(?:weight|kernel|lora|merged)$"
     r"|\.(?:weight_[vg]|parametrizations\.weight\.original[01])$|_blocks$"
 )
-
+"""What comes after the path of the module: the word for its weight, or for one part of it."""
 _NUMBER: Final = re.compile(r"(?<![^.])[0-9]{1,9}(?![^.])")
-MAX_CHARS: Final = 512  # some of the patterns take quadratic time
+"""A word of a path that is a number."""
+MAX_CHARS: Final = 512
+"""Longer names are not looked at: some of the patterns take a time quadratic in their length."""
 _KOHYA: Final = re.compile(r"^lora_(unet|te[0-9]?|transformer)_")
+"""The start of names in which kohya wrote `_` for every dot of the path."""
 _PREFIX: Final = re.compile(r"^(?:base_model\.model\.|_orig_mod\.|module\.)+")
+"""What PEFT, torch.compile and DataParallel put before every name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +133,9 @@ def number_blocks(places: Iterable[Place]) -> Mapping[tuple[str, tuple[int, ...]
     order; what belongs to a whole stage (a downsampler) gets the number of the stage's first block.
     """
     stacks: dict[str, set[tuple[int, ...]]] = {}
-    for item in places:
-        if item.path:
-            stacks.setdefault(item.stack, set()).add(item.path)
+    for where in places:
+        if where.path:
+            stacks.setdefault(where.stack, set()).add(where.path)
     numbers: dict[tuple[str, tuple[int, ...]], int] = {}
     for stack, paths in stacks.items():
         deepest = max(map(len, paths))

@@ -15,18 +15,21 @@ from typing import TYPE_CHECKING, Final
 
 from zoo.errors import DecodeError
 from zoo.formats.weight import Weight
-from zoo.layers.composed_weight import Made
+from zoo.layers.composed_weight import ComposedWeight
 
 if TYPE_CHECKING:
     import torch
 
     from zoo.io.checkpoint import Checkpoint
+    from zoo.io.header import RowRange
 
 _ORIGINAL: Final = ("weight_orig", "parametrizations.weight.original")
+"""Names of V."""
 _VECTORS: Final = (
     ("weight_u", "weight_v"),
     ("parametrizations.weight.0._u", "parametrizations.weight.0._v"),
 )
+"""Names of u and v beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +37,13 @@ class Spectral:
     """Loads V, u and v and divides."""
 
     original: Weight
+    """V."""
     u: str
+    """Name of the stored vector u."""
     v: str
+    """Name of the stored vector v."""
 
-    def __call__(self, checkpoint: Checkpoint, rows: tuple[int, int] | None = None) -> torch.Tensor:
+    def __call__(self, checkpoint: Checkpoint, rows: RowRange | None = None) -> torch.Tensor:
         """See `zoo.formats.weight.Loader`."""
         stored = self.original.load(checkpoint)
         u, v = (checkpoint.read(name).double().flatten() for name in (self.u, self.v))
@@ -51,7 +57,7 @@ class Spectral:
                 f"{self.original.name}: vectors of {len(u)} and {len(v)} for {list(stored.shape)}; "
                 "wanted those of its unfolded matrix. Save the checkpoint again"
             )
-        whole: torch.Tensor = (stored.double() / max(sigmas, key=abs)).to(_kept(stored))
+        whole: torch.Tensor = (stored.double() / max(sigmas, key=abs)).to(_result_dtype(stored))
         return whole if rows is None else whole[rows[0] : rows[1]]
 
 
@@ -60,16 +66,21 @@ class Masked:
     """Loads V and its mask and multiplies."""
 
     original: Weight
+    """V."""
     mask: str
+    """Name of the stored mask, of V's shape."""
 
-    def __call__(self, checkpoint: Checkpoint, rows: tuple[int, int] | None = None) -> torch.Tensor:
+    def __call__(self, checkpoint: Checkpoint, rows: RowRange | None = None) -> torch.Tensor:
         """See `zoo.formats.weight.Loader`."""
         stored = self.original.load(checkpoint, rows)
         return stored * checkpoint.read(self.mask, rows).to(stored.dtype)
 
 
-def pairs(weights: Mapping[str, Weight], stored: Container[str]) -> Iterator[Made]:
-    """Every stored original, as the weight it makes. `stored` holds the names of all tensors."""
+def pairs(weights: Mapping[str, Weight], stored: Container[str]) -> Iterator[ComposedWeight]:
+    """Every stored original, as the weight that is computed from it.
+
+    `stored` holds the names of all tensors.
+    """
     for name, original in weights.items():
         suffix = next((s for s in _ORIGINAL if name == s or name.endswith(f".{s}")), None)
         if suffix is None:
@@ -86,7 +97,7 @@ def pairs(weights: Mapping[str, Weight], stored: Container[str]) -> Iterator[Mad
             loader = Masked(original, others[0])
         else:
             fault = "reparametrised: nothing beside it tells how the weight is computed from it"
-        yield Made(
+        yield ComposedWeight(
             weight=replace(
                 original,
                 name=f"{module}weight",
@@ -100,7 +111,7 @@ def pairs(weights: Mapping[str, Weight], stored: Container[str]) -> Iterator[Mad
         )
 
 
-def _kept(stored: torch.Tensor) -> torch.dtype:
+def _result_dtype(stored: torch.Tensor) -> torch.dtype:
     """float64 stays, anything narrower becomes float32."""
     import torch
 

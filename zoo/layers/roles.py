@@ -65,21 +65,27 @@ ROLES: Final[dict[str, str]] = {
     "parameter": "learned tokens, prompts and other matrices that are no linear map",
     "dense": "any other dense matrix",
 }
+"""Every role and what it means."""
 
 _CROSS: Final = re.compile(
     r"(?:encoder_attn|encdecattention|crossattention|cross_attn|cross_attention|multihead_attn|attn2)"
     r"(?:\.|$)",
     re.IGNORECASE,
 )
+"""Words of a path that say cross-attention."""
 _SHARED: Final = re.compile(r"(?:shared_experts?|shared_mlp|shared_expert_mlp)\.|_shexp$")
+"""Words of a path that say shared expert."""
 _ATTENTION: Final = {"q", "k", "v", "o", "qkv", "kv"}
+"""Roles that become `cross_*` in cross-attention."""
 _GATED: Final = {"gate", "up", "down", "gate_up"}
+"""Roles that become `shared_*` in a shared expert."""
 
 _ATT: Final = r"(?:\w*attn\w*|\w*attention\w*|att|attn\.processor|attentions\.#)"
-_MLP: Final = r"(?:mlp|ffn|ff|feed_forward|moe|block_sparse_moe|densereludense|\w*mlp)"
+"""Pattern for the module of an attention."""
 _SSM: Final = r"(?:mixer|mamba|ssm|mamba_block)"
+"""Pattern for the module of a state-space block."""
 
-# (pattern for the end of the path, role); case is ignored, numbers are written #
+# Each rule is (pattern for the end of the path, role); case is ignored, numbers are written #.
 _RULES: Final[tuple[tuple[str, str], ...]] = (
     # recurrent layers, torch
     (r"weight_ih(?:_l\d+)?(?:_reverse)?", "rnn_in"),
@@ -230,6 +236,7 @@ def with_siblings(module: str, role: str, modules: Container[str]) -> str:
     beside = f"{before}." if before else ""
 
     def has(*leaves: str) -> bool:
+        """True when any of these modules is stored beside it."""
         return any(beside + other in modules for other in leaves)
 
     if leaf == "wo" and has("wi_0"):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _TEXT: Final = ("text_config", "llm_config", "language_config", "thinker_config")
+"""Sections that hold the settings of the language model in a model of several modalities."""
 _SECTIONS: Final = (
     (re.compile(r"(?:^|\.)(?:vision|visual|image_encoder|vit)\w*\."),
      ("vision_config", "visual", "vit_config")),
@@ -19,7 +20,9 @@ _SECTIONS: Final = (
     (re.compile(r"^(?:model\.)?encoder\."), ("encoder",)),
     (re.compile(r"^(?:model\.)?decoder\."), ("decoder",)),
 )  # fmt: skip
-_NESTED: Final = ("attn_config", "ffn_config")  # DBRX, MPT
+"""Names of modules and the sections that hold the settings of such modules."""
+_NESTED: Final = ("attn_config", "ffn_config")
+"""Sections in which DBRX and MPT keep settings that other models have at the top."""
 _GGUF: Final = {
     "attention.head_count": "num_attention_heads",
     "attention.head_count_kv": "num_key_value_heads",
@@ -27,7 +30,9 @@ _GGUF: Final = {
     "embedding_length": "hidden_size",
     "expert_count": "num_experts",
 }
+"""What transformers calls a setting of a GGUF file."""
 _MAX_COUNT: Final = 1 << 24
+"""A larger number in a config is not believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +67,10 @@ class Settings:
     @property
     def kv_heads(self) -> int | None:
         """Number of key and value heads; the number of query heads unless the config says less."""
-        found = self.count(
+        declared = self.count(
             "num_key_value_heads", "num_kv_heads", "n_kv_heads", "kv_n_heads", "n_head_kv"
         )
-        return found or self.heads
+        return declared or self.heads
 
     @property
     def hidden(self) -> int | None:
@@ -75,9 +80,9 @@ class Settings:
     @property
     def head_dim(self) -> int | None:
         """Width of one head."""
-        found = self.count("head_dim", "kv_channels", "d_kv")
-        if found is not None or self.hidden is None or self.heads is None:
-            return found
+        declared = self.count("head_dim", "kv_channels", "d_kv")
+        if declared is not None or self.hidden is None or self.heads is None:
+            return declared
         return self.hidden // self.heads if self.hidden % self.heads == 0 else None
 
     @property
@@ -90,8 +95,8 @@ def settings_for(module: str, config: Mapping[str, object]) -> Settings:
     """The settings of the part of the model that `module` (a dotted path) belongs to."""
     architecture = config.get("general.architecture")
     if isinstance(architecture, str):  # the pairs of a GGUF file
-        found = {ours: config.get(f"{architecture}.{theirs}") for theirs, ours in _GGUF.items()}
-        return Settings(architecture, found)
+        values = {ours: config.get(f"{architecture}.{theirs}") for theirs, ours in _GGUF.items()}
+        return Settings(architecture, values)
     for pattern, keys in _SECTIONS:
         if pattern.search(module):
             for key in keys:
@@ -120,5 +125,5 @@ def _expert_counts(values: Mapping[str, object]) -> Iterator[int]:
     for key, value in values.items():
         if "expert" not in key or re.search(r"per_tok|shared|top_?k|group|size|_idx", key):
             continue
-        found = value if isinstance(value, list) else [value]
-        yield from (v for v in found if isinstance(v, int) and not isinstance(v, bool) and v > 1)
+        counts = value if isinstance(value, list) else [value]
+        yield from (n for n in counts if isinstance(n, int) and not isinstance(n, bool) and n > 1)

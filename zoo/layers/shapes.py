@@ -24,10 +24,12 @@ _NAMED_WEIGHT: Final = re.compile(r"(?:^|[._])(?:weight|kernel|w|filters?|lora|m
 
 @dataclass(frozen=True, slots=True)
 class NotALayer:
-    """A tensor that gives no row."""
+    """A tensor that gives no row of `layers`."""
 
     fate: Fate
+    """What becomes of it."""
     reason: str
+    """Why it is no layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Shape:
     """A tensor that is one layer."""
 
     num_slices: int
-    """Kernel slices."""
+    """Slices of a convolution kernel; 1 for a matrix."""
     rows: int | None
     cols: int | None
     default_role: str

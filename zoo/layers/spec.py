@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     import torch
 
     from zoo.formats.weight import Entry, Weight
+    from zoo.io.header import RowRange
 
 Kernel = Literal["none", "trailing", "leading"]
-"""Spatial axes: trailing `[out, in, k...]` (torch) or leading `[k..., in, out]` (Flax)."""
+"""Where a convolution kernel has its spatial axes: trailing `[out, in, k...]` (torch) or leading
+`[k..., in, out]` (Flax)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,33 +25,37 @@ class Cut:
 
     expert: int | None = None
     """Index along axis 0 of a stack of experts `[E, rows, cols]`; that axis is dropped."""
-    band: tuple[int, int] | None = None
-    """Rows `a <= i < b` of a 2-D weight first: one expert of a stack stored as `[E·rows, cols]`."""
+    band: RowRange | None = None
+    """Rows of a 2-D weight taken first: one expert of a stack stored as `[E·rows, cols]`."""
     axis: int = 0
     """Axis of the remaining matrix that is cut into parts (0 rows, 1 columns)."""
     groups: int = 1
     """Equal groups (heads) along `axis`; the slice below is taken in each and the pieces joined."""
     start: int = 0
+    """First row (or column) of the part, in each group."""
     stop: int | None = None
+    """One past its last; None for the end of the group."""
     step: int = 1
+    """2 where two parts alternate."""
     kernel: Kernel = "none"
+    """Where the spatial axes are, of a convolution."""
 
     @property
     def is_whole(self) -> bool:
         """True when no rows or columns are left out."""
         return self.start == 0 and self.stop is None and self.step == 1 and self.groups == 1
 
-    def leading(self, shape: tuple[int, ...]) -> tuple[int, int] | None:
+    def leading(self, shape: tuple[int, ...]) -> RowRange | None:
         """Range of axis 0 of the weight that holds this layer, or None when it spans all of it."""
         if self.expert is not None:
-            found = (self.expert, self.expert + 1)
+            rows = (self.expert, self.expert + 1)
         elif self.band is not None:
-            found = self.band
+            rows = self.band
         elif self.is_whole or self.axis != 0 or self.groups != 1:
             return None
         else:
-            found = (self.start, shape[0] if self.stop is None else self.stop)
-        return None if found == (0, shape[0]) else found
+            rows = (self.start, shape[0] if self.stop is None else self.stop)
+        return None if rows == (0, shape[0]) else rows
 
     def apply(self, weight: torch.Tensor, *, offset: int = 0) -> torch.Tensor:
         """The layer as `[k, rows, cols]`: a view, except for parts interleaved by heads.
@@ -135,7 +141,7 @@ class LayerSpec:
         return self.skip_reason is None and self.fail_reason is None
 
     @property
-    def leading(self) -> tuple[int, int] | None:
+    def leading(self) -> RowRange | None:
         """Range of axis 0 of the weight that this layer needs, or None for all of it."""
         return None if self.weight is None else self.cut.leading(self.weight.shape)
 

@@ -16,7 +16,7 @@ from zoo.formats.weight import Account, Entry, Fate
 from zoo.io.paired import BASE
 from zoo.layers.adapters import Adapters, adapters_of
 from zoo.layers.composed import compose
-from zoo.layers.cuts import ModelView, rows_of
+from zoo.layers.cuts import ModelView, layers_of
 from zoo.layers.names import place
 from zoo.layers.settings import settings_for
 from zoo.layers.shapes import NotALayer
@@ -27,7 +27,7 @@ from zoo.options import LayerSelection
 if TYPE_CHECKING:
     from zoo.io.checkpoint import Checkpoint
 
-_NOTHING: Mapping[str, Mapping[str, object]] = {}
+_NO_CONFIGS: Mapping[str, Mapping[str, object]] = {}
 
 
 def take(
@@ -56,8 +56,8 @@ def take_layers(
     selection: LayerSelection,
     *,
     seed_key: str = "",
-    components: Mapping[str, Mapping[str, object]] = _NOTHING,
-    adapters: Adapters = _NOTHING,
+    components: Mapping[str, Mapping[str, object]] = _NO_CONFIGS,
+    adapters: Adapters = _NO_CONFIGS,
     stored: Mapping[str, tuple[int, ...]] | None = None,
     digest: Digest | None = None,
     places: Mapping[str, tuple[object, ...]] | None = None,
@@ -77,15 +77,15 @@ def take_layers(
     fates: dict[str, tuple[Fate, str | None]] = dict(composed.companions)
     groups: list[tuple[str, list[LayerSpec]]] = []
     for weight in composed.weights:
-        rows = _left_out(weight.name, selection) or rows_of(weight, model)
-        if isinstance(rows, NotALayer):
-            fates[weight.sources[0]] = (rows.fate, rows.reason)
+        layers = _left_out(weight.name, selection) or layers_of(weight, model)
+        if isinstance(layers, NotALayer):
+            fates[weight.sources[0]] = (layers.fate, layers.reason)
         else:
-            groups.append((weight.sources[0], rows))
-    ours = (entry for entry in account.entries if entry.tensor not in composed.companions)
-    groups.extend(_undecoded(ours, selection, stored))
+            groups.append((weight.sources[0], layers))
+    others = (entry for entry in account.entries if entry.tensor not in composed.companions)
+    groups.extend(_undecoded(others, selection, stored))
     groups.sort(key=lambda group: order.get(group[0], len(order)))
-    specs = [spec for _, rows in groups for spec in rows]
+    specs = [spec for _, layers in groups for spec in layers]
     if digest is not None:
         specs = tie(specs, digest, may_sample=_is_tied_by(config))
     if places is not None:
@@ -93,9 +93,9 @@ def take_layers(
     by_source = defaultdict(list)
     for spec in specs:
         by_source[spec.weight.sources[0] if spec.weight else spec.tensor].append(spec)
-    for source, rows in by_source.items():
-        if not any(row.is_measurable for row in rows):
-            fates[source] = _fate(rows[0])
+    for source, layers in by_source.items():
+        if not any(spec.is_measurable for spec in layers):
+            fates[source] = _fate(layers[0])
     return Taken(
         specs=tuple(replace(spec, layer_index=i) for i, spec in enumerate(specs)),
         entries=tuple(_refined(entry, fates) for entry in account.entries),
@@ -148,6 +148,7 @@ def _is_tied_by(config: Mapping[str, object]) -> bool:
 
 
 def _fate(spec: LayerSpec) -> tuple[Fate, str | None]:
+    """Fate and reason of a tensor whose layers are not measured, from the first of them."""
     if spec.fail_reason is not None:
         return "unknown", spec.fail_reason
     reason = spec.skip_reason
@@ -155,6 +156,7 @@ def _fate(spec: LayerSpec) -> tuple[Fate, str | None]:
 
 
 def _refined(entry: Entry, fates: Mapping[str, tuple[Fate, str | None]]) -> Entry:
+    """The entry of the account, corrected by what became of the tensor's layers."""
     if entry.tensor not in fates:
         return entry
     fate, reason = fates[entry.tensor]

@@ -19,13 +19,19 @@ from zoo.layers.spec import LayerSpec
 
 if TYPE_CHECKING:
     from zoo.io.checkpoint import Checkpoint
+    from zoo.io.header import RowRange
 
 _ROLES: Final = frozenset({"embedding", "lm_head"})
-_BLOCKS: Final = 6
-_BLOCK_ROWS: Final = 16
+"""Roles of tensors that may be tied."""
+_SAMPLE_BLOCKS: Final = 6
+"""Blocks of rows in the sample by which tensors are compared first."""
+_SAMPLE_BLOCK_ROWS: Final = 16
+"""Most rows of such a block."""
 _SAMPLE_SHARE: Final = 0.002
-"""Of a tensor's rows: the sample is read a second time when the tensor is measured."""
+"""Most rows of the sample, as a share of the tensor's: they are read a second time when it is
+measured."""
 _READ_BYTES: Final = 16 << 20
+"""Bytes read at a time where the whole content is compared."""
 
 
 class Digest(Protocol):
@@ -53,7 +59,7 @@ def tie(specs: Sequence[LayerSpec], digest: Digest, *, may_sample: bool) -> list
     for group in alike.values():
         if len(group) < 2:
             continue
-        group.sort(key=lambda found: found[0] != "embedding")  # stable: else file order
+        group.sort(key=lambda member: member[0] != "embedding")  # stable: else file order
         for same in _classes([weight for _, _, weight in group], digest, whole=not may_sample):
             kept.update({weight.name: same[0].name for weight in same[1:]})
     return _skipped(specs, kept)
@@ -84,6 +90,7 @@ def tie_shared(
 
 
 def _skipped(specs: Sequence[LayerSpec], kept: Mapping[str, str]) -> list[LayerSpec]:
+    """The specs, skipped where `kept` names the equal tensor that is kept in their place."""
     return [
         replace(spec, tied_to=kept[spec.tensor], skip_reason="tied")
         if spec.tensor in kept and spec.is_measurable
@@ -93,6 +100,7 @@ def _skipped(specs: Sequence[LayerSpec], kept: Mapping[str, str]) -> list[LayerS
 
 
 def _classes(weights: Sequence[Weight], digest: Digest, *, whole: bool) -> list[list[Weight]]:
+    """The weights in classes of equal content, by their samples or by all bytes when `whole`."""
     classes: dict[str, list[Weight]] = defaultdict(list)
     for weight in weights:
         classes[digest(weight, whole=False)].append(weight)
@@ -111,25 +119,26 @@ def digest_of(checkpoint: Checkpoint) -> Digest:
     def digest(weight: Weight, *, whole: bool) -> str:
         import torch
 
-        found = hashlib.blake2b(digest_size=16)
+        content = hashlib.blake2b(digest_size=16)
         for source in weight.sources:
             meta = checkpoint.tensors[source]
             for rows in _ranges(meta.shape, meta.nbytes, whole=whole):
                 block = checkpoint.read(source, rows).contiguous().flatten()
-                found.update(block.view(torch.uint8).numpy().data)
-        return found.hexdigest()
+                content.update(block.view(torch.uint8).numpy().data)
+        return content.hexdigest()
 
     return digest
 
 
-def _ranges(shape: tuple[int, ...], nbytes: int, *, whole: bool) -> list[tuple[int, int] | None]:
-    """Row ranges to read: all in blocks of 16 MiB, or a few spread blocks with the last rows."""
+def _ranges(shape: tuple[int, ...], nbytes: int, *, whole: bool) -> list[RowRange | None]:
+    """Rows to read: all in blocks of 16 MiB, or a few blocks spread over the tensor, its last rows
+    among them. None stands for all of a short tensor."""
     rows = shape[0] if shape else 0
-    block = min(_BLOCK_ROWS, max(1, int(_SAMPLE_SHARE * rows / _BLOCKS)))
-    if rows <= _BLOCKS:
+    block = min(_SAMPLE_BLOCK_ROWS, max(1, int(_SAMPLE_SHARE * rows / _SAMPLE_BLOCKS)))
+    if rows <= _SAMPLE_BLOCKS:
         return [None]
     if whole:
         step = max(1, _READ_BYTES * rows // max(nbytes, 1))
         return [(a, min(a + step, rows)) for a in range(0, rows, step)]
-    starts = [i * (rows - block) // (_BLOCKS - 1) for i in range(_BLOCKS)]
+    starts = [i * (rows - block) // (_SAMPLE_BLOCKS - 1) for i in range(_SAMPLE_BLOCKS)]
     return [(a, a + block) for a in starts]

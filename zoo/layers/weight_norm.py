@@ -11,17 +11,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from zoo.formats.weight import Weight
-from zoo.layers.composed_weight import Made
+from zoo.layers.composed_weight import ComposedWeight
 
 if TYPE_CHECKING:
     import torch
 
     from zoo.io.checkpoint import Checkpoint
+    from zoo.io.header import RowRange
 
 _NAMES: Final = (
     ("weight_v", "weight_g"),
     ("parametrizations.weight.original1", "parametrizations.weight.original0"),
 )
+"""Names of direction and magnitude."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Normalised:
     direction: Weight
     magnitude: Weight
 
-    def __call__(self, checkpoint: Checkpoint, rows: tuple[int, int] | None = None) -> torch.Tensor:
+    def __call__(self, checkpoint: Checkpoint, rows: RowRange | None = None) -> torch.Tensor:
         """See `zoo.formats.weight.Loader`; float32, or float64 when stored so."""
         v, g = self.direction.load(checkpoint), self.magnitude.load(checkpoint)
         if self.direction.stored_dtype != "F64":
@@ -41,8 +43,8 @@ class Normalised:
         return whole if rows is None else whole[rows[0] : rows[1]]
 
 
-def pairs(weights: Mapping[str, Weight]) -> Iterator[Made]:
-    """Every stored pair of direction and magnitude, as the weight it makes."""
+def pairs(weights: Mapping[str, Weight]) -> Iterator[ComposedWeight]:
+    """Every stored pair of direction and magnitude, as the weight that is their product."""
     for name, v in weights.items():
         for suffix, other in _NAMES:
             module = name.removesuffix(suffix)
@@ -54,7 +56,7 @@ def pairs(weights: Mapping[str, Weight]) -> Iterator[Made]:
             fits = len(g.shape) == len(v.shape) and all(
                 a in (1, b) for a, b in zip(g.shape, v.shape, strict=True)
             )
-            yield Made(
+            yield ComposedWeight(
                 weight=replace(
                     v,
                     name=f"{module}weight",

@@ -2,8 +2,7 @@
 
 ZooError
 ├── UseError
-│   ├── SpecError      the sweep spec is wrong; the message starts with the path of the key
-│   └── BusyError      another process runs the same sweep on the same catalog
+│   └── SpecError      the sweep spec is wrong; the message starts with the path of the key
 └── WorkerDiedError    a process that computed for us was killed
 """
 
@@ -14,10 +13,6 @@ from zoo.errors import UseError, ZooError
 
 class SpecError(UseError):
     """The sweep spec is wrong; the message names the key's path, what we got and what we wanted."""
-
-
-class BusyError(UseError):
-    """Another process runs the same sweep on the same catalog."""
 
 
 class WorkerDiedError(ZooError):

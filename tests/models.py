@@ -33,20 +33,6 @@ def write_model(
     return folder
 
 
-def write_sharded(folder: Path, shards: list[Mapping[str, Floats]]) -> Path:
-    """A model folder in shards with an index."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weight_map: dict[str, str] = {}
-    for number, tensors in enumerate(shards, 1):
-        name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        save_file(dict(tensors), folder / name)
-        weight_map |= dict.fromkeys(tensors, name)
-    index = {"metadata": {}, "weight_map": weight_map}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    (folder / "config.json").write_text("{}")
-    return folder
-
-
 def small_zoo(root: Path, *, models: int = 3, side: int = 60) -> Path:
     """`models` folders of three layers each below `root`, and a spec beside them; returns the spec."""
     for number in range(models):

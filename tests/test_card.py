@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zoo.card import (
     MAX_CARD_BYTES,
-    Card,
     Evaluation,
     card_from_metadata,
     front_of,
     parse_card,
-    read_card,
 )
 
 CARD = """---
@@ -55,13 +50,8 @@ def test_front_matter_becomes_a_card() -> None:
     assert card.problems == ()
 
 
-def test_a_folder_without_a_card_gives_an_empty_one(tmp_path: Path) -> None:
-    assert read_card(tmp_path) == Card()
-
-
-def test_a_folder_with_windows_line_ends_is_read(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_bytes(CARD.replace("\n", "\r\n").encode())
-    assert read_card(tmp_path) == parse_card(CARD.encode())
+def test_a_card_with_windows_line_ends_is_read() -> None:
+    assert parse_card(CARD.replace("\n", "\r\n").encode()) == parse_card(CARD.encode())
 
 
 def test_the_hubs_card_data_reads_as_the_front_matter_does() -> None:
@@ -78,36 +68,9 @@ def test_a_result_that_is_no_finite_number_is_left_out_with_a_problem(value: str
     assert card.problems
 
 
-def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "secret.md").write_text(CARD)
-    model = tmp_path / "model"
-    model.mkdir()
-    (model / "README.md").symlink_to(tmp_path / "secret.md")
-    card = read_card(model)
-    assert card.license is None
-    assert "link" in card.problems[0]
-
-
-def test_links_of_the_hugging_face_cache_are_followed(tmp_path: Path) -> None:
-    (tmp_path / "blobs").mkdir()
-    (tmp_path / "blobs" / "abc").write_text(CARD)
-    snapshot = tmp_path / "snapshots" / "0123"
-    snapshot.mkdir(parents=True)
-    (snapshot / "README.md").symlink_to("../../blobs/abc")
-    assert read_card(snapshot).license == "mit"
-
-
-def test_a_pipe_named_readme_does_not_hang(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "README.md")
-    assert read_card(tmp_path).problems == ("README.md is not a regular file",)
-
-
 @pytest.mark.timeout(120)
-def test_fifty_megabytes_of_yaml_cost_neither_time_nor_a_crash(tmp_path: Path) -> None:
-    with (tmp_path / "README.md").open("wb") as file:
-        file.write(b"---\n")
-        file.write(b"tags: [a, b]\nx: y\n" * (50 * 2**20 // 18))
-    card = read_card(tmp_path)
+def test_fifty_megabytes_of_yaml_cost_neither_time_nor_a_crash() -> None:
+    card = parse_card(b"---\n" + b"tags: [a, b]\nx: y\n" * (50 * 2**20 // 18))
     assert "longer than" in card.problems[0]
 
 

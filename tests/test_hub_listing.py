@@ -137,7 +137,7 @@ def test_a_private_model_opens_with_its_token(
     hub: HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_t")
-    assert resolve_model(HubClient(hub.url, options=QUICK), "acme/hidden").is_private
+    assert resolve_model(HubClient(hub.url, options=QUICK), "acme/hidden").id == "acme/hidden"
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     with pytest.raises(NotFoundError, match="no such repository"):
         resolve_model(HubClient(hub.url, options=QUICK), "acme/hidden")

@@ -13,8 +13,11 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
 from zoo.pictures.drawing import log_ticks, new_figure, set_title
-from zoo.pictures.layers import esd_figure, layer_title, report_figures, shuffled_figure
+from zoo.pictures.layers import draw_esd, draw_shuffled, layer_title, report_figures
 from zoo.pictures.overview import alpha_by_depth, funnel
 from zoo.spectral.erg import erg
 from zoo.spectral.spectrum import Spectrum
@@ -47,13 +50,28 @@ def layer(index: int = 0, *, seed: int = 0, spike: float = 0.0, block: int | Non
     return Layer(columns, Spectrum.rounded(evals), Spectrum.rounded(rand))
 
 
-def words(figure: object) -> str:
+def words(figure: Figure) -> str:
     """Every text of a figure after drawing it."""
-    import matplotlib.text
+    figure.savefig(io.BytesIO(), format="png", dpi=40)
+    return " | ".join(text.get_text() for text in figure.findobj(Text))
 
-    figure.savefig(io.BytesIO(), format="png", dpi=40)  # type: ignore[attr-defined]
-    found = figure.findobj(matplotlib.text.Text)  # type: ignore[attr-defined]
-    return " | ".join(text.get_text() for text in found)
+
+def esd_figure(evals: np.ndarray, columns: dict[str, object], *, title: str) -> Figure:
+    """The spectrum of a layer alone."""
+    figure = new_figure(6.4, 4.6)
+    draw_esd(figure.add_subplot(), evals, columns)
+    set_title(figure, title)
+    return figure
+
+
+def shuffled_figure(
+    evals: np.ndarray, rand_evals: np.ndarray, columns: dict[str, object], *, title: str
+) -> Figure:
+    """The shuffled spectrum of a layer alone."""
+    figure = new_figure(6.4, 4.6)
+    draw_shuffled(figure.add_subplot(), evals, rand_evals, columns)
+    set_title(figure, title)
+    return figure
 
 
 def test_esd_shows_fit_xmin_and_erg_with_their_numbers() -> None:

@@ -12,7 +12,6 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import yaml  # type: ignore[import-untyped]
 
@@ -72,27 +71,6 @@ class Card:
         return self.base_models[0] if self.base_models else None
 
 
-def read_card(folder: str | Path) -> Card:
-    """The card in `folder`/README.md; an empty `Card` when there is none.
-
-    A README.md that is a link out of the folder is not followed (links into the blobs of the
-    Hugging Face cache are), nor is anything that is no regular file. Never raises.
-    """
-    root = Path(folder)
-    try:
-        target = (root / "README.md").resolve(strict=True)
-        if not target.is_file():
-            return Card(problems=("README.md is not a regular file",))
-        if not any(target.is_relative_to(base) for base in _allowed_roots(root.resolve())):
-            return Card(problems=("README.md is a link out of the folder; not followed",))
-        with target.open("rb") as file:
-            return parse_card(file.read(MAX_CARD_BYTES + 1))
-    except FileNotFoundError:
-        return Card()
-    except (OSError, RuntimeError) as err:  # RuntimeError: a loop of links
-        return Card(problems=(f"README.md cannot be read: {type(err).__name__}",))
-
-
 def front_of(read: Callable[[int, int], bytes], size: int) -> bytes:
     """Enough of a README.md of `size` bytes to hold its front matter, in growing pieces.
 
@@ -144,12 +122,6 @@ def card_from_metadata(metadata: object) -> Card:
         tags=_texts(metadata.get("tags")),
         problems=tuple(problems[:20]),
     )
-
-
-def _allowed_roots(root: Path) -> Iterator[Path]:
-    yield root
-    if root.parent.name == "snapshots":  # <cache>/models--a--b/{snapshots/<sha>,blobs}
-        yield root.parent.parent / "blobs"
 
 
 def _load_bounded(text: str) -> object:

@@ -30,7 +30,6 @@ from zoo.errors import (
     NotFoundError,
     SourceError,
     TransientError,
-    UseError,
     ZooError,
 )
 from zoo.hub.pacing import HubPacing, Pacing, RequestKind
@@ -62,21 +61,11 @@ class HubOptions:
     """Between two tries at most."""
     max_pause_s: float = 900.0
     """When the pacing asks for a longer wait, the request fails as transient instead."""
-    xet: bool = False
-    """Read files in Xet storage through hf_xet, falling back to HTTP ranges."""
 
 
 def env_token() -> str | None:
     """The Hub token of the environment, or None. Never read from a file or a login."""
     return next((t for v in _TOKEN_VARIABLES if (t := os.environ.get(v, "").strip())), None)
-
-
-def env_options() -> HubOptions:
-    """The default options as the environment changes them: ZOO_HUB_XET=1 sets `xet`."""
-    said = os.environ.get("ZOO_HUB_XET", "").strip()
-    if said not in {"", "0", "1"}:
-        raise UseError(f"got ZOO_HUB_XET={said[:20]!r}, wanted 1 (ranges by hf_xet) or 0 (by HTTP)")
-    return HubOptions(xet=said == "1")
 
 
 def default_endpoint() -> str:

@@ -62,9 +62,6 @@ class HubModel:
     author: str | None
     gated: str | None
     """`auto` or `manual`; None: open."""
-    is_private: bool
-    is_disabled: bool
-    """Taken down by the Hub."""
     downloads: int | None
     """Over the last 30 days."""
     likes: int | None
@@ -210,8 +207,6 @@ def parse_model(said: object) -> HubModel | None:
         sha=sha,
         author=_text(_get(said, "author")),
         gated="manual" if gated is True else _text(gated),
-        is_private=_get(said, "private") is True,
-        is_disabled=_get(said, "disabled") is True,
         downloads=_count(_get(said, "downloads")),
         likes=_count(_get(said, "likes")),
         library=_text(_get(said, "library_name")) or card.library,

@@ -23,7 +23,6 @@ import httpx2
 from zoo.errors import ChangedError, SourceError, TransientError, TruncatedError
 from zoo.hub.client import HubClient, status_error
 from zoo.hub.pacing import RequestKind
-from zoo.hub.xet import XetFile, XetRanges
 from zoo.io.files import Counters
 
 HEAD_BYTES = 2**16
@@ -55,8 +54,6 @@ class RemoteMeta:
     """sha256 of a large file, git blob id of a small one; None when not listed."""
     sha256: str | None
     """Of a large file; None for small ones."""
-    xet: XetFile | None = None
-    """Its content in Xet storage; None when it is not there."""
 
 
 class RemoteFile:
@@ -70,9 +67,8 @@ class RemoteFile:
         meta: RemoteMeta,
         counters: Counters,
         lock: threading.Lock,
-        xet: XetRanges | None = None,
     ) -> None:
-        """`lock` guards `counters`, which the files of a store share. `xet`: tried before HTTP."""
+        """`lock` guards `counters`, which the files of a store share."""
         self.name = meta.name
         self.size = meta.size
         self.verified = False
@@ -84,7 +80,6 @@ class RemoteFile:
         self._sha = sha
         self._counters = counters
         self._lock = lock
-        self._xet = xet
         self._link: str | None = None
         self._unused_links = 0
         """Links in a row that were refused before they served a second range."""
@@ -181,22 +176,6 @@ class RemoteFile:
             )
 
     def _blocks(self, start: int, end: int) -> Generator[bytes]:
-        """The bytes from Xet storage as far as they come, the rest by HTTP."""
-        at = start
-        if self._xet is not None and self._xet.is_on and self._meta.xet is not None:
-            try:
-                with closing(
-                    self._xet.blocks(self._meta.xet, start, end, what=self._what)
-                ) as blocks:
-                    for block in blocks:
-                        at += len(block)
-                        yield block
-            except SourceError as err:
-                self._xet.give_up(err)
-        if at < end:
-            yield from self._http_blocks(at, end)
-
-    def _http_blocks(self, start: int, end: int) -> Generator[bytes]:
         """One request's bytes. TransientError when there are fewer than asked for."""
         with self._open(start, end) as response:
             got = 0

@@ -8,14 +8,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 
-from huggingface_hub.utils._xet import is_valid_xet_hash
-
 from zoo.errors import CheckpointError, NotFoundError, SourceError
 from zoo.hub.client import HubClient
 from zoo.hub.prefetch import QUEUE_BYTES, PlannedSpan, Prefetcher
 from zoo.hub.ranges import ByteRange, holds, union, whole_or_spans
 from zoo.hub.remote import RemoteFile, RemoteMeta, Sink
-from zoo.hub.xet import XetFile, xet_ranges
 from zoo.io.files import ByteFile, Counters
 from zoo.io.names import checked_name, is_hidden
 
@@ -44,7 +41,6 @@ class HubStore:
         self._client = client
         self._queue_bytes = queue_bytes
         self._lock = threading.Lock()
-        self._xet = xet_ranges(client, self.model_id, self.revision, self.counters, self._lock)
         self._metas: dict[str, RemoteMeta] | None = None
         self._files: dict[str, RemoteFile] = {}
         self._prefetcher: Prefetcher | None = None
@@ -134,7 +130,7 @@ class HubStore:
         if meta is None:
             raise NotFoundError(f"{self.model_id}@{self.revision[:12]} has no file {name!r}")
         made = RemoteFile(
-            self._client, self.model_id, self.revision, meta, self.counters, self._lock, self._xet
+            self._client, self.model_id, self.revision, meta, self.counters, self._lock
         )
         with self._lock:
             return self._files.setdefault(name, made)
@@ -185,7 +181,6 @@ def _meta(entry: object, what: str) -> RemoteMeta | None:
     if entry.get("type") != "file":
         return None
     name, size, oid, lfs = (entry.get(key) for key in ("path", "size", "oid", "lfs"))
-    xet = entry.get("xetHash")
     if not isinstance(name, str) or not isinstance(size, int) or not 0 <= size < 2**50:
         raise SourceError(f"{what}: the listing says {str(entry)[:100]}, expected path and size")
     sha256 = lfs.get("oid") if isinstance(lfs, dict) else None
@@ -195,5 +190,4 @@ def _meta(entry: object, what: str) -> RemoteMeta | None:
         size=size,
         etag=known or (oid if isinstance(oid, str) else None),
         sha256=known,
-        xet=XetFile(xet, size) if isinstance(xet, str) and is_valid_xet_hash(xet) else None,
     )

@@ -2,8 +2,7 @@
 transformers itself.
 
 A worker calls `configure` once when it starts; without it each endpoint gets a pacing of its own
-in this process, and the default options. The environment is asked for options here and nowhere
-else, once: what is handed to workers is the outcome.
+in this process, and the default options.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import stamina.instrumentation
 from huggingface_hub import close_session, set_client_factory
 from huggingface_hub.utils._http import hf_request_event_hook  # as its documentation advises
 
-from zoo.hub.client import HubClient, HubOptions, default_endpoint, env_options
+from zoo.hub.client import HubClient, HubOptions, default_endpoint
 from zoo.hub.pacing import HubPacing, Pacing, RequestKind
 from zoo.hub.retries import Retry, tell
 
@@ -27,7 +26,7 @@ class _Process:
     """What this process uses. One instance, changed by `configure` alone."""
 
     def __init__(self) -> None:
-        self.options: HubOptions | None = None
+        self.options = HubOptions()
         self.pacing: Pacing | None = None
         self.pacings: dict[str, HubPacing] = {}
         self.tells_retries = False
@@ -38,12 +37,12 @@ _PROCESS = _Process()
 
 def configure(*, pacing: Pacing | None = None, options: HubOptions | None = None) -> None:
     """Use this pacing (None: one per endpoint, in this process) and these options (None: the
-    environment's) from now on.
+    default ones) from now on.
 
     Also gives huggingface_hub's shared session timeouts, and paces what other libraries send
     through it. Signed links are kept out of the logs.
     """
-    _PROCESS.options = options or env_options()
+    _PROCESS.options = options or HubOptions()
     _PROCESS.pacing = pacing
     _PROCESS.pacings.clear()
     for name in ("httpx", "httpx2"):  # they log every address, signed ones too, at INFO
@@ -58,13 +57,7 @@ def process_client(endpoint: str | None = None) -> HubClient:
     _tell_retries()
     address = (endpoint or default_endpoint()).rstrip("/")
     pacing = _PROCESS.pacing or _PROCESS.pacings.setdefault(address, HubPacing())
-    return HubClient(address, options=_options(), pacing=pacing)
-
-
-def _options() -> HubOptions:
-    if _PROCESS.options is None:
-        _PROCESS.options = env_options()
-    return _PROCESS.options
+    return HubClient(address, options=_PROCESS.options, pacing=pacing)
 
 
 def _tell_retries() -> None:
@@ -105,7 +98,7 @@ def _pacing_of(request: httpx2.Request) -> Pacing:
 def _pace(request: httpx2.Request) -> None:
     kind = _kind(request)
     if kind is not None and (wait := _pacing_of(request).acquire(kind)) > 0.0:
-        time.sleep(min(wait, _options().max_pause_s))
+        time.sleep(min(wait, _PROCESS.options.max_pause_s))
 
 
 def _observe(response: httpx2.Response) -> None:

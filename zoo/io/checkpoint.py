@@ -5,7 +5,7 @@ Knows nothing of what a tensor means, of quantisation, or of layers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Literal, Protocol
 
@@ -77,14 +77,6 @@ class Checkpoint:
     def expect(self, names: Iterable[str]) -> None:
         """Announce the tensors that will be read, so that neighbours can be fetched together."""
         self._reader.expect(tuple(self.tensors[name] for name in names))
-
-    def read_many(self, names: Iterable[str]) -> Iterator[tuple[str, torch.Tensor]]:
-        """The tensors called `names`, in file order, fetched in as few reads as sensible."""
-        wanted = set(names)
-        ordered = [t.name for t in self.tensors.values() if t.name in wanted]
-        self.expect(ordered)
-        for name in ordered:
-            yield name, self.read(name)
 
     def close(self) -> None:
         """Release files and memory. Calling twice is harmless."""

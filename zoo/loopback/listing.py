@@ -10,7 +10,6 @@ from urllib.parse import urlencode
 from zoo.loopback.describe import Json, pick
 from zoo.loopback.replies import Reply, Request, error_reply, json_reply
 
-MAX_PAGE = 1000
 _SORTS = {"downloads", "likes", "lastModified", "createdAt", "trendingScore"}
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 

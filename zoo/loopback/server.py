@@ -78,11 +78,6 @@ class HubServer:
         """What to give as `endpoint=` or HF_ENDPOINT."""
         return self._main.url
 
-    @property
-    def cdn_url(self) -> str | None:
-        """The second origin, if large files are redirected."""
-        return self._cdn.url if self._cdn else None
-
     def close(self) -> None:
         """Stop answering, end open connections, wait for the threads."""
         self.closing.set()

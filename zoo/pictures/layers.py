@@ -110,22 +110,6 @@ def layer_figure(
     return figure
 
 
-def esd_figure(evals: Vector, columns: Columns, *, title: str) -> Figure:
-    """Spectral density in log-log with the power-law fit, xmin and the ERG threshold."""
-    figure = new_figure(6.4, 4.6)
-    draw_esd(figure.add_subplot(), evals, columns)
-    set_title(figure, title)
-    return figure
-
-
-def shuffled_figure(evals: Vector, rand_evals: Vector, columns: Columns, *, title: str) -> Figure:
-    """Spectral density against the shuffled one, the Marchenko-Pastur law and the traps."""
-    figure = new_figure(6.4, 4.6)
-    draw_shuffled(figure.add_subplot(), evals, rand_evals, columns)
-    set_title(figure, title)
-    return figure
-
-
 def draw_esd(axes: Axes, evals: Vector, columns: Columns) -> None:
     """Draw one layer's spectrum; uses `alpha, alpha_stderr, ks_distance, xmin, num_tail,
     erg_lambda_min` where they are not None.

@@ -7,8 +7,10 @@ import importlib.util
 import re
 import shlex
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Annotated
 
 import pytest
 
@@ -26,6 +28,7 @@ from jobs.spec.tables import (
 )
 from tests.conftest import Zoo
 from tests.models import weights, write_model
+from zoo.columns import ONE
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -195,6 +198,25 @@ def test_the_page_of_the_spec_has_every_key_under_its_table() -> None:
     for name, model in tables.items():
         rows = re.findall(r"^\| (`[^|]*) \|", sections[name], re.MULTILINE)
         assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(model.model_fields), name
+
+
+def test_the_catalogs_copy_of_the_measured_columns_is_current() -> None:
+    kept = (ROOT / "catalog" / "schema" / "measured.py").read_text(encoding="utf-8")
+    assert kept == script("make_schema").page(), "run python docs/make_schema.py"
+
+
+def test_a_column_without_a_word_on_what_it_means_is_refused() -> None:
+    with pytest.raises(SystemExit, match=r"Dumb\.silent has no docstring; write what it"):
+        list(script("make_schema").entries(Dumb))
+
+
+@dataclass(frozen=True)
+class Dumb:
+    """A group with a column that says nothing."""
+
+    said: Annotated[float, ONE]
+    """A number."""
+    silent: Annotated[float, ONE]
 
 
 def test_the_page_of_tables_is_current() -> None:

@@ -92,20 +92,21 @@ class _Mark:
 REQUIRED = _Mark()
 """No row is without a value."""
 SMALL = _Mark()
-"""A whole number is stored in 32 bits instead of 64."""
+"""Whole numbers are stored in 32 bits instead of 64."""
 ARRAY = _Mark()
 """The field is an array of float32, stored as a list."""
 SCALE = _Mark()
 """No column: the field is e, and every λ of its group, and of the groups inside, is in units of 2^e."""
 
-Kind = Literal["text", "flag", "int", "int32", "real", "ints32", "reals32"]
+Kind = Literal["text", "flag", "int", "int32", "real", "ints", "ints32", "reals32"]
 _KINDS: dict[object, Kind] = {
     str: "text",
     bool: "flag",
     int: "int",
     float: "real",
-    tuple[int, ...]: "ints32",
+    tuple[int, ...]: "ints",
 }
+_SMALL_KINDS: dict[Kind, Kind] = {"int": "int32", "ints": "ints32"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +220,7 @@ def _plan(row: type) -> _Plan:
         else:
             steps += _inner(field.name, hint)
     columns = [step for step in steps if isinstance(step, Column)]
-    is_plain = len(columns) == len(steps) and not any(c.kind == "ints32" for c in columns)
+    is_plain = len(columns) == len(steps) and not any("ints" in c.kind for c in columns)
     plain = tuple((column.name, column.field) for column in columns) if is_plain else ()
     return _Plan(tuple(steps), scale, plain)
 
@@ -236,7 +237,7 @@ def _column(group: type, field: str, hint: object, marks: tuple[object, ...]) ->
         name=names[0] if names else field,
         field=field,
         group=group,
-        kind="int32" if SMALL in marks else kind,
+        kind=_SMALL_KINDS[kind] if SMALL in marks else kind,
         unit=unit,
         is_required=REQUIRED in marks,
         choices=choices,

@@ -25,12 +25,5 @@ KEYS = (
 UNIT = ("model_id", "revision", "analysis_key")
 COMMIT = ("sweep_id", *UNIT)
 
-LAYER_KEYS = (
-    Column("layer_index", INT, "index", "Position of the layer in the model, from 0.",
-           nullable=False),
-    Column("tensor", TEXT, "text", "Name of the tensor the layer was taken from.", nullable=False),
-    Column("part", TEXT, "text",
-           "Part of a fused tensor: `q`, `k`, `v`, `gate`, `up`, ...; NULL for a whole tensor."),
-    Column("expert", INT, "index", "Number of the expert; NULL outside mixtures of experts."),
-)  # fmt: skip
-"""What names one layer within a unit."""
+STEP = Column("step", INT, "steps", "Training step of the revision; NULL outside trajectories.")
+"""The step of a unit, which its `models` row and all its layers and evaluations have."""

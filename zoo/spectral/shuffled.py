@@ -13,7 +13,7 @@ from typing import Annotated
 
 import numpy as np
 
-from zoo.columns import COUNT, LAMBDA, ONE, SCALE, Unit
+from zoo.columns import COUNT, LAMBDA, ONE, SCALE, SMALL, Unit
 from zoo.errors import ArgumentError
 from zoo.spectral.arrays import ArrayLike, Vector
 from zoo.spectral.erg import mean_one
@@ -34,7 +34,7 @@ class TrapSummary:
     """Upper edge of the shuffle's law."""
     num_traps: Annotated[float, COUNT]
     """Calibrated traps: mean over the replicates."""
-    trap_counts: Annotated[tuple[int, ...], COUNT]
+    trap_counts: Annotated[tuple[int, ...], COUNT, SMALL]
     """Calibrated traps of every replicate, in order."""
     trap_threshold: Annotated[float, LAMBDA]
     """Edge plus Tracy-Widom margin of the first replicate."""

@@ -46,7 +46,7 @@ class TailModels:
     power_law_log_likelihood: float
     tpl_alpha: Annotated[float, ONE]
     """Exponent of λ^−alpha·e^(−rate·λ), any real number, the power law's when the rate is 0; NULL unless
-    [tail] alternatives, as all below."""
+    [tail] alternatives, as all to `exponential_p_value`."""
     tpl_rate: Annotated[float, PER_LAMBDA]
     """Its cut-off rate; 0 when no cut-off improves the fit."""
     tpl_ratio: Annotated[float, NAT]

@@ -1,0 +1,327 @@
+"""The columns of what is measured, row by row. Written by `python docs/make_schema.py`, not by hand.
+
+A column is declared, with this text, in the module named above it: there it is changed. λ are the
+eigenvalues of WᵀW (squared singular values, no 1/N); n ≥ m are the sides of W. "Mean-1 units" are
+λ·count/Σλ.
+"""
+
+from __future__ import annotations
+
+from catalog.schema.table import FLAG, INT, INT32, INTS32, REAL, REALS32, TEXT, Column
+
+# fmt: off
+
+LAYER_NAME = (
+    # zoo.measure.row.LayerName
+    Column("layer_index", INT, "index",
+           "Position of the layer in the model, from 0.", nullable=False),
+    Column("tensor", TEXT, "text",
+           "Name of the tensor the layer was taken from.", nullable=False),
+    Column("part", TEXT, "text",
+           "Part of a fused tensor: `q`, `k`, `v`, `gate`, `up`, ...; NULL for a whole "
+           "tensor."),
+    Column("expert", INT, "index",
+           "Number of the expert; NULL outside mixtures of experts."),
+)
+
+LAYER = (
+    *LAYER_NAME,
+    # zoo.measure.row.Place
+    Column("block", INT, "index",
+           "Transformer block (or stage) number; NULL outside blocks."),
+    Column("role", TEXT, "text",
+           "What the matrix does: `q`, `mlp_up`, `embedding`, `conv`, ..."),
+    # zoo.measure.row.Stored
+    Column("stored_dtype", TEXT, "text",
+           "Safetensors code of the stored tensor: `BF16`, ..."),
+    Column("decoder", TEXT, "text",
+           "`none`, or the decoder of a quantised format."),
+    Column("is_dequantised", FLAG, "flag",
+           "True when the values were decoded from fewer bits."),
+    Column("tied_to", TEXT, "text",
+           "Tensor this one shares its values with; NULL if untied."),
+    # zoo.measure.row.Shape
+    Column("num_rows", INT, "count",
+           "Rows of the matrix as stored (of one slice if pooled)."),
+    Column("num_cols", INT, "count",
+           "Columns of the matrix as stored (of one slice if pooled)."),
+    Column("n", INT, "count",
+           "Larger side."),
+    Column("m", INT, "count",
+           "Smaller side: eigenvalues of one slice."),
+    Column("q", REAL, "1",
+           "Aspect ratio n/m, at least 1; NULL for an empty matrix."),
+    Column("receptive_field", INT, "count",
+           "Slices pooled into the spectrum: kh·kw; 1 if dense."),
+    Column("num_evals", INT, "count",
+           "Eigenvalues: m·receptive_field."),
+    Column("num_params", INT, "count",
+           "Entries of the layer."),
+    # zoo.measure.row.Outcome
+    Column("status", TEXT, "text",
+           "`ok`, `failed` or `skipped`.", nullable=False, choices=("ok", "failed", "skipped")),
+    Column("reason", TEXT, "text",
+           "Why the layer failed or was skipped, or a number is missing; NULL if there is "
+           "nothing to say."),
+    # zoo.spectral.scalars.Scalars
+    Column("lambda_max", REAL, "λ",
+           "Largest eigenvalue, the squared spectral norm."),
+    Column("lambda_min", REAL, "λ",
+           "Smallest eigenvalue; 0 for a singular matrix."),
+    Column("frobenius_norm_sq", REAL, "λ",
+           "Squared Frobenius norm, Σλ over all slices of a convolution."),
+    Column("log_norm", REAL, "log10 λ",
+           "log10 Σλ; NULL for the zero matrix."),
+    Column("log_spectral_norm", REAL, "log10 λ",
+           "log10 λ_max; NULL for the zero matrix."),
+    Column("stable_rank", REAL, "1",
+           "Σλ/λ_max, in [1, num_evals]; NULL for the zero matrix."),
+    Column("matrix_rank", INT, "count",
+           "Eigenvalues above the numerical-rank tolerance; 0 for the zero matrix."),
+    Column("matrix_entropy", REAL, "1",
+           "−Σ p ln p / ln rank with p = λ/Σλ, in [0, 1]; 0 for rank one, NULL for the zero "
+           "matrix."),
+    # zoo.spectral.tails.TailFit
+    Column("alpha", REAL, "1",
+           "Exponent of the power-law tail, > 1, the same at any scale of W; NULL without a "
+           "fit."),
+    Column("alpha_stderr", REAL, "1",
+           "(alpha − 1)/√num_tail, the asymptotic standard error at fixed xmin."),
+    Column("ks_distance", REAL, "1",
+           "Kolmogorov-Smirnov distance of the tail fit, max |1 − (λ/xmin)^(1−alpha) − "
+           "i/num_tail| over the tail, i = 0..num_tail−1, in [0, 1]."),
+    Column("xmin", REAL, "λ",
+           "Smallest eigenvalue of the tail."),
+    Column("xmax", REAL, "λ",
+           "Largest eigenvalue that was fitted; below λ_max when fingers are clipped."),
+    Column("num_tail", INT, "count",
+           "Eigenvalues in the tail, those ≥ xmin; at least 2."),
+    Column("alpha_hat", REAL, "log10 λ^alpha",
+           "alpha·log10 λ_max."),
+    Column("alpha_hill", REAL, "1",
+           "Hill estimate over the upper half of the eigenvalues."),
+    Column("log_alpha_norm", REAL, "log10 λ^alpha",
+           "log10 Σ λ^alpha over all eigenvalues."),
+    Column("tail_warning", TEXT, "text",
+           "`over_trained` (alpha < 2), `under_trained` (> 6).",
+           choices=("over_trained", "under_trained")),
+    Column("tail_status", TEXT, "text",
+           "How the fit ended: `ok`, `too_few` (under 20 eigenvalues above the rank "
+           "tolerance) or `constant` (they are all equal).",
+           choices=("ok", "too_few", "constant")),
+    # zoo.spectral.mp.Bulk
+    Column("mp_sigma", REAL, "1",
+           "Marchenko-Pastur σ of the layer's own bulk, mean-1 units; NULL without a bulk."),
+    Column("mp_edge_lower", REAL, "λ",
+           "Lower edge of the fitted law."),
+    Column("mp_edge_upper", REAL, "λ",
+           "Upper edge of the fitted law."),
+    Column("mp_num_spikes", INT, "count",
+           "Eigenvalues beyond the upper edge and its Tracy-Widom margin."),
+    Column("mp_softrank", REAL, "1",
+           "mp_edge_upper/λ_max."),
+    # zoo.spectral.erg.Erg
+    Column("erg_num", INT, "count",
+           "Eigenvalues in the first tail from the top with Σ ln λ below 0; NULL for a zero "
+           "or constant spectrum."),
+    Column("erg_lambda_min", REAL, "1",
+           "Smallest eigenvalue of that tail, mean-1 units; 0 when it reaches the null "
+           "space."),
+    Column("erg_gap", INT, "count",
+           "erg_num − num_tail; NULL without a tail fit."),
+    Column("erg_delta", REAL, "1",
+           "xmin − erg_lambda_min, both in mean-1 units; NULL without a tail fit."),
+    Column("erg_log_ratio", REAL, "nat",
+           "ln(xmin/erg_lambda_min); NULL without a tail fit, or when erg_lambda_min is 0."),
+    # zoo.spectral.setol.Quality
+    Column("quality_discrete", REAL, "log10",
+           "log10 Q̄² of the discrete R-transform model; NULL unless Q̄² > 0, as all four "
+           "below."),
+    Column("quality_free_cauchy", REAL, "log10",
+           "log10 Q̄² of the free Cauchy model."),
+    Column("quality_inverse_mp", REAL, "log10",
+           "log10 Q̄² of the inverse Marchenko-Pastur model; NULL without a tail fit."),
+    Column("quality_levy_wigner", REAL, "log10",
+           "log10 Q̄² of the Lévy-Wigner model, derived for alpha < 2 and computed for any; "
+           "NULL without a tail fit."),
+    Column("quality_r_transform", REAL, "log10",
+           "log10 Q̄² from free cumulants κ1..κ5."),
+    # zoo.spectral.phase.HtsrPhase
+    Column("htsr_phase", TEXT, "text",
+           "`random_like`, `bulk_spikes`, `weakly_heavy`, `heavy`, `very_heavy` or "
+           "`rank_collapse`, by the rule of docs/science.md; NULL below 20 eigenvalues, or "
+           "without a fit where the rule needs alpha.",
+           choices=("random_like", "bulk_spikes", "weakly_heavy", "heavy", "very_heavy", "rank_collapse")),
+    # zoo.spectral.diagnostics.EntryStatistics
+    Column("weight_mean", REAL, "w",
+           "Mean of the entries."),
+    Column("weight_std", REAL, "w",
+           "Standard deviation of the entries, of the population (divided by their number)."),
+    Column("weight_kurtosis", REAL, "1",
+           "Excess kurtosis of the entries, m₄/m₂² − 3, ≥ −2; NULL for a constant matrix."),
+    Column("weight_max_abs", REAL, "w",
+           "Largest absolute entry."),
+    Column("l2_norm", REAL, "w",
+           "Frobenius norm, √Σw²."),
+    Column("abs_weight_entropy", REAL, "nat",
+           "−Σ|w| ln|w|, not normalised, negative when large entries dominate; to 1e-8, or "
+           "1e-15 for float64 weights."),
+    # zoo.spectral.shuffled.Shuffles
+    Column("rand_lambda_max", REAL, "λ",
+           "Largest eigenvalue of the first shuffle."),
+    # zoo.spectral.shuffled.TrapSummary
+    Column("rand_mp_sigma", REAL, "1",
+           "Marchenko-Pastur σ of the first shuffle, mean-1 units."),
+    Column("rand_mp_edge_upper", REAL, "λ",
+           "Upper edge of the shuffle's law."),
+    Column("num_traps", REAL, "count",
+           "Calibrated traps: mean over the replicates."),
+    Column("trap_counts", INTS32, "count",
+           "Calibrated traps of every replicate, in order."),
+    Column("trap_threshold", REAL, "λ",
+           "Edge plus Tracy-Widom margin of the first replicate."),
+    Column("trap_p_value", REAL, "1",
+           "Smallest Tracy-Widom p over the replicates."),
+    Column("trap_excess_max", REAL, "1",
+           "max(λ_rand)/edge − 1 over the traps; NULL without."),
+    # zoo.spectral.shuffled.RandSpectrum
+    Column("rand_ks_distance", REAL, "1",
+           "Kolmogorov-Smirnov distance of the shuffled spectrum to its law; NULL, as the "
+           "two below, when only the top of it was computed."),
+    Column("rand_ks_p_value", REAL, "1",
+           "p-value of that distance, in [0, 1]."),
+    Column("rand_distance", REAL, "√nat",
+           "√ of the Jensen-Shannon divergence between the spectra of the layer and of its "
+           "shuffle."),
+    # zoo.spectral.shuffled.Shuffles
+    Column("num_traps_ww", INT, "count",
+           "Traps by WeightWatcher's recipe."),
+    # zoo.spectral.clipped_tail.Clipping
+    Column("num_fingers", INT, "count",
+           "Largest eigenvalues clipped before the fit, 0 to 10; NULL unless [tail] "
+           "clip_fingers."),
+    Column("raw_alpha", REAL, "1",
+           "alpha of the whole spectrum, without clipping; NULL unless [tail] clip_fingers."),
+    # zoo.spectral.bootstrap.GoodnessOfFit
+    Column("gof_p_value", REAL, "1",
+           "Goodness of fit by semi-parametric bootstrap, the share of synthetic sets with a"
+           " KS distance ≥ the observed: below 0.1 the power law is ruled out; NULL unless "
+           "[tail] bootstrap."),
+    Column("gof_stderr", REAL, "1",
+           "Monte Carlo standard error of gof_p_value, √(p(1−p)/draws), at least "
+           "1/(2·draws)."),
+    # zoo.spectral.tail_models.TailModels
+    Column("tpl_alpha", REAL, "1",
+           "Exponent of λ^−alpha·e^(−rate·λ), any real number, the power law's when the rate"
+           " is 0; NULL unless [tail] alternatives, as all to `exponential_p_value`."),
+    Column("tpl_rate", REAL, "1/λ",
+           "Its cut-off rate; 0 when no cut-off improves the fit."),
+    Column("tpl_ratio", REAL, "nat",
+           "Log-likelihood of the power law minus this one's; ≤ 0, since the power law is "
+           "the case rate = 0."),
+    Column("tpl_p_value", REAL, "1",
+           "χ²₁ probability of −2·tpl_ratio; conservative, as rate ≥ 0 is a boundary."),
+    Column("lognormal_mu", REAL, "ln λ",
+           "Mean of ln λ before truncation; NULL when the best lognormal is a power law."),
+    Column("lognormal_sigma", REAL, "ln λ",
+           "Standard deviation of ln λ before truncation; NULL likewise."),
+    Column("lognormal_ratio", REAL, "nat",
+           "Log-likelihood ratio; > 0 favours the power law."),
+    Column("lognormal_p_value", REAL, "1",
+           "Vuong's probability: above 0.1 the data do not decide."),
+    Column("exponential_rate", REAL, "1/λ",
+           "Rate of e^(−rate·(λ − xmin))."),
+    Column("exponential_ratio", REAL, "nat",
+           "Log-likelihood ratio; > 0 favours the power law."),
+    Column("exponential_p_value", REAL, "1",
+           "Vuong's probability."),
+    # zoo.spectral.farms.Farms
+    Column("farms_alpha", REAL, "1",
+           "Mean of the maximum-likelihood alpha over square submatrices; NULL unless [tail]"
+           " farms."),
+    Column("farms_alpha_hill", REAL, "1",
+           "Mean of the Hill estimate at the median over square submatrices, the estimator "
+           "of the paper; NULL unless [tail] farms."),
+    # zoo.measure.row.Effort
+    Column("spectrum_s", REAL, "s",
+           "Seconds in the layer's own spectrum."),
+    Column("shuffle_s", REAL, "s",
+           "Seconds in its shuffles."),
+    Column("device", TEXT, "text",
+           "Where the spectrum was computed: `cpu`, `cuda`."),
+    # zoo.measure.row.Reading
+    Column("read_s", REAL, "s",
+           "Seconds waiting for the layer's bytes."),
+    Column("bytes_read", INT, "bytes",
+           "Bytes fetched for the layer."),
+    Column("total_s", REAL, "s",
+           "Seconds for the layer, all together."),
+)
+
+TRAP = (
+    # zoo.measure.row.TrapRow
+    Column("replicate", INT, "index",
+           "Number of the shuffle, from 0.", nullable=False),
+    Column("trap_index", INT, "index",
+           "Rank of the trap in it, largest first, from 1.", nullable=False),
+    # zoo.spectral.trap_test.Trap
+    Column("lambda", REAL, "λ",
+           "The eigenvalue of the shuffled matrix."),
+    Column("excess_rel", REAL, "1",
+           "lambda/edge − 1, edge = v·n(1 + √γ)² the Marchenko-Pastur one of the slice."),
+    Column("p_value", REAL, "1",
+           "Its Tracy-Widom p-value, corrected for the number of slices, in [0, 1]."),
+    # zoo.spectral.localisation.Localisation
+    Column("ipr_left", REAL, "1",
+           "Inverse participation ratio Σu⁴, in [1/rows, 1]; u, v: leading singular vectors "
+           "of the mode carried back to the original places. NULL, as all below, where the "
+           "mode was not computed."),
+    Column("ipr_right", REAL, "1",
+           "Inverse participation ratio Σv⁴, in [1/cols, 1]."),
+    Column("localisation_q", REAL, "1",
+           "√(q_left·q_right), q = (IPR − p)/(1 − p) clipped to [0, 1], p = 3/(length + 2) "
+           "the Porter-Thomas value: 0 for a random vector, 1 for a single entry."),
+    Column("participation_ratio", REAL, "1",
+           "√ of the product of ‖u‖₂/‖u‖₄ and ‖v‖₂/‖v‖₄; 1 for a single entry."),
+    Column("top5_mass", REAL, "1",
+           "Share of Σ|T| in the largest 5 % of the mode's entries."),
+    Column("top10_mass", REAL, "1",
+           "Share of Σ|T| in the largest 10 % of them."),
+    Column("rank1_mass", REAL, "1",
+           "s₁²/Σs² of the mode carried back."),
+    Column("top_overlap", REAL, "1",
+           "Overlap with W's own top singular sector, √(‖Uᵀu‖²·‖Vᵀv‖²), in [0, 1]."),
+    Column("mean_overlap", REAL, "1",
+           "(Σu/√rows · Σv/√cols)² of the shuffled mode: near 1 when the trap is nothing but"
+           " a non-zero mean, near 0 when large entries make it."),
+    # zoo.measure.row.Probe
+    Column("jsd", REAL, "nat",
+           "Mean Jensen-Shannon divergence of the outputs when the mode is replaced; NULL "
+           "when not probed."),
+    Column("jsd_stderr", REAL, "nat",
+           "Standard error of jsd over the probes."),
+    Column("jsd_control_p95", REAL, "nat",
+           "95th percentile of jsd over bulk modes."),
+    Column("probe_kind", TEXT, "text",
+           "What was fed in: `random_tokens`, `gaussian`, `data`."),
+    Column("num_probes", INT, "count",
+           "Probes behind jsd."),
+    Column("temperature", REAL, "1",
+           "τ of the softmax."),
+    Column("verdict", TEXT, "text",
+           "`active` (jsd above the control), `benign`, `unprobed`.",
+           nullable=False, choices=("active", "benign", "unprobed")),
+)
+
+SPECTRUM = (
+    *LAYER_NAME,
+    # zoo.measure.row.SpectrumRow
+    Column("eigenvalues", REALS32, "λ·2^-e",
+           "Ascending λ, divided by 2^scale_exponent."),
+    Column("scale_exponent", INT32, "1",
+           "e: λ = value·2^e."),
+    Column("rand_eigenvalues", REALS32, "λ·2^-e",
+           "Ascending λ of the first shuffle; NULL when only its top was computed."),
+    Column("rand_scale_exponent", INT32, "1",
+           "e of rand_eigenvalues."),
+)

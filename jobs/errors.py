@@ -3,7 +3,8 @@
 ZooError
 ├── UseError
 │   └── SpecError      the sweep spec is wrong; the message starts with the path of the key
-└── WorkerDiedError    a process that computed for us was killed
+├── WorkerDiedError    a process that computed for us was killed
+└── WorkRaisedError    what it computed raised something nobody expected
 """
 
 from __future__ import annotations
@@ -19,3 +20,7 @@ class WorkerDiedError(ZooError):
     """A process that computed for this one was killed; nothing is wrong with the data."""
 
     cause = "infra"
+
+
+class WorkRaisedError(ZooError):
+    """A process that computed for this one met a bug; the message ends with its traceback."""

@@ -35,12 +35,14 @@ def main(folder: Path) -> None:
     from ray.cluster_utils import Cluster
 
     from jobs.runners.outcome import Died
+    from jobs.runners.protocol import Done
     from jobs.runners.ray import RayRunner
-    from jobs.runners.runner import Done
     from jobs.screen.progress import Progress
     from jobs.spec.load import load_spec
     from jobs.sweep.ledger import Ledger
     from jobs.sweep.loop import run_sweep, units_of
+    from jobs.sweep.task_rows import TaskRows
+    from jobs.sweep.work import MEASURING
     from jobs.units.unit import Task
 
     small = {"object_store_memory": STORE_BYTES, "include_dashboard": False}
@@ -49,7 +51,7 @@ def main(folder: Path) -> None:
     spec, text = load_spec(folder / "spec.toml")
     deaths: list[str] = []
 
-    class Watched(RayRunner):
+    class Watched(RayRunner[Task, TaskRows]):
         """Waits for both nodes, loses one with the sixth task, and keeps how workers died."""
 
         num_submitted = 0
@@ -57,8 +59,8 @@ def main(folder: Path) -> None:
 
         @property
         def num_slots(self) -> int:
-            found = super().num_slots
-            return found if self.num_submitted or found == 2 else 0
+            num = super().num_slots
+            return num if self.num_submitted or num == 2 else 0
 
         def submit(self, task: Task) -> None:
             super().submit(task)
@@ -67,12 +69,12 @@ def main(folder: Path) -> None:
                 self.done_before = num_done(folder / "cat")
                 lose(cluster, nodes[0])
 
-        def wait(self, timeout_s: float) -> list[Done]:
+        def wait(self, timeout_s: float) -> list[Done[Task, TaskRows]]:
             ended = super().wait(timeout_s)
             deaths.extend(done.outcome.how for done in ended if isinstance(done.outcome, Died))
             return ended
 
-    runner = Watched(address=cluster.address, workers=2)
+    runner = Watched(MEASURING, address=cluster.address, workers=2)
     result = run_sweep(
         spec,
         ledger=Ledger(str(folder / "cat"), name="nodes", spec_text=text),

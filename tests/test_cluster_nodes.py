@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from jobs.runners.ray import RayRunner
+from jobs.sweep.work import MEASURING
 from tests.conftest import Zoo
 from tests.models import small_zoo
 from tests.test_sweep import ask, numbers
@@ -62,9 +63,9 @@ def children(pid: int) -> list[psutil.Process]:
 @pytest.mark.ray
 def test_a_worker_too_big_for_the_cluster_is_refused_not_waited_for(ray_session: None) -> None:
     with pytest.raises(UseError, match=r"one worker wants 1 CPUs, 0 GPUs, 1048576\.0 GiB"):
-        RayRunner(address=None, workers=1, memory_bytes=1 << 50)
+        RayRunner(MEASURING, address=None, workers=1, memory_bytes=1 << 50)
     with pytest.raises(UseError, match=r"one worker wants 999 CPUs"):
-        RayRunner(address=None, workers=1, cpus=999)
+        RayRunner(MEASURING, address=None, workers=1, cpus=999)
 
 
 class Missing:
@@ -76,7 +77,7 @@ class Missing:
 
 @pytest.mark.ray
 def test_workers_that_never_start_end_the_sweep_and_blame_no_model(ray_session: None) -> None:
-    runner = RayRunner(address=None, workers=1, hub=Missing())  # type: ignore[arg-type]
+    runner = RayRunner(MEASURING, address=None, workers=1, hub=Missing())  # type: ignore[arg-type]
     with pytest.raises(UseError, match="workers cannot be started on the cluster"):
         for _ in range(10):
             assert runner.wait(30.0) == []

@@ -10,27 +10,29 @@ import pytest
 
 from catalog.read import views
 from jobs.runners.local import LocalRunner
+from jobs.runners.protocol import Runner
 from jobs.runners.ray import RayRunner, died_with_its_node
-from jobs.runners.runner import Runner
 from jobs.screen.progress import Progress
 from jobs.sources.target import Target
 from jobs.spec.load import load_spec
 from jobs.spec.tables import Spec
 from jobs.sweep.ledger import Ledger
 from jobs.sweep.loop import SweepResult, run_sweep, units_of
-from jobs.units.unit import Unit
+from jobs.sweep.task_rows import TaskRows
+from jobs.sweep.work import MEASURING
+from jobs.units.unit import Task, Unit
 from tests.models import small_zoo
 from tests.trouble import Trouble
 
-Start = Callable[[], Runner]
+Start = Callable[[], Runner[Task, TaskRows]]
 
 
 @pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.ray)])
 def start(request: pytest.FixtureRequest) -> Start:
     if request.param == "local":
-        return lambda: LocalRunner(workers=2)
+        return lambda: LocalRunner(MEASURING, workers=2)
     request.getfixturevalue("ray_session")
-    return lambda: RayRunner(address=None, workers=2)
+    return lambda: RayRunner(MEASURING, address=None, workers=2)
 
 
 def sweep(

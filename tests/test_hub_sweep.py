@@ -20,6 +20,7 @@ from jobs.screen.progress import Progress
 from jobs.spec.load import load_spec
 from jobs.sweep.ledger import Ledger
 from jobs.sweep.loop import run_sweep, units_of
+from jobs.sweep.work import MEASURING
 from jobs.units import plan
 from tests.conftest import Zoo
 from tests.hub_folders import fresh_session, put_model, put_settings, put_sharded
@@ -85,7 +86,7 @@ def folder_numbers(tmp_path: Path, hub_spec: Path, shelf: Path, table: str) -> l
             spec,
             ledger=Ledger(str(out), name="folders", spec_text=""),
             units=units,
-            start_runner=lambda: LocalRunner(workers=1),
+            start_runner=lambda: LocalRunner(MEASURING, workers=1),
             overwrite="never",
             limit=None,
             progress=Progress(quiet=True),
@@ -286,7 +287,7 @@ def test_a_repository_changed_between_plan_and_sweep_is_a_row_not_a_mixture(
             spec,
             ledger=Ledger(str(tmp_path / "cat"), name="test", spec_text=text),
             units=units,
-            start_runner=lambda: LocalRunner(workers=1, hub=PATIENCE),
+            start_runner=lambda: LocalRunner(MEASURING, workers=1, hub=PATIENCE),
             overwrite="never",
             limit=None,
             progress=Progress(quiet=True),

@@ -7,22 +7,33 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from jobs.runners.local import LocalRunner
-from jobs.runners.outcome import Finished
-from jobs.runners.runner import Done
-from jobs.spec.load import load_spec
-from jobs.sweep.loop import units_of
-from jobs.units.unit import Task
+from jobs.runners.outcome import Finished, Raised
+from jobs.runners.protocol import Done
+from tests.chores import CHORES, Chore
 from tests.models import small_zoo
 from tests.test_sweep import ask
 
+Pool = LocalRunner[Chore, int]
 
-def finish(runner: LocalRunner) -> list[Done]:
+
+@pytest.fixture
+def runner(request: pytest.FixtureRequest) -> Iterator[Pool]:
+    with closing(LocalRunner(CHORES, workers=request.param)) as pool:
+        yield pool
+
+
+def with_workers(count: int) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("runner", [count], indirect=True)
+
+
+def finish(runner: Pool) -> list[Done[Chore, int]]:
     """The next tasks that end."""
     for _ in range(100):
         if ended := runner.wait(1.0):
@@ -30,53 +41,57 @@ def finish(runner: LocalRunner) -> list[Done]:
     raise AssertionError("nothing ended")
 
 
+@with_workers(3)
 def test_processes_start_when_there_is_work_and_one_that_dies_idle_harms_no_task(
-    tmp_path: Path,
+    runner: Pool,
 ) -> None:
-    spec, _ = load_spec(small_zoo(tmp_path, models=1, side=20))
-    (unit,) = units_of(spec)
-    runner = LocalRunner(workers=3)
-    try:
-        assert (runner.num_slots, len(runner._workers)) == (3, 0)
-        for _ in range(2):
-            runner.submit(Task(unit))
-            (done,) = finish(runner)
-            assert isinstance(done.outcome, Finished)
-            (worker,) = runner._workers
-            worker.process.kill()
-            worker.process.join()
-    finally:
-        runner.close()
+    assert (runner.num_slots, len(runner._workers)) == (3, 0)
+    for _ in range(2):
+        runner.submit(Chore("double", 3))
+        (done,) = finish(runner)
+        assert done.outcome == Finished(6)
+        (worker,) = runner._workers
+        worker.process.kill()
+        worker.process.join()
 
 
-def test_a_task_begins_when_its_worker_has_started(tmp_path: Path) -> None:
-    spec, _ = load_spec(small_zoo(tmp_path, models=1, side=20))
-    (unit,) = units_of(spec)
-    first, second = Task(unit), Task(unit)
-    runner = LocalRunner(workers=1)
-    try:
-        runner.submit(first)
-        assert runner.began_s(first) == math.inf
-        while math.isinf(runner.began_s(first)):  # its answer comes after that
-            assert runner.wait(60.0) == []
-        finish(runner)
-        before = time.monotonic()
-        runner.submit(second)
-        assert before <= runner.began_s(second) <= time.monotonic()
-    finally:
-        runner.close()
+@with_workers(1)
+def test_a_worker_is_prepared_once_before_its_first_task(runner: Pool) -> None:
+    for _ in range(2):
+        runner.submit(Chore("prepared"))
+        (done,) = finish(runner)
+        assert done.outcome == Finished(1)
 
 
-def test_more_tasks_than_workers_are_refused(tmp_path: Path) -> None:
-    spec, _ = load_spec(small_zoo(tmp_path, models=1, side=20))
-    (unit,) = units_of(spec)
-    runner = LocalRunner(workers=1)
-    try:
-        runner.submit(Task(unit))
-        with pytest.raises(RuntimeError, match="busy"):
-            runner.submit(Task(unit))
-    finally:
-        runner.close()
+@with_workers(1)
+def test_what_the_work_raises_comes_back_as_a_value_and_the_worker_lives_on(runner: Pool) -> None:
+    runner.submit(Chore("parse"))
+    (done,) = finish(runner)
+    assert isinstance(done.outcome, Raised)
+    assert (done.outcome.cause, done.outcome.error_type) == ("bug", "ValueError")
+    assert "in do" in done.outcome.traceback
+    (worker,) = runner._workers
+    assert worker.process.is_alive()
+
+
+@with_workers(1)
+def test_a_task_begins_when_its_worker_has_started(runner: Pool) -> None:
+    first, second = Chore("double"), Chore("double")
+    runner.submit(first)
+    assert runner.began_s(first) == math.inf
+    while math.isinf(runner.began_s(first)):  # its answer comes after that
+        assert runner.wait(60.0) == []
+    finish(runner)
+    before = time.monotonic()
+    runner.submit(second)
+    assert before <= runner.began_s(second) <= time.monotonic()
+
+
+@with_workers(1)
+def test_more_tasks_than_workers_are_refused(runner: Pool) -> None:
+    runner.submit(Chore("double"))
+    with pytest.raises(RuntimeError, match="busy"):
+        runner.submit(Chore("double"))
 
 
 def test_a_termination_before_the_work_begins_is_an_interruption_too(

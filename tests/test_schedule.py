@@ -12,6 +12,8 @@ from jobs.units.unit import Task, Unit
 from zoo.options import AnalysisOptions, LayerSelection
 
 GIB = 2**30
+Names = tuple[str, ...]
+Sched = Schedule[Unit, Task, Names]
 
 
 def unit(name: str) -> Unit:
@@ -22,29 +24,29 @@ def task(name: str, *, peak: int = GIB) -> Task:
     return Task(unit(name), peak_bytes=peak)
 
 
-def finished(*names: str) -> Finished:
-    return Finished(tuple({"tensor": n} for n in names), (), (), (), ())
+def finished(*names: str) -> Finished[Names]:
+    return Finished(names)
 
 
 def raised(cause: str) -> Raised:
     return Raised(cause, "SomeError", "it broke", "traceback")
 
 
-def schedule(*tasks: Task, memory: int = 8 * GIB) -> Schedule:
-    made = Schedule(memory_bytes=memory, retries=1)
+def schedule(*tasks: Task, memory: int = 8 * GIB) -> Sched:
+    made: Sched = Schedule(memory_bytes=memory, retries=1)
     for one in tasks:
-        made.add((one,))
+        made.add(one.unit, (one,))
     return made
 
 
-def start_two(made: Schedule) -> None:
+def start_two(made: Sched) -> None:
     assert made.next(0.0) is not None
     assert made.next(0.0) is not None
 
 
 def end(
-    made: Schedule, one: Task, outcome: Outcome, now: float = 0.0
-) -> UnitDone | UnitFailed | None:
+    made: Sched, one: Task, outcome: Outcome[Names], now: float = 0.0
+) -> UnitDone[Unit, Names] | UnitFailed[Unit] | None:
     return made.ended(one, outcome, now)
 
 
@@ -112,7 +114,7 @@ def test_a_task_that_must_be_alone_waits_for_the_others_and_keeps_them_out() -> 
     assert made.next(0.0) is None
     end(made, calm, finished())
     assert made.next(0.0) is crasher
-    made.add((late,))
+    made.add(late.unit, (late,))
     assert made.next(0.0) is None
 
 
@@ -128,22 +130,22 @@ def test_a_second_chance_waits_for_its_delay() -> None:
 def test_a_unit_of_several_groups_is_done_with_its_last_group_and_in_group_order() -> None:
     of = unit("big")
     groups = tuple(Task(of, group=g, num_groups=3) for g in range(3))
-    made = Schedule(memory_bytes=8 * GIB, retries=1)
-    made.add(groups)
+    made: Sched = Schedule(memory_bytes=8 * GIB, retries=1)
+    made.add(of, groups)
     for _ in groups:
         made.next(0.0)
     assert end(made, groups[2], finished("c")) is None
     assert end(made, groups[0], finished("a")) is None
     event = end(made, groups[1], finished("b"))
     assert isinstance(event, UnitDone)
-    assert [row["tensor"] for part in event.parts for row in part.layers] == ["a", "b", "c"]
+    assert event.results == (("a",), ("b",), ("c",))
 
 
 def test_one_lost_group_fails_the_unit_once_and_drops_the_rest() -> None:
     of = unit("big")
     groups = tuple(Task(of, group=g, num_groups=3) for g in range(3))
-    made = Schedule(memory_bytes=8 * GIB, retries=1)
-    made.add(groups)
+    made: Sched = Schedule(memory_bytes=8 * GIB, retries=1)
+    made.add(of, groups)
     start_two(made)
     assert isinstance(end(made, groups[0], raised("data")), UnitFailed)
     assert end(made, groups[1], raised("data")) is None

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import ExitStack
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 
 import duckdb
@@ -20,12 +20,17 @@ from catalog.files.layout import check_marker
 from catalog.files.lock import compact_lock
 from catalog.read import views
 from catalog.read.query import columns
+from jobs.errors import WorkerDiedError
 from jobs.refit.columns import EDGE, EXTRAS, INPUTS, OWN, RAND, LayerChange
 from jobs.refit.pen import KEYS, Pen, UnitFiles, register
 from jobs.refit.plan import LeftOut, RefitUnit, refit_units
-from jobs.refit.pool import prepare, worker_pool
-from jobs.refit.slice import Found, refit_bytes, refit_slice
+from jobs.refit.slice import REFITTING, Recomputed, Slice, refit_slice
+from jobs.runners.feeder import Feeder
+from jobs.runners.forkserver import start_forkserver
+from jobs.runners.local import LocalRunner
 from jobs.spec.tables import Spec
+from zoo.errors import ZooError
+from zoo.machine.threads import set_threads
 
 POOL_ABOVE = 1500
 """Layers up to which starting worker processes costs more than it saves."""
@@ -40,10 +45,12 @@ _PENDING = 64
 _STORED = tuple(dict.fromkeys((*INPUTS, *OWN, *EXTRAS, *RAND, *EDGE)))
 _SPECTRA = ("eigenvalues", "scale_exponent", "rand_eigenvalues", "rand_scale_exponent")
 
+Crew = Feeder[Slice, Recomputed | ZooError]
+
 
 @dataclass(slots=True)
 class Tally:
-    """What a refit found, and did."""
+    """What a refit computed, and did."""
 
     num_units: int = 0
     num_layers: int = 0
@@ -77,13 +84,13 @@ class Tally:
             if self.compared[name]
         ]
 
-    def add(self, found: Found) -> None:
+    def add(self, result: Recomputed) -> None:
         """Count the layers of one slice."""
-        self.num_layers += found.num_layers
-        self.num_moved_layers += sum(bool(c.columns) for c in found.changes.values())
-        self.compared += found.compared
-        self.moved += found.moved
-        for name, change in found.largest.items():
+        self.num_layers += result.num_layers
+        self.num_moved_layers += sum(bool(c.columns) for c in result.changes.values())
+        self.compared += result.compared
+        self.moved += result.moved
+        for name, change in result.largest.items():
             self.largest[name] = max(change, self.largest.get(name, 0.0))
 
 
@@ -95,7 +102,9 @@ def refit_catalog(
     LockedError while a compaction or another refit runs. Safe beside a sweep.
     """
     tally = Tally()
-    prepare(workers)
+    set_threads(1)
+    if workers > 1:
+        start_forkserver("jobs.refit.slice")  # imports for a second, while the catalog is read
     with ExitStack() as stack:
         folder = Folder.parse(root)
         check_marker(folder)  # before the lock, whose file would be left in any folder
@@ -105,11 +114,11 @@ def refit_catalog(
         files = UnitFiles(con, folder)
         query = _query(con)
         is_worth_it = workers > 1 and sum(unit.num_layers for unit in units) > POOL_ABOVE
-        pool = stack.enter_context(worker_pool(workers)) if is_worth_it else None
+        crew = stack.enter_context(_crew(workers)) if is_worth_it else None
         pen = None if dry_run else Pen(root, con, files)
         status = "interrupted"
         try:
-            for batch in _recomputed(con, files, units, query, pool, tally):
+            for batch in _recomputed(con, files, units, query, crew, tally):
                 written = list(_to_write(batch, tally))
                 tally.num_written += len(written)
                 if pen is not None:
@@ -119,6 +128,22 @@ def refit_catalog(
             if pen is not None:
                 pen.close(status)
     return tally
+
+
+@contextmanager
+def _crew(workers: int) -> Iterator[Crew]:
+    """Worker processes that compute slices while this one reads and writes."""
+    runner: LocalRunner[Slice, Recomputed | ZooError]
+    runner = LocalRunner(REFITTING, workers=workers, start_method="forkserver")
+    try:
+        with closing(runner), closing(Feeder(runner)) as crew:
+            yield crew
+    except WorkerDiedError as error:
+        raise WorkerDiedError(
+            "a worker process was killed (the kernel does this when memory runs out); the units "
+            "written so far are whole: run the same command again, with fewer --workers if memory "
+            "is short"
+        ) from error
 
 
 def _batches(units: Sequence[RefitUnit]) -> Iterator[list[RefitUnit]]:
@@ -157,7 +182,7 @@ def _recomputed(
     files: UnitFiles,
     units: Sequence[RefitUnit],
     query: str,
-    pool: ProcessPoolExecutor | None,
+    crew: Crew | None,
     tally: Tally,
 ) -> Iterator[_Batch]:
     """The batches of `units`, recomputed.
@@ -169,10 +194,10 @@ def _recomputed(
     for run in _batches(units):
         batch, orders = _Batch(run, tally), [unit.change for unit in run]
         for rows in _read(con, files, run, query):
-            if pool is None:
+            if crew is None:
                 batch.take(refit_slice(rows, orders))
             else:
-                batch.add(pool.submit(refit_bytes, rows.schema, rows.serialize(), orders))
+                batch.add(crew.submit(Slice(rows.schema, rows.serialize(), orders)))
         if before is not None:
             before.finish()
             yield before
@@ -184,7 +209,7 @@ def _recomputed(
 
 @dataclass(slots=True)
 class _Batch:
-    """Units that are read together, and what was found in them so far."""
+    """Units that are read together, and what was computed of them so far."""
 
     units: list[RefitUnit]
     tally: Tally
@@ -192,18 +217,20 @@ class _Batch:
     """Layers recomputed, by number of the unit."""
     changes: dict[int, dict[int, LayerChange]] = field(default_factory=dict)
     """The changed ones, by number of the unit and layer_index."""
-    pending: set[Future[Found]] = field(default_factory=set)
+    pending: set[Future[Recomputed | ZooError]] = field(default_factory=set)
 
-    def take(self, found: Found) -> None:
-        """Add what came out of one slice."""
-        self.tally.add(found)
-        self.counts.update(found.units)
-        for (number, layer_index), change in found.changes.items():
+    def take(self, result: Recomputed | ZooError) -> None:
+        """Add what came out of one slice; an error is raised."""
+        if isinstance(result, ZooError):
+            raise result
+        self.tally.add(result)
+        self.counts.update(result.units)
+        for (number, layer_index), change in result.changes.items():
             self.changes.setdefault(number, {})[layer_index] = change
 
-    def add(self, slice_: Future[Found]) -> None:
+    def add(self, result: Future[Recomputed | ZooError]) -> None:
         """Wait for one more slice; at once, where too many are on the way."""
-        self.pending.add(slice_)
+        self.pending.add(result)
         if len(self.pending) > _PENDING:
             ended, self.pending = wait(self.pending, return_when=FIRST_COMPLETED)
             for future in ended:
@@ -236,9 +263,9 @@ def _read(
 ) -> Iterator[pa.RecordBatch]:
     """The layers of `units` that have a spectrum, with it, in slices."""
     register(con, units)
-    found = con.sql(
+    layers = con.sql(
         query, params={table: files.of(table, units) for table in ("spectra", "layers")}
     )
-    for rows in found.to_arrow_reader(_READ):
+    for rows in layers.to_arrow_reader(_READ):
         for start in range(0, rows.num_rows, _SLICE):
             yield rows.slice(start, _SLICE)

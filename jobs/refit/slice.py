@@ -1,4 +1,4 @@
-"""A slice of stored layers -> what a refit finds in it: the work of one call of a worker process.
+"""A slice of stored layers -> their numbers computed anew: one task of a worker process.
 
 Imports what the formulas need and nothing else, so that a worker starts in no time.
 """
@@ -12,11 +12,24 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.refit.columns import Change, LayerChange, differences, refit_layer, relative_change
+from jobs.runners.worker import Work
+from zoo.errors import ZooError
 from zoo.spectral.spectrum import Spectrum
 
 
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Some stored layers on their way to a worker."""
+
+    schema: pa.Schema
+    rows: pa.Buffer
+    """The record batch as bytes: it travels without being taken apart."""
+    orders: list[Change]
+    """What to compute, by number of the unit within its batch."""
+
+
 @dataclass(slots=True)
-class Found:
+class Recomputed:
     """What came out of one slice of layers."""
 
     num_layers: int = 0
@@ -29,13 +42,25 @@ class Found:
     largest: dict[str, float] = field(default_factory=dict)
 
 
-def refit_bytes(schema: pa.Schema, rows: pa.Buffer, orders: list[Change]) -> Found:
-    return refit_slice(pa.ipc.read_record_batch(rows, schema), orders)
+def prepare() -> None:
+    """Nothing: what the formulas need is loaded with this module."""
 
 
-def refit_slice(rows: pa.RecordBatch, orders: list[Change]) -> Found:
+def run(task: Slice) -> Recomputed | ZooError:
+    """Recompute one slice; a wrong value comes back to be raised in the driver, as if computed there."""
+    try:
+        return refit_slice(pa.ipc.read_record_batch(task.rows, task.schema), task.orders)
+    except ZooError as error:
+        return error
+
+
+REFITTING = Work(prepare=prepare, run=run)
+"""What the workers of a refit do."""
+
+
+def refit_slice(rows: pa.RecordBatch, orders: list[Change]) -> Recomputed:
     """Recompute the layers of one slice; `orders` by the number of the unit."""
-    found = Found(num_layers=rows.num_rows)
+    result = Recomputed(num_layers=rows.num_rows)
     own, rand = rows.column("eigenvalues"), rows.column("rand_eigenvalues")
     stored = rows.drop_columns(["eigenvalues", "rand_eigenvalues"]).to_pylist()
     for i, row in enumerate(stored):
@@ -45,19 +70,19 @@ def refit_slice(rows: pa.RecordBatch, orders: list[Change]) -> Found:
             _spectrum(rand[i], row["rand_scale_exponent"]) if rand[i].is_valid else None,
             orders[row["unit_no"]],
         )
-        found.units[row["unit_no"]] += 1
-        found.compared.update(change.columns.keys())
+        result.units[row["unit_no"]] += 1
+        result.compared.update(change.columns.keys())
         moved = differences(row, change.columns)
         if not moved and not change.is_retested:
             continue
-        found.moved.update(moved.keys())
+        result.moved.update(moved.keys())
         for name, value in moved.items():
             size = relative_change(row[name], value)
             if size is not None:
-                found.largest[name] = max(size, found.largest.get(name, 0.0))
+                result.largest[name] = max(size, result.largest.get(name, 0.0))
         change.keep(moved)
-        found.changes[row["unit_no"], row["layer_index"]] = change
-    return found
+        result.changes[row["unit_no"], row["layer_index"]] = change
+    return result
 
 
 def _spectrum(cell: pa.ListScalar, exponent: int | None) -> Spectrum:

@@ -1,4 +1,4 @@
-"""Runner on this machine: a pool of spawned processes, one task each, no Ray.
+"""Runner on this machine: a pool of processes, one task each, no Ray.
 
 `concurrent.futures` breaks its whole pool when one process dies, and cannot say which task did it; here each
 worker has a pipe of its own, so a crash is known by task, and a dead worker is replaced.
@@ -14,47 +14,61 @@ import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import psutil
 
+from jobs.runners.hub_access import HubAccess
 from jobs.runners.lifetime import leave_with_driver
 from jobs.runners.outcome import Died, Outcome
-from jobs.runners.runner import Done
-from jobs.units.unit import HubAccess, Task
+from jobs.runners.protocol import Done
+from jobs.runners.worker import Work, attempt, start_worker
 
 if TYPE_CHECKING:
     from jobs.runners.pacing import SharedPacing
     from zoo.hub.client import HubOptions
+
+TaskT = TypeVar("TaskT")
+ResultT = TypeVar("ResultT")
+StartMethod = Literal["spawn", "forkserver"]
 
 _MEMORY_SHARE = 0.8
 """Of the machine's memory, for all running tasks together."""
 
 
 @dataclass(slots=True)
-class _Worker:
+class _Worker(Generic[TaskT]):
     process: BaseProcess
     pipe: Connection
     ready_s: float = math.inf
-    """When it had loaded what measures; until then it may not have got to its task."""
-    task: Task | None = None
+    """When it was prepared; until then it may not have got to its task."""
+    task: TaskT | None = None
     submitted_s: float = 0.0
     killed: bool = False
 
 
-class LocalRunner:
+class LocalRunner(Generic[TaskT, ResultT]):
     """A `Runner` of `workers` processes on this machine."""
 
     def __init__(
         self,
+        work: Work[TaskT, ResultT],
         *,
         workers: int,
         threads: int = 1,
         memory_bytes: int | None = None,
         hub: HubOptions | None = None,
+        start_method: StartMethod = "spawn",
     ) -> None:
-        """`hub`: how patient workers are with a Hub; None when the sweep needs none."""
-        self._context = multiprocessing.get_context("spawn")
+        """`threads`: of mathematics, in each worker. `hub`: how patient workers are with a Hub; None
+        when the work needs none. `start_method`: a forkserver starts workers in no time where
+        `jobs.runners.forkserver` has loaded what they need, which must not be torch."""
+        self._context = (
+            multiprocessing.get_context("forkserver")
+            if start_method == "forkserver"
+            else multiprocessing.get_context("spawn")
+        )
+        self._work = work
         self._threads = threads
         self._pacing: SharedPacing | None = None
         self.hub: HubAccess | None = None
@@ -63,11 +77,11 @@ class LocalRunner:
 
             self._pacing = SharedPacing()
             self.hub = HubAccess(self._pacing.pacing, hub)
-        self._workers: list[_Worker] = []
+        self._workers: list[_Worker[TaskT]] = []
         self.num_slots = workers
         self.memory_bytes = memory_bytes or int(psutil.virtual_memory().total * _MEMORY_SHARE)
 
-    def submit(self, task: Task) -> None:
+    def submit(self, task: TaskT) -> None:
         """See `Runner.submit`."""
         for dead in [w for w in self._workers if w.task is None and not w.process.is_alive()]:
             self._bury(dead)  # killed while idle: no task is to blame
@@ -81,25 +95,25 @@ class LocalRunner:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             worker.pipe.send(task)  # a worker that dies now is reported by wait()
 
-    def wait(self, timeout_s: float) -> list[Done]:
+    def wait(self, timeout_s: float) -> list[Done[TaskT, ResultT]]:
         """See `Runner.wait`."""
         busy = [w for w in self._workers if w.task is not None]
         if not busy:
             time.sleep(timeout_s)
             return []
-        owner: dict[object, _Worker] = {w.pipe: w for w in busy}
+        owner: dict[object, _Worker[TaskT]] = {w.pipe: w for w in busy}
         owner |= {w.process.sentinel: w for w in busy}  # a crash may leave the pipe open in a child
         ready = wait([w.pipe for w in busy] + [w.process.sentinel for w in busy], timeout_s)
         heard = {id(owner[thing]): owner[thing] for thing in ready}
         ended = [self._collect(worker) for worker in heard.values()]
         return [done for done in ended if done is not None]
 
-    def began_s(self, task: Task) -> float:
+    def began_s(self, task: TaskT) -> float:
         """See `Runner.began_s`."""
         worker = next(w for w in self._workers if w.task is task)
         return max(worker.ready_s, worker.submitted_s)
 
-    def kill(self, task: Task) -> None:
+    def kill(self, task: TaskT) -> None:
         """See `Runner.kill`."""
         for worker in self._workers:
             if worker.task is task:
@@ -123,11 +137,11 @@ class LocalRunner:
             self._pacing.close()
             self._pacing = None
 
-    def _start(self) -> _Worker:
+    def _start(self) -> _Worker[TaskT]:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
             target=_serve,
-            args=(theirs, self._threads, self.hub),
+            args=(theirs, self._work, self._threads, self.hub),
             name="zoo-worker",
             daemon=True,
         )
@@ -135,12 +149,12 @@ class LocalRunner:
         theirs.close()
         return _Worker(process, ours)
 
-    def _collect(self, worker: _Worker) -> Done | None:
+    def _collect(self, worker: _Worker[TaskT]) -> Done[TaskT, ResultT] | None:
         """What a worker says of its task; None when it says that it has started."""
         task = worker.task
         assert task is not None
         try:
-            outcome: Outcome | None = worker.pipe.recv()
+            outcome: Outcome[ResultT] | None = worker.pipe.recv()
         except (EOFError, ConnectionResetError):
             worker.process.join()
             outcome = _obituary(worker)
@@ -152,14 +166,14 @@ class LocalRunner:
             worker.task = None
         return Done(task, outcome)
 
-    def _bury(self, worker: _Worker) -> None:
+    def _bury(self, worker: _Worker[TaskT]) -> None:
         worker.pipe.close()
         worker.process.join()
         worker.process.close()
         self._workers.remove(worker)
 
 
-def _obituary(worker: _Worker) -> Died:
+def _obituary(worker: _Worker[TaskT]) -> Died:
     code = worker.process.exitcode
     if worker.killed:
         return Died("timeout", "killed: the task took longer than its time limit ([run] timeout_s)")
@@ -170,18 +184,17 @@ def _obituary(worker: _Worker) -> Died:
     return Died("crash", f"the worker process ended with exit code {code} in the middle of a task")
 
 
-def _serve(pipe: Connection, threads: int, hub: HubAccess | None) -> None:
+def _serve(
+    pipe: Connection, work: Work[TaskT, ResultT], threads: int, hub: HubAccess | None
+) -> None:
     """Body of a worker process: None once it has started, then tasks in, outcomes out, until the pipe
     closes."""
     # Terminals and systemd send these to the whole group; the driver drains, then kills.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     leave_with_driver()
-    from jobs.sweep.work import prepare, run_task
-
-    prepare(threads, hub)
+    start_worker(work, threads=threads, hub=hub)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the driver is done
         pipe.send(None)
         while True:
-            task = pipe.recv()
-            pipe.send(run_task(task))
+            pipe.send(attempt(work, pipe.recv()))

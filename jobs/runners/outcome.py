@@ -5,22 +5,18 @@ Outcome = Finished | Raised | Died
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """A task that ran to its end. Rows are without the keys the driver knows (sweep, unit)."""
+class Finished(Generic[ResultT]):
+    """A task that ran to its end."""
 
-    layers: tuple[dict[str, object], ...]
-    traps: tuple[dict[str, object], ...]
-    spectra: tuple[dict[str, object], ...]
-    tensors: tuple[dict[str, object], ...]
-    """The account of every stored tensor; only group 0 sends it."""
-    evaluations: tuple[dict[str, object], ...]
-    model: dict[str, object] = field(default_factory=dict)
-    """Columns of `models` the worker knows: num_params, architecture, bytes_read, seconds, ..."""
+    result: ResultT
+    """What the work returned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +24,7 @@ class Raised:
     """A task that raised; the worker lives on."""
 
     cause: str
-    """data | hub_permanent | hub_transient | resource | bug"""
+    """data | hub_permanent | hub_transient | resource | use | bug"""
     error_type: str
     message: str
     traceback: str
@@ -42,4 +38,4 @@ class Died:
     message: str
 
 
-Outcome = Finished | Raised | Died
+Outcome = Finished[ResultT] | Raised | Died

@@ -1,40 +1,22 @@
-"""How the processes of a pool reach the Hub: one pacing for all, and the patience of the driver.
+"""Pacing of the Hub for all processes on this machine: it lives in a process of its own.
 
-The Hub counts requests per token or address, not per process, so all workers and the driver share a
-`HubPacing`. On one machine it lives in a process of its own, on Ray it is a named actor (`jobs.runners.ray`). A pacing
-that is lost costs pacing, never a model.
+The Hub counts requests per token or address, not per process, so all workers and the driver share one
+`HubPacing`. One that is lost costs pacing, never a model. Ray's workers share an actor: `ray_pacing`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from multiprocessing import get_context
 from multiprocessing.managers import BaseManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jobs.runners.lifetime import leave_with_driver
-from jobs.units.unit import HubAccess
-from zoo.hub.pacing import HubPacing
-
-if TYPE_CHECKING:
-    from zoo.hub.pacing import Pacing
-
-
-@contextmanager
-def driving(access: HubAccess) -> Iterator[None]:
-    """The driver asks the same pacing as its workers, until the runner is closed."""
-    from zoo.hub.session import configure
-
-    configure(pacing=access.pacing, options=access.options)
-    try:
-        yield
-    finally:
-        configure(options=access.options)
+from zoo.hub.pacing import HubPacing, Pacing
 
 
 class SharedPacing:
-    """A pacing for this machine; `pacing` goes to the workers. Close it when they are gone."""
+    """The pacing of this machine's workers; `pacing` goes to them. Close it when they are gone."""
 
     def __init__(self) -> None:
         manager: Any = _PacingManager(ctx=get_context("spawn"))  # methods are added by register()
@@ -43,7 +25,7 @@ class SharedPacing:
         self.pacing: Pacing = LossyPacing(manager.HubPacing())
 
     def close(self) -> None:
-        """End the pacing's process."""
+        """End its process."""
         self._manager.shutdown()
 
 

@@ -1,142 +1,176 @@
 """Which task runs next: a queue with memory admission, second chances and units in several groups.
 
-Pure bookkeeping over values; knows no runner, no catalog and no clock (the time is an argument).
+A unit of work is done when all its tasks are; one task that is given up fails the unit. Pure bookkeeping
+over values; knows no runner, no catalog, no clock (the time is an argument), and not what the work is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
 
-from jobs.runners.outcome import Died, Finished, Raised
+from jobs.runners.outcome import Died, Finished, Outcome, Raised
 from jobs.runners.retry import Again, Attempts, GiveUp, decide
-from jobs.units.unit import Task, Unit
+
+
+class Unit(Protocol):
+    """What is done or failed as a whole."""
+
+    @property
+    def key(self) -> Hashable:
+        """What tells it from other units."""
+
+
+class Task(Protocol):
+    """What one worker does in one call: a unit, or a group of it."""
+
+    @property
+    def group(self) -> int:
+        """Its number within the unit: the results of a unit are in this order."""
+
+    @property
+    def peak_bytes(self) -> int:
+        """Memory it is expected to need."""
+
+
+UnitT = TypeVar("UnitT", bound=Unit)
+TaskT = TypeVar("TaskT", bound=Task)
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
-class UnitDone:
-    """All groups of a unit are in; their outcomes, in group order."""
+class UnitDone(Generic[UnitT, ResultT]):
+    """All tasks of a unit are finished."""
 
-    unit: Unit
-    parts: tuple[Finished, ...]
+    unit: UnitT
+    results: tuple[ResultT, ...]
+    """Of its tasks, in the order of their groups."""
 
 
 @dataclass(frozen=True, slots=True)
-class UnitFailed:
-    """A unit that will not be finished in this sweep."""
+class UnitFailed(Generic[UnitT]):
+    """A unit that is given up."""
 
-    unit: Unit
+    unit: UnitT
     cause: str
+    """Who is to blame: see `jobs.runners.retry`."""
     error_type: str
     message: str
     traceback: str | None
     attempts: int
+    """How often its last task was tried."""
 
 
 @dataclass(slots=True)
-class _Waiting:
-    task: Task
+class _Queued(Generic[UnitT, TaskT]):
+    """A task that waits or runs, and its history."""
+
+    unit: UnitT
+    task: TaskT
     attempts: Attempts
     not_before: float
+    """When it may start, by the caller's clock: a second chance has a pause before it."""
 
 
 @dataclass(slots=True)
-class _UnitState:
-    missing: int
-    parts: dict[int, Finished] = field(default_factory=dict)
+class _OpenUnit(Generic[ResultT]):
+    """A unit with tasks that are not finished."""
+
+    num_tasks: int
+    results: dict[int, ResultT] = field(default_factory=dict)
+    """Of the finished ones, by group."""
 
 
-class Schedule:
-    """The tasks of a sweep that are waiting or running."""
+class Schedule(Generic[UnitT, TaskT, ResultT]):
+    """The tasks that are waiting or running."""
 
     def __init__(self, *, memory_bytes: int, retries: int) -> None:
+        """`memory_bytes`: of all running tasks together. `retries`: see `decide`."""
         self._memory_bytes = memory_bytes
         self._retries = retries
-        self._waiting: list[_Waiting] = []
-        self._running: dict[int, _Waiting] = {}
-        self._units: dict[tuple[str, str, str], _UnitState] = {}
-        self._dead: set[tuple[str, str, str]] = set()
+        self._waiting: list[_Queued[UnitT, TaskT]] = []
+        self._running: dict[int, _Queued[UnitT, TaskT]] = {}
+        self._units: dict[Hashable, _OpenUnit[ResultT]] = {}
+        self._dead: set[Hashable] = set()
 
-    def add(self, tasks: tuple[Task, ...]) -> None:
-        """Queue all tasks of one unit."""
-        self._units[tasks[0].unit.key] = _UnitState(missing=len(tasks))
-        self._waiting += [_Waiting(task, Attempts(), 0.0) for task in tasks]
+    def add(self, unit: UnitT, tasks: tuple[TaskT, ...]) -> None:
+        """Queue a unit: all its tasks."""
+        self._units[unit.key] = _OpenUnit(num_tasks=len(tasks))
+        self._waiting += [_Queued(unit, task, Attempts(), 0.0) for task in tasks]
 
     @property
     def num_waiting(self) -> int:
-        """Tasks not started."""
+        """Number of tasks that have not been started, or are to be started again."""
         return len(self._waiting)
 
     @property
-    def running(self) -> tuple[Task, ...]:
+    def running(self) -> tuple[TaskT, ...]:
         """Tasks started and not ended."""
-        return tuple(waiting.task for waiting in self._running.values())
+        return tuple(queued.task for queued in self._running.values())
 
     @property
     def num_running(self) -> int:
-        """How many of them there are."""
+        """Number of tasks started and not ended."""
         return len(self._running)
 
     @property
     def num_open_units(self) -> int:
-        """Units with work left."""
+        """Number of units with work left."""
         return len(self._units)
 
-    def next(self, now: float) -> Task | None:
-        """The task to start now, or None: nothing waits, nothing fits, or a task wants to be alone."""
+    def next(self, now: float) -> TaskT | None:
+        """The task to start now, or None: nothing waits, nothing fits, or a task wants to be alone.
+
+        A task that needs more than all the memory there is runs alone.
+        """
         running = list(self._running.values())
-        if any(w.attempts.alone for w in running):
+        if any(queued.attempts.alone for queued in running):
             return None
-        used = sum(w.task.peak_bytes for w in running)
-        for waiting in self._waiting:
-            if waiting.not_before > now:
+        used = sum(queued.task.peak_bytes for queued in running)
+        for queued in self._waiting:
+            if queued.not_before > now:
                 continue
-            fits = (
-                used + waiting.task.peak_bytes <= self._memory_bytes and not waiting.attempts.alone
-            )
-            if fits or not running:
-                self._waiting.remove(waiting)
-                self._running[id(waiting.task)] = waiting
-                return waiting.task
+            fits = used + queued.task.peak_bytes <= self._memory_bytes
+            if not running or (fits and not queued.attempts.alone):
+                self._waiting.remove(queued)
+                self._running[id(queued.task)] = queued
+                return queued.task
         return None
 
     def ended(
-        self, task: Task, outcome: Finished | Raised | Died, now: float
-    ) -> UnitDone | UnitFailed | None:
+        self, task: TaskT, outcome: Outcome[ResultT], now: float
+    ) -> UnitDone[UnitT, ResultT] | UnitFailed[UnitT] | None:
         """Take in an outcome; what it means for the unit, or None while the unit goes on."""
-        waiting = self._running.pop(id(task))
-        key = task.unit.key
-        if key in self._dead:
+        queued = self._running.pop(id(task))
+        unit = queued.unit
+        if unit.key in self._dead:
             return None
         if isinstance(outcome, Finished):
-            state = self._units[key]
-            state.parts[task.group] = outcome
-            if len(state.parts) < state.missing:
+            state = self._units[unit.key]
+            state.results[task.group] = outcome.result
+            if len(state.results) < state.num_tasks:
                 return None
-            del self._units[key]
-            return UnitDone(task.unit, tuple(state.parts[g] for g in sorted(state.parts)))
-        verdict = decide(outcome, waiting.attempts, retries=self._retries)
+            del self._units[unit.key]
+            return UnitDone(unit, tuple(state.results[group] for group in sorted(state.results)))
+        verdict = decide(outcome, queued.attempts, retries=self._retries)
         if isinstance(verdict, Again):
-            self._waiting.append(_Waiting(task, verdict.attempts, now + verdict.delay_s))
+            again = _Queued(unit, task, verdict.attempts, now + verdict.delay_s)
+            self._waiting.append(again)
             return None
-        self._drop(key)
-        return _failed(task.unit, outcome, verdict)
+        self._drop(unit)
+        return _failed(unit, outcome, verdict)
 
-    def _drop(self, key: tuple[str, str, str]) -> None:
-        self._dead.add(key)
-        self._units.pop(key, None)
-        self._waiting = [w for w in self._waiting if w.task.unit.key != key]
+    def _drop(self, unit: UnitT) -> None:
+        """Forget the tasks of a unit that wait; those that run will end in vain."""
+        self._dead.add(unit.key)
+        self._units.pop(unit.key, None)
+        self._waiting = [queued for queued in self._waiting if queued.unit.key != unit.key]
 
 
-def _failed(unit: Unit, outcome: Raised | Died, verdict: GiveUp) -> UnitFailed:
+def _failed(unit: UnitT, outcome: Raised | Died, verdict: GiveUp) -> UnitFailed[UnitT]:
     if isinstance(outcome, Raised):
-        return UnitFailed(
-            unit,
-            verdict.cause,
-            outcome.error_type,
-            outcome.message,
-            outcome.traceback,
-            verdict.attempts,
-        )
-    return UnitFailed(
-        unit, verdict.cause, f"worker {outcome.how}", outcome.message, None, verdict.attempts
-    )
+        error_type, traceback = outcome.error_type, outcome.traceback
+    else:
+        error_type, traceback = f"worker {outcome.how}", None
+    return UnitFailed(unit, verdict.cause, error_type, outcome.message, traceback, verdict.attempts)

@@ -18,6 +18,7 @@ from catalog.write.commits import UnitKey
 from jobs.runners.retry import TERMINAL
 from jobs.runners.schedule import UnitDone, UnitFailed
 from jobs.screen.progress import UnitSummary
+from jobs.sweep.task_rows import TaskRows
 from jobs.units.unit import Unit
 from zoo.version import NUMBERS_VERSION
 
@@ -99,9 +100,9 @@ class Ledger:
         ]
         commits.record_listing(self.root, self.sweep_id, rows)
 
-    def commit(self, event: UnitDone) -> UnitSummary:
+    def commit(self, event: UnitDone[Unit, TaskRows]) -> UnitSummary:
         """Make a finished unit part of the catalog, whole or not at all."""
-        unit, parts = event.unit, event.parts
+        unit, parts = event.unit, event.results
         layers = sorted(
             (row for p in parts for row in p.layers), key=lambda r: int(str(r["layer_index"]))
         )
@@ -144,7 +145,7 @@ class Ledger:
             len(layers), status.count("failed"), status.count("skipped"), nbytes, seconds
         )
 
-    def fail(self, event: UnitFailed) -> None:
+    def fail(self, event: UnitFailed[Unit]) -> None:
         """Write the failure row of a unit."""
         commits.record_failure(
             self.root,

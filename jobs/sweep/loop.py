@@ -9,25 +9,31 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from jobs.runners.runner import Runner
+from jobs.runners.hub_access import driving
+from jobs.runners.protocol import Runner
 from jobs.runners.schedule import Schedule, UnitDone, UnitFailed
 from jobs.screen.progress import Progress
 from jobs.sources.paths import find_targets
 from jobs.sources.target import failure_of
 from jobs.spec.tables import Spec
 from jobs.sweep.ledger import Ledger, Overwrite
+from jobs.sweep.task_rows import TaskRows
 from jobs.units.plan import TaskFeed
-from jobs.units.unit import Unit, analysis_key, key_with_base
+from jobs.units.unit import Task, Unit, analysis_key, key_with_base
 from zoo.errors import ZooError
 
 DRAIN_S = 60.0
-"""After the first Ctrl-C, units in flight get this long to finish."""
-_AHEAD = 4
-"""Units queued a slot: enough to keep workers busy, few enough to start at once."""
+"""Seconds that running tasks get to finish, after the first Ctrl-C or when a budget is spent."""
+_UNITS_AHEAD = 4
+"""Units whose tasks are queued, for each task that can run at a time. Workers never wait for the next
+task, and the headers of a large unit are not read long before it starts."""
+
+Ended = UnitDone[Unit, TaskRows] | UnitFailed[Unit]
+"""How a unit came out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +59,11 @@ class SweepResult:
 
 
 class _Interrupt:
-    """Ctrl-C and SIGTERM: the first one drains, the second one stops."""
+    """Handler of Ctrl-C and SIGTERM, which counts them."""
 
     def __init__(self) -> None:
         self.count = 0
+        """After the first signal running tasks may finish; after the second the sweep stops at once."""
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
@@ -86,7 +93,7 @@ def run_sweep(
     *,
     ledger: Ledger,
     units: Sequence[Unit],
-    start_runner: Callable[[], Runner],
+    start_runner: Callable[[], Runner[Task, TaskRows]],
     overwrite: Overwrite,
     limit: int | None,
     progress: Progress,
@@ -106,7 +113,8 @@ def run_sweep(
             tally.take(_unreadable(unit))
         todo = [u for u in todo if u.target.failure is None]
         if todo:
-            with closing(start_runner()) as runner, _paced_like_workers(runner):
+            # headers are read by this process, while its workers ask the same Hub
+            with closing(start_runner()) as runner, driving(runner.hub):
                 _drive(spec, todo, runner, tally, interrupt, progress, started)
     interrupted = tally.num_done + tally.num_failed < len(todo) + len(unreadable)
     result = SweepResult(
@@ -141,7 +149,7 @@ class _Tally:
         self.num_failed = 0
         self.nbytes = 0
 
-    def take(self, event: UnitDone | UnitFailed) -> None:
+    def take(self, event: Ended) -> None:
         """Commit a finished unit, or write its failure row."""
         target = event.unit.target
         if isinstance(event, UnitFailed):
@@ -154,35 +162,29 @@ class _Tally:
             self.nbytes += summary.nbytes
             self._progress.done(target.model_id, target.step, summary)
 
-    def take_all(self, events: list[UnitDone | UnitFailed]) -> None:
+    def take_all(self, events: list[Ended]) -> None:
         """`take` each of `events`, in order, and empty the list."""
         while events:
             self.take(events.pop(0))
 
 
-def _paced_like_workers(runner: Runner) -> AbstractContextManager[None]:
-    """While workers ask a shared pacing, headers read by this process go through it too."""
-    if runner.hub is None:
-        return nullcontext()
-    from jobs.runners.pacing import driving  # the Hub client is slow to import
-
-    return driving(runner.hub)
-
-
 def _drive(
     spec: Spec,
     todo: Sequence[Unit],
-    runner: Runner,
+    runner: Runner[Task, TaskRows],
     tally: _Tally,
     interrupt: _Interrupt,
     progress: Progress,
     started: float,
 ) -> None:
+    """Plan, start, commit and wait in turns, until all of `todo` has ended or it is time to stop."""
     run = spec.run
-    schedule = Schedule(memory_bytes=runner.memory_bytes, retries=run.retries)
+    schedule: Schedule[Unit, Task, TaskRows] = Schedule(
+        memory_bytes=runner.memory_bytes, retries=run.retries
+    )
     feed = TaskFeed(sorted(todo, key=lambda u: -u.target.nbytes), device=run.device)
     stop_at = None
-    ended: list[UnitDone | UnitFailed] = []
+    ended: list[Ended] = []  # committed once the workers have their next tasks
     while True:
         if run.max_bytes is not None:  # what is spent must be known before more is started
             tally.take_all(ended)
@@ -199,17 +201,17 @@ def _drive(
             tally.take_all(ended)
             return
         if stop_at is None:
-            room = _AHEAD * max(runner.num_slots, 1) - schedule.num_waiting
+            room = _UNITS_AHEAD * max(runner.num_slots, 1) - schedule.num_waiting
             for unit, planned in feed.take(room):
                 if isinstance(planned, ZooError):
                     tally.take(_failed(unit, planned))
                 else:
-                    schedule.add(planned)
+                    schedule.add(unit, planned)
             while (
                 schedule.num_running < runner.num_slots and (task := schedule.next(now)) is not None
             ):
                 runner.submit(task)
-        tally.take_all(ended)  # now that the workers have something to do
+        tally.take_all(ended)
         if feed.is_exhausted and not schedule.num_open_units and not schedule.num_running:
             return
         for done in runner.wait(0.5 if schedule.num_running else 0.05):
@@ -222,12 +224,12 @@ def _drive(
         progress.tick(schedule.num_running, schedule.num_waiting)
 
 
-def _unreadable(unit: Unit) -> UnitFailed:
+def _unreadable(unit: Unit) -> UnitFailed[Unit]:
     failure = unit.target.failure
     assert failure is not None
     return UnitFailed(unit, failure.cause, failure.error_type, failure.message, None, 1)
 
 
-def _failed(unit: Unit, error: ZooError) -> UnitFailed:
+def _failed(unit: Unit, error: ZooError) -> UnitFailed[Unit]:
     failure = failure_of(error)
     return UnitFailed(unit, failure.cause, failure.error_type, failure.message, None, 1)

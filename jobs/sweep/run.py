@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 from catalog.errors import StorageError
 from catalog.files.lock import sweep_lock
 from catalog.write.commits import prepare
-from jobs.runners.runner import Runner
+from jobs.runners.protocol import Runner
 from jobs.screen.progress import Progress, hear_hub
 from jobs.spec.tables import Spec
 from jobs.sweep.ledger import Ledger, Overwrite
 from jobs.sweep.loop import SweepResult, run_sweep, units_of
+from jobs.sweep.task_rows import TaskRows
+from jobs.sweep.work import MEASURING
+from jobs.units.unit import Task
 from zoo.errors import UseError
 
 if TYPE_CHECKING:
@@ -67,12 +70,13 @@ def _hub_options() -> HubOptions:
     return process_client().options
 
 
-def _runner(spec: Spec, hub: HubOptions | None) -> Runner:
+def _runner(spec: Spec, hub: HubOptions | None) -> Runner[Task, TaskRows]:
     run = spec.run
     if run.runner == "ray":
         from jobs.runners.ray import RayRunner
 
         return RayRunner(
+            MEASURING,
             address=run.address,
             workers=run.workers,
             cpus=run.cpus,
@@ -85,7 +89,7 @@ def _runner(spec: Spec, hub: HubOptions | None) -> Runner:
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     workers = run.workers or max(1, cores // run.cpus)
     budget = run.memory * workers if run.memory else None
-    return LocalRunner(workers=workers, threads=run.cpus, memory_bytes=budget, hub=hub)
+    return LocalRunner(MEASURING, workers=workers, threads=run.cpus, memory_bytes=budget, hub=hub)
 
 
 def _say_result(result: SweepResult, out: str, progress: Progress) -> None:

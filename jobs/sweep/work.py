@@ -1,56 +1,33 @@
-"""One task -> one outcome. Serial, the same on every runner; knows nothing of runners, catalogs or retries."""
+"""One task of a sweep -> its rows. Serial, the same on every runner; knows nothing of catalogs or retries."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import time
-import traceback
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from jobs.runners.outcome import Finished, Raised
-from jobs.units.unit import HubAccess, Task
-from zoo.errors import ResourceError, ZooError
+from jobs.runners.worker import Work
+from jobs.sweep.task_rows import TaskRows
+from jobs.units.unit import Task
 
 if TYPE_CHECKING:
     from zoo.card import Card
     from zoo.io.store import Store
 
 
-def prepare(threads: int, hub: HubAccess | None) -> None:
-    """Once a worker process, before its first task: threads, memory, and the way to the Hub if any.
-
-    What measures is loaded here too, seconds of it, so that no task's time limit pays for that.
-    """
+def prepare() -> None:
+    """Once a worker process: set how memory is returned, and load what measures, seconds of it."""
     from zoo.machine.heap import return_large_arrays
-    from zoo.machine.threads import set_threads
 
-    set_threads(threads)
     return_large_arrays()
-    import zoo.measure.model  # noqa: F401  for its loading alone; torch reads the threads when it is loaded
-
-    if hub is not None:
-        from zoo.hub.session import configure
-
-        configure(pacing=hub.pacing, options=hub.options)
+    importlib.import_module("zoo.measure.model")
 
 
-def run_task(task: Task) -> Finished | Raised:
-    """Measure the layers of `task`. What goes wrong comes back as a value with its cause."""
-    try:
-        return _measure(task)
-    except ZooError as error:
-        return _raised(error, error.cause)
-    except MemoryError as error:
-        return _raised(error, ResourceError.cause)
-    except (
-        Exception
-    ) as error:  # the boundary of a worker: a bug of ours becomes a row with its traceback
-        return _raised(error, "resource" if _is_out_of_memory(error) else "bug")
-
-
-def _measure(task: Task) -> Finished:
+def measure_task(task: Task) -> TaskRows:
+    """Measure the layers of `task`. Raises the errors of `zoo.errors`."""
     from jobs.sweep import rows
     from zoo.measure.model import measure, open_model
 
@@ -64,7 +41,7 @@ def _measure(task: Task) -> Finished:
         first = task.group == 0
         card = _card(store) if first else None
         spectra = (rows.spectrum_row(r) for r in reports)
-        return Finished(
+        return TaskRows(
             layers=tuple(rows.layer_row(r, step=unit.target.step) for r in reports),
             traps=tuple(t for r in reports for t in rows.trap_rows(r)),
             spectra=tuple(s for s in spectra if s is not None),
@@ -92,13 +69,5 @@ def _card(store: Store) -> Card:
         return parse_card(front_of(partial(read_bytes, file), size))
 
 
-def _raised(error: BaseException, cause: str) -> Raised:
-    return Raised(cause, type(error).__name__, str(error), traceback.format_exc(limit=40))
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """torch raises RuntimeError on CPU and its own class on CUDA when an allocation fails."""
-    name = type(error).__name__
-    return name == "OutOfMemoryError" or (
-        name == "RuntimeError" and "allocate memory" in str(error)
-    )
+MEASURING = Work(prepare=prepare, run=measure_task)
+"""What the workers of a sweep do."""

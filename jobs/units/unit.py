@@ -1,19 +1,14 @@
-"""A unit of work, its analysis key, and what a worker gets: tasks, and its way to the Hub. Frozen values, no I/O."""
+"""A unit of work, its analysis key, and the tasks it is cut into. Frozen values, no I/O."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 from jobs.sources.target import Target
 from zoo.options import AnalysisOptions, LayerSelection
 from zoo.version import NUMBERS_VERSION
-
-if TYPE_CHECKING:
-    from zoo.hub.client import HubOptions
-    from zoo.hub.pacing import Pacing
 
 GIB = 2**30
 
@@ -72,13 +67,3 @@ class Task:
         """For people."""
         part = f" [{self.group + 1}/{self.num_groups}]" if self.num_groups > 1 else ""
         return f"{self.unit.target.model_id}@{self.unit.target.revision[:12]}{part}"
-
-
-@dataclass(frozen=True, slots=True)
-class HubAccess:
-    """What a process needs to be polite to a Hub; picklable, and without a token."""
-
-    pacing: Pacing
-    """Shared by all processes of the sweep."""
-    options: HubOptions
-    """The driver's."""

@@ -1,28 +1,33 @@
-"""What a sweep needs of a runner. The local pool and Ray both are one; a test can be a third.
+"""What a runner is: workers that take tasks of any kind. The local pool and Ray both are one; a test can be a third.
 
 A runner keeps `num_slots` workers, each busy with at most one task. It never retries and never judges:
-it says what came back, and replaces workers that died.
+it says what came back, and replaces workers that died. Tasks are told apart by identity.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
+from jobs.runners.hub_access import HubAccess
 from jobs.runners.outcome import Outcome
-from jobs.units.unit import HubAccess, Task
+
+TaskT = TypeVar("TaskT")
+"""What a worker is given: picklable."""
+ResultT = TypeVar("ResultT")
+"""What it gives back: picklable."""
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class Done(Generic[TaskT, ResultT]):
     """A task that is no longer running, and how it ended."""
 
-    task: Task
-    outcome: Outcome
+    task: TaskT
+    outcome: Outcome[ResultT]
 
 
-class Runner(Protocol):
-    """Workers that take tasks."""
+class Runner(Protocol[TaskT, ResultT]):
+    """Workers that take tasks, and do with them what the runner's `Work` says."""
 
     @property
     def num_slots(self) -> int:
@@ -36,16 +41,16 @@ class Runner(Protocol):
     def hub(self) -> HubAccess | None:
         """How its workers reach the Hub; None when it was started without."""
 
-    def submit(self, task: Task) -> None:
-        """Start a task on an idle worker; RuntimeError when all are busy (the sweep's own mistake)."""
+    def submit(self, task: TaskT) -> None:
+        """Start a task on an idle worker; RuntimeError when all are busy (the caller's own mistake)."""
 
-    def wait(self, timeout_s: float) -> list[Done]:
+    def wait(self, timeout_s: float) -> list[Done[TaskT, ResultT]]:
         """Tasks that ended, as soon as there is one; an empty list after `timeout_s`."""
 
-    def began_s(self, task: Task) -> float:
+    def began_s(self, task: TaskT) -> float:
         """`time.monotonic()` when a running task began; infinite while its worker still starts."""
 
-    def kill(self, task: Task) -> None:
+    def kill(self, task: TaskT) -> None:
         """Kill the worker that runs `task`; it is reported by `wait` as died of a timeout."""
 
     def close(self) -> None:

@@ -32,7 +32,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) --editable ".[demo,dev,plot,formats,bench]"
+	$(PIP) --editable ".[demo,dev,plot,bench]"
 	touch $@
 
 clean:

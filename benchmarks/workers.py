@@ -1,4 +1,4 @@
-"""Two workers against one, and how long it takes until the command line answers.
+"""Two workers against one.
 
     python -m benchmarks.workers [--copies 24] [--layers 12]
 
@@ -44,8 +44,6 @@ def main() -> None:
     print(f"two workers against one, whole command: {one / two:.2f} times")
     slow, fast = max(paces[1]), max(paces[2])
     print(f"under way: {fast / slow:.2f} times ({slow:.2f} and {fast:.2f} models a second)")
-    for code in ("import zoo", "from jobs.__main__ import run; run(['--help'])"):
-        print(f"{code!r}: {best_of(code):.2f} s (Python's own start: {best_of('pass'):.2f} s)")
 
 
 def build(root: Path, copies: int, layers: int) -> Path:
@@ -81,16 +79,6 @@ def pace(catalog: Path) -> float:
     with views.connect(catalog) as con:
         moments = ask(con, query).column(0).to_pylist()
     return float((len(moments) - 3) / (moments[-2] - moments[1]))
-
-
-def best_of(code: str, rounds: int = 5) -> float:
-    """Seconds of the fastest of a few runs."""
-    times = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
-        times.append(time.perf_counter() - started)
-    return min(times)
 
 
 if __name__ == "__main__":

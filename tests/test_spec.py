@@ -109,6 +109,21 @@ def test_a_wrong_key_is_named_with_its_path(text: str, message: str) -> None:
         parse(text)
 
 
+@pytest.mark.parametrize(
+    ("size", "num_bytes"),
+    [("7", 7), ("'7'", 7), ("'4GB'", 4 * 10**9), ("' 1.5 gib '", 3 * 2**29), ("'2Gi'", 2**31),
+     ("'3k'", 3000), ("'1TiB'", 2**40)],
+)  # fmt: skip
+def test_a_size_has_a_unit_or_is_in_bytes(size: str, num_bytes: int) -> None:
+    assert parse(f"[run]\nmemory = {size}\n" + SOURCE).run.memory == num_bytes
+
+
+@pytest.mark.parametrize("size", ["-3", "4.5", "true", "'-1GB'", "'1e3'", "'4Gbit'", "'5IB'", "''"])
+def test_what_is_no_size_is_told_what_one_is(size: str) -> None:
+    with pytest.raises(SpecError, match=r"got .*; wanted a size such as 4GB or 512MiB"):
+        parse(f"[run]\nmax_bytes = {size}\n" + SOURCE)
+
+
 def test_every_wrong_key_has_a_line_of_its_own() -> None:
     with pytest.raises(SpecError) as caught:
         parse("[run]\nrunner = 'slurm'\nworkers = 0\n" + SOURCE)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.catalogs import ROOT, commit, sweep
+from tests.models import weights, write_model
 
 HEAVY = (
     "torch", "ray", "huggingface_hub", "pydantic", "scipy", "numpy", "pyarrow", "pandas", "fsspec",
@@ -23,6 +24,27 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for model in ("org/a", "org/b"):
         commit(str(root), model)
     return root
+
+
+def test_times_are_answered_without_pandas(catalog: Path) -> None:
+    code = (
+        "import sys; from jobs.__main__ import run; run(['sql', sys.argv[1], 'from models']);"
+        "print('pandas' in sys.modules, file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, str(catalog)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert "2026-11-23 12:00:00" in done.stdout and done.stderr == "False\n"
+
+
+def test_only_a_gguf_file_loads_the_package_for_it(tmp_path: Path) -> None:
+    write_model(tmp_path / "model", weights(3, (60, 40)))
+    code = (
+        "import sys; from jobs.__main__ import run; code = run(['analyze', sys.argv[1], '--quiet']);"
+        "print(code, 'gguf' in sys.modules, file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "model")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.stderr.split() == ["0", "False"]
 
 
 @pytest.mark.parametrize(

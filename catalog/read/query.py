@@ -11,12 +11,14 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
 
 from catalog.errors import QueryError, StorageError
 from catalog.files.duck import is_of_files, while_others_write
+from catalog.schema.table import Type
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -112,8 +114,15 @@ def _rows(con: duckdb.DuckDBPyConnection) -> Answer:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that the rows are copied
         table: pa.Table = con.to_arrow_table()
-    columns = [column.to_pylist() for column in table.columns]
-    return Answer(names, tuple(zip(*columns, strict=True)))
+    return Answer(names, tuple(zip(*map(_python_values, table.columns), strict=True)))
+
+
+def _python_values(column: pa.ChunkedArray) -> list[Any]:
+    """Values of an Arrow column; Arrow itself loads pandas for a time with a zone."""
+    if str(column.type) != Type.TIME:
+        return list(column.to_pylist())
+    times = column.cast("timestamp[us]").to_pylist()
+    return [time and time.replace(tzinfo=UTC) for time in times]
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:

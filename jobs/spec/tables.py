@@ -9,7 +9,16 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from zoo.options import (
     AdapterMode,
@@ -21,16 +30,21 @@ from zoo.options import (
 )
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
-_SIZES = {
-    "": 1,
-    "KB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "TB": 10**12,
-    "KIB": 2**10,
-    "MIB": 2**20,
-    "GIB": 2**30,
-}
+_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?\s*(?:[KMGT]I?)?)B?\s*", re.IGNORECASE)
+
+
+def _size_text(value: object) -> object:
+    """A size as pydantic reads it, which stops at what it does not know and takes 1.2.3GB for 1."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    size = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if size is None:
+        raise ValueError(f"got {value!r}; wanted a size such as 4GB or 512MiB")
+    return f"{size[1]}B"
+
+
+Size = Annotated[ByteSize, BeforeValidator(_size_text), Field(ge=1), AfterValidator(int)]
+"""Bytes: a whole number, or text with a unit."""
 
 
 class _Table(BaseModel):
@@ -186,24 +200,12 @@ class RunTable(_Table):
     workers: Annotated[int, Field(ge=1)] | None = None
     cpus: Annotated[int, Field(ge=1)] = 1
     gpus: Annotated[float, Field(ge=0)] = 0.0
-    memory: Annotated[int, Field(ge=1)] | None = None
+    memory: Size | None = None
     retries: Annotated[int, Field(ge=0, le=10)] = 1
     timeout_s: Annotated[float, Field(gt=0)] | None = None
-    max_bytes: Annotated[int, Field(ge=1)] | None = None
+    max_bytes: Size | None = None
     max_seconds: Annotated[float, Field(gt=0)] | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
-
-    @field_validator("memory", "max_bytes", mode="before")
-    @classmethod
-    def _bytes(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?I?B?)\s*", value, re.IGNORECASE)
-        unit = match[2].upper() if match else None
-        unit = f"{unit}B" if unit and not unit.endswith("B") else unit
-        if match is None or unit not in _SIZES:
-            raise ValueError(f"got {value!r}; wanted a size such as 4GB or 512MiB")
-        return int(float(match[1]) * _SIZES[unit])
 
 
 class Spec(_Table):

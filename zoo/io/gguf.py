@@ -4,7 +4,8 @@ Layout (version 2 and 3, little-endian): `GGUF`, u32 version, u64 tensors, u64 p
 the tensors (name, axes fastest first, type, offset); padding; data. Read forward in blocks, with
 every length checked against what the file can hold, because all of it may be hostile.
 
-Block sizes of the quantised types come from the `gguf` package (extra `formats`).
+Block sizes of the quantised types come from the `gguf` package, which is loaded here and not before:
+it takes a while, and few checkpoints are GGUF.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import struct
 from dataclasses import dataclass
 from math import prod
 
-from zoo.errors import HeaderError, TruncatedError, UseError
+from zoo.errors import HeaderError, TruncatedError
 from zoo.io.files import ByteFile
 from zoo.io.header import MAX_HEADER_BYTES, MAX_NAME_CHARS, MAX_TENSORS, TensorMeta
 
@@ -187,12 +188,8 @@ def _placed(
     infos: list[tuple[str, tuple[int, ...], int, int]], base: int, file: ByteFile
 ) -> tuple[TensorMeta, ...]:
     """The tensors with absolute offsets, in file order; refuses overlaps and what lies outside."""
-    try:
-        from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-    except ImportError as error:
-        raise UseError(
-            f"{file.name} is GGUF, which needs the gguf package; install spectral-zoo[formats]"
-        ) from error
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
     known = {kind.value for kind in GGMLQuantizationType}
     metas: dict[str, TensorMeta] = {}
     for name, shape, kind, offset in sorted(infos, key=lambda info: info[3]):

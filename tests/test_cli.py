@@ -336,7 +336,7 @@ def test_an_address_without_ray_is_not_ignored(zoo: Zoo, tmp_path: Path, capsys:
 
 
 def test_the_hub_is_asked_only_for_what_may_be_an_id(zoo: Zoo, capsys: Caught) -> None:
-    from zoo.api import names_hub
+    from zoo.io.addresses import names_hub
 
     assert names_hub("owner/name@main") and names_hub("gpt2")
     for text in ("./x", "/x/y", "~/x", "a/b/c", "x.safetensors", "s3://a/b", "", "."):

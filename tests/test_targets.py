@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.sources.paths import find_targets
+from jobs.sources.find import find_targets
 from jobs.sources.target import Target
 from jobs.spec.load import parse_spec
 from jobs.spec.tables import Spec
@@ -115,8 +115,8 @@ def test_a_url_may_be_a_glob_over_folders(zoo_folder: Path) -> None:
 def test_a_url_may_be_one_file_with_the_settings_beside_it(zoo_folder: Path) -> None:
     (target,) = targets(zoo_folder, f"path = 'file://{zoo_folder}/zoo/a/model.safetensors'")
     assert (target.model_id, target.failure) == ("local/model", None)
-    store = target.open()
-    assert set(store.files()) <= {"model.safetensors", "config.json", "README.md"}
+    with target.reading() as store:
+        assert set(store.files()) <= {"model.safetensors", "config.json", "README.md"}
 
 
 def test_steps_are_found_in_urls_too(tmp_path: Path) -> None:

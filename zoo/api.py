@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.columns import cells, names_of
-from zoo.errors import NotFoundError, UseError
+from zoo.errors import MissingPathError, UseError
 from zoo.formats.weight import Entry
+from zoo.io.addresses import address_of
 from zoo.io.memory import memory_checkpoint
-from zoo.io.store import Location
+from zoo.io.store import Location, reading
 from zoo.measure.model import LayerReport, Model, measure, model_of, open_model
 from zoo.measure.row import LayerRow
 from zoo.options import AnalysisOptions, LayerSelection
@@ -149,22 +150,9 @@ def open_source(
     source: str | os.PathLike[str], selection: LayerSelection
 ) -> Iterator[tuple[str, Model]]:
     """(model id, model) behind a path or Hub id, headers read; closed on leaving."""
-    store = locate(source).open()
-    try:
+    with reading(locate(source)) as store:
+        _ = store.revision  # known before anything is read, so that every byte is held against it
         yield store.model_id, open_model(store, selection)
-    finally:
-        store.close()
-
-
-_WEIGHT_FILES = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt")
-
-
-def names_hub(text: str) -> bool:
-    """True for what is no path or URL and may name a repository: `owner/name`, `name`, perhaps
-    `@revision`."""
-    repo = text.partition("@")[0]
-    is_path = repo.startswith((".", "/", "~")) or repo.endswith(_WEIGHT_FILES)
-    return bool(repo) and "://" not in text and repo.count("/") < 2 and not is_path
 
 
 def locate(source: str | os.PathLike[str]) -> Location:
@@ -174,20 +162,23 @@ def locate(source: str | os.PathLike[str]) -> Location:
     text = os.fspath(source)
     if not text:
         raise UseError("got an empty path; wanted a folder, a weight file or a Hub id (owner/name)")
-    if "://" in text:
+    address = address_of(text, folder="")
+    if address.kind == "url":
         from zoo.io.remote import FsspecLocation
 
         return FsspecLocation(text)
-    if os.path.exists(text):
-        return LocalLocation.of(text)
-    if not names_hub(text):
-        raise NotFoundError(f"got {text!r}: no such folder or file, and no Hub id (owner/name)")
+    if address.kind == "path":
+        if not os.path.lexists(address.place):
+            raise MissingPathError(
+                f"got {text!r}: no such folder or file, and no Hub id (owner/name)"
+            )
+        return LocalLocation.of(address.place)
     from zoo.hub.listing import resolve_model
     from zoo.hub.location import HubLocation
     from zoo.hub.session import process_client
 
-    repo, _, revision = text.partition("@")
-    return HubLocation(repo, resolve_model(process_client(), repo, revision or "main").sha)
+    model = resolve_model(process_client(), address.place, address.revision or "main")
+    return HubLocation(address.place, model.sha)
 
 
 def _report(model_id: str, model: Model, options: AnalysisOptions) -> Report:

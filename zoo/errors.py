@@ -11,9 +11,11 @@
     │   └── UnsafeError             a name, link or pickle that must not be followed
     ├── SourceError              a source cannot be listed or reached
     │   ├── NotFoundError           no such repo, revision or file                 cause: hub_permanent
+    │   │   └── MissingPathError       no such folder or file on this machine          cause: data
     │   ├── GatedError              access must be asked for first                 cause: hub_permanent
     │   └── TransientError          429, 5xx, stall, broken connection             cause: hub_transient
     │       └── ChangedError           the file changed while it was being read
+    │           └── StaleListingError     files are not those that were listed    cause: changed
     └── ResourceError            not enough memory for this layer on this worker   cause: resource
 
 `cause` is the value stored in the column `failures.cause`; the retry policy is decided by it alone.
@@ -79,6 +81,12 @@ class NotFoundError(SourceError):
     """No such repository, revision or file."""
 
 
+class MissingPathError(NotFoundError):
+    """No such folder or file on this machine; nobody else is to blame, so the cause is `data`."""
+
+    cause = "data"
+
+
 class GatedError(SourceError):
     """The repository is gated or private and the token (if any) does not open it."""
 
@@ -91,6 +99,12 @@ class TransientError(SourceError):
 
 class ChangedError(TransientError):
     """The file changed while it was being read; the model has to start again."""
+
+
+class StaleListingError(ChangedError):
+    """The files of a model are not those that were listed: its revision has to be found anew."""
+
+    cause = "changed"
 
 
 class ResourceError(ZooError):

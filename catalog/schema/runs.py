@@ -5,7 +5,7 @@ from __future__ import annotations
 from catalog.schema.keys import COMMIT, KEYS
 from catalog.schema.table import INT, TEXT, TIME, Column, Table
 
-CAUSES = ("data", "hub_permanent", "hub_transient", "resource", "poison", "infra", "bug")
+CAUSES = ("data", "hub_permanent", "hub_transient", "resource", "poison", "infra", "changed", "bug")
 """Why a unit failed, as the retry policy sees it."""
 
 FAILURES = Table(
@@ -16,7 +16,7 @@ FAILURES = Table(
     columns=(
         *KEYS,
         Column("cause", TEXT, "text", "`data`, `hub_permanent`, `hub_transient`, `resource`, "
-               "`poison`, `infra` or `bug`.", nullable=False, choices=CAUSES),
+               "`poison`, `infra`, `changed` or `bug`.", nullable=False, choices=CAUSES),
         Column("error_type", TEXT, "text", "Name of the exception's class.", nullable=False),
         Column("message", TEXT, "text", "What we got, what we wanted, what to do.",
                nullable=False),

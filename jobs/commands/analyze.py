@@ -62,8 +62,8 @@ def analyze(
 
     from jobs.screen.output import print_rows
     from jobs.screen.progress import Progress, hear_hub
-    from zoo.api import names_hub
     from zoo.errors import UseError
+    from zoo.io.addresses import address_of
     from zoo.options import AnalysisOptions
 
     if out is not None and format != "parquet":
@@ -77,7 +77,7 @@ def analyze(
     progress = Progress(quiet=quiet)
     hear_hub(progress)
     check_outputs(out if format == "parquet" else None, plot)  # before minutes of work
-    if names_hub(source) and not Path(source).exists():
+    if address_of(source, folder="").kind == "hub":
         progress.say(f"{source}: no such file or folder here; asking the Hub")
     options = AnalysisOptions(metrics=metrics, shuffle=shuffle, seed=seed)
     report = analyse_source(source, options=options, threads=threads)
@@ -157,7 +157,7 @@ def analyse_source(source: str, *, options: AnalysisOptions, threads: int) -> Re
 
 def locate_one(source: str) -> str:
     """`source`, if it is one model; UseError for a folder that holds several."""
-    from jobs.sources.paths import targets_of_path
+    from jobs.sources.find import targets_of_path
     from zoo.errors import UseError
 
     if source and Path(source).is_dir():

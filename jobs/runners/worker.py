@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from jobs.runners.hub_access import HubAccess
 from jobs.runners.outcome import Finished, Raised
 from zoo.errors import ResourceError, ZooError
+from zoo.io.names import shown
 
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
@@ -54,7 +55,8 @@ def attempt(work: Work[TaskT, ResultT], task: TaskT) -> Finished[ResultT] | Rais
 
 
 def _raised(error: BaseException, cause: str) -> Raised:
-    return Raised(cause, type(error).__name__, str(error), traceback.format_exc(limit=40))
+    told, trace = shown(str(error)), shown(traceback.format_exc(limit=40))
+    return Raised(cause, type(error).__name__, told, trace)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -1,4 +1,4 @@
-"""Hub sources -> targets: a repository, its revisions, or a query; each pinned to a commit.
+"""Sources on the Hub: a repository, its revisions, or a query; each pinned to a commit.
 
 A query costs list pages, not a call a model. What cannot be reached becomes a target with its failure.
 """
@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from jobs.sources.target import Target, failure_of
+from jobs.sources.registry import Say
+from jobs.sources.target import Origin, Target, failure_of
 from jobs.spec.tables import Query, Source
 from zoo.errors import SourceError
 from zoo.hub.client import HubClient
@@ -18,19 +19,17 @@ from zoo.hub.listing import HubModel, ModelQuery, list_revisions, query_models, 
 from zoo.hub.location import HubLocation
 from zoo.hub.session import configure, process_client
 
+KIND = "hub"
 STEP_PATTERN = r"(?:step|checkpoint|ckpt|iter)[-_ ]?(\d+)"
 """Where the step is in a branch or tag, unless the spec says otherwise."""
 _BYTES_PER_PARAM = 4
 """An upper bound for what is usual; decides only whether headers are read before work starts."""
 
 
-def ready_session() -> None:
-    """Once before the first source: time-outs for the client's own session, signed links kept out of the logs."""
+def list_targets(source: Source, where: str, say: Say) -> Iterator[Target]:
+    """See `SourceModule.list_targets`."""
+    # time-outs for the client's own session, and signed links kept out of the logs
     configure(options=process_client().options)
-
-
-def hub_targets(source: Source) -> Iterator[Target]:
-    """All targets of a `hub` or `query` source."""
     client = process_client(source.endpoint)
     if source.query is not None:
         yield from _listed(client, source, source.query)
@@ -44,6 +43,11 @@ def hub_targets(source: Source) -> Iterator[Target]:
             yield _unreachable(source, repo, source.revision, error)
         else:
             yield _target(source, model, f"hub:{repo}@{source.revision}")
+
+
+def list_again(target: Target) -> Target:
+    """See `SourceModule.list_again`. A commit does not change: the same target."""
+    return target
 
 
 def _listed(client: HubClient, source: Source, query: Query) -> Iterator[Target]:
@@ -65,8 +69,8 @@ def _trajectory(client: HubClient, source: Source, repo: str, glob: str) -> Iter
         return
     pattern = re.compile(source.step_pattern or STEP_PATTERN, re.IGNORECASE)
     for revision in revisions:
-        found = pattern.search(revision.name)
-        step = int(found[1]) if found and found[1].isdigit() else None
+        match = pattern.search(revision.name)
+        step = int(match[1]) if match and (match[1] or "").isdigit() else None
         yield _target(source, head, f"hub:{repo}@{revision.name}", sha=revision.sha, step=step)
 
 
@@ -81,7 +85,7 @@ def _target(
         source=label,
         step=step,
         family=source.family,
-        origin="hub",
+        origin=Origin(KIND, f"{model.id}@{commit}", model.id),
         nbytes=_nbytes(model),
         num_params=model.num_params,
         metadata={
@@ -114,7 +118,7 @@ def _unreachable(source: Source, repo: str, revision: str, error: SourceError) -
         location=None,
         source=f"hub:{repo}@{revision}",
         family=source.family,
-        origin="hub",
+        origin=Origin(KIND, f"{repo}@{revision}", repo),
         failure=failure_of(error),
     )
 
@@ -136,7 +140,7 @@ def _time(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        found = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

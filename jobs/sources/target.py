@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from zoo.errors import ZooError
-from zoo.io.store import Location, Store
+from zoo.io.names import shown
+from zoo.io.store import Location, Store, reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +20,31 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a target was listed. Three facts: none can be read off another."""
+
+    kind: str = ""
+    """Name of the kind of source: see `jobs.sources.registry`."""
+    path: str = ""
+    """Where this one revision lies: an absolute path, a URL, or `repository@commit`."""
+    identity: str = ""
+    """What all revisions of one model share, so that two models under one id can be told: the path
+    of a model, the folder of a trajectory, a repository."""
+
+    def is_same_model(self, other: Origin) -> bool:
+        """True when both may go by one model id."""
+        return (self.kind, self.identity) == (other.kind, other.identity)
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """One model at one pinned revision."""
 
     model_id: str
     revision: str
-    """40 hex digits: commit sha or content fingerprint; empty when `failure` came first."""
+    """40 hex digits: commit sha or content fingerprint; a stand-in when `failure` came first."""
     location: Location | None
-    """Where its files are; None when `failure` came first."""
+    """Where its files are, of an adapter on its base those of both; None when `failure` came first."""
     source: str
     """The source it came from, for people."""
     step: int | None = None
@@ -34,24 +53,35 @@ class Target:
     """As the spec says; None: from the config."""
     metadata: dict[str, object] = field(default_factory=dict)
     """Hub metadata, by `models` column."""
-    origin: str = ""
-    """What may share the id: the folder of a trajectory, the path of a model, the Hub itself."""
+    origin: Origin = Origin()
     nbytes: int = 0
     """Bytes of all files, for ordering and splitting; 0 when unknown."""
     num_params: int | None = None
     """As the Hub's listing says; None when it does not."""
     failure: Failure | None = None
-    base_revision: str = ""
-    """Of the base model that an adapter is read with; empty when there is none."""
+    named_base: str | None = None
+    """Model id of its base, as an adapter's own settings name it; None when they were not read."""
+    base: Target | None = None
+    """The base model that an adapter is read with."""
 
-    def open(self) -> Store:
-        """A store of its files; see `Location.open`. Only for a target without a `failure`."""
+    @property
+    def base_revision(self) -> str:
+        """Of the base model that an adapter is read with; empty when there is none."""
+        return "" if self.base is None else self.base.revision
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """Its own, and that of its base if it has one."""
+        return (self.origin,) if self.base is None else (self.origin, *self.base.origins)
+
+    def reading(self) -> AbstractContextManager[Store]:
+        """A store of its files while in the `with`: see `zoo.io.store.reading`. Only without `failure`."""
         if self.location is None:
             raise ValueError(f"{self.model_id}: got a target that has failed; wanted a location")
-        return self.location.open()
+        return reading(self.location)
 
 
 def failure_of(error: Exception) -> Failure:
     """A failure row's core from an exception; anything that is no ZooError counts as bad data."""
     cause = error.cause if isinstance(error, ZooError) else "data"
-    return Failure(cause, type(error).__name__, str(error))
+    return Failure(cause, type(error).__name__, shown(str(error)))

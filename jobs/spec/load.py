@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from jobs.errors import SpecError
 from jobs.spec.messages import explain
 from jobs.spec.tables import Spec
+from zoo.io.addresses import address_of, is_url
 
 
 def parse_spec(text: str, *, folder: Path, name: str = "spec") -> Spec:
@@ -58,12 +59,12 @@ def load_spec(path: Path) -> tuple[Spec, str]:
 
 
 def _resolve(path: str, folder: Path) -> str:
-    if "://" in path:
+    if is_url(path):
         return path
     return str(folder / Path(path).expanduser())
 
 
 def _resolve_base(base: str, folder: Path) -> str:
-    """A folder beside the spec when there is one, else a Hub id."""
-    path = _resolve(base, folder)
-    return path if Path(path).exists() else base
+    """A folder beside the spec when there is one, else what the text means by its form."""
+    address = address_of(base, folder=str(folder))
+    return address.place if address.kind == "path" else base

@@ -92,8 +92,13 @@ class Query(_Table):
         return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
+SOURCE_KEYS = ("hub", "query", "path")
+"""The keys of `[[source]]` that name models: exactly one stands in each. `jobs.sources.registry` says which
+module lists what stands there."""
+
+
 class Source(_Table):
-    """`[[source]]`: exactly one of `hub`, `query`, `path`."""
+    """`[[source]]`: exactly one of SOURCE_KEYS."""
 
     hub: str | None = None
     revision: str = "main"
@@ -124,10 +129,10 @@ class Source(_Table):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Source:
-        kinds = [kind for kind in ("hub", "query", "path") if getattr(self, kind) is not None]
-        if len(kinds) != 1:
-            got = " and ".join(kinds) if kinds else "none of them"
-            raise ValueError(f"got {got}; wanted exactly one of hub, query, path")
+        given = [key for key in SOURCE_KEYS if getattr(self, key) is not None]
+        if len(given) != 1:
+            got = " and ".join(given) if given else "none of them"
+            raise ValueError(f"got {got}; wanted exactly one of {', '.join(SOURCE_KEYS)}")
         if self.path is not None and (self.revisions is not None or self.revision != "main"):
             raise ValueError("got path with revision(s); wanted these only beside hub")
         if self.query is not None and (self.revisions is not None or self.step_pattern is not None):

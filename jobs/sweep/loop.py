@@ -17,7 +17,7 @@ from jobs.runners.hub_access import driving
 from jobs.runners.protocol import Runner
 from jobs.runners.schedule import Schedule, UnitDone, UnitFailed
 from jobs.screen.progress import Progress
-from jobs.sources.paths import find_targets
+from jobs.sources.find import find_targets
 from jobs.sources.target import failure_of
 from jobs.spec.tables import Spec
 from jobs.sweep.ledger import Ledger, Overwrite

@@ -36,7 +36,8 @@ def sweep_spec(
     hear_hub(progress)
     with _locked(out, spec.sweep.name):
         units = units_of(spec, progress.say)
-        hub = _hub_options() if any(unit.target.origin == "hub" for unit in units) else None
+        kinds = {origin.kind for unit in units for origin in unit.target.origins}
+        hub = _hub_options() if "hub" in kinds else None
         ledger = Ledger(out, name=spec.sweep.name, spec_text=text)
         result = run_sweep(
             spec,

@@ -34,8 +34,7 @@ def measure_task(task: Task) -> TaskRows:
     started = time.perf_counter()
     unit = task.unit
     options = replace(unit.options, device=task.device)
-    store = unit.target.open()
-    try:
+    with unit.target.reading() as store:
         model = open_model(store, unit.selection)
         reports = list(measure(model, options, weights=task.weights, first=task.group == 0))
         first = task.group == 0
@@ -54,8 +53,6 @@ def measure_task(task: Task) -> TaskRows:
                 "seconds": time.perf_counter() - started,
             },
         )
-    finally:
-        store.close()
 
 
 def _card(store: Store) -> Card:

@@ -109,12 +109,9 @@ def plan_unit(unit: Unit) -> UnitPlan:
     """Open the headers of a unit. Raises CheckpointError or SourceError when they cannot be read."""
     from zoo.measure.model import open_model, pieces_of
 
-    store = unit.target.open()
-    try:
+    with unit.target.reading() as store:
         model = open_model(store, unit.selection)
         requests = store.counters.requests
-    finally:
-        store.close()
     return UnitPlan(
         unit=unit,
         weights=tuple(_cost(piece, unit.options) for piece in pieces_of(model)),

@@ -58,6 +58,23 @@ def parse_config(raw: bytes, *, file: str) -> object:
         ) from error
 
 
+def base_named_by_adapter(store: Store) -> str | None:
+    """The base model that the adapter_config.json at the top of a store names; None without one.
+
+    A file that cannot be understood names none: whoever reads the adapter says what is wrong.
+    """
+    name = "adapter_config.json"
+    size = store.files().get(name)
+    if size is None:
+        return None
+    try:
+        settings = _read(store, name, size)
+    except CheckpointError:
+        return None
+    base = settings.get("base_model_name_or_path") if isinstance(settings, dict) else None
+    return base if isinstance(base, str) and base else None
+
+
 def _read(store: Store, name: str, size: int) -> object:
     if size > MAX_CONFIG_BYTES:
         raise CheckpointError(f"{name}: {size:,} bytes; wanted a config of at most 16 MiB")

@@ -9,7 +9,8 @@ import os
 from dataclasses import dataclass
 from typing import Protocol
 
-from zoo.errors import ChangedError, TruncatedError
+from zoo.errors import StaleListingError, TruncatedError
+from zoo.io.stamp import Stamp
 
 
 @dataclass(slots=True)
@@ -51,9 +52,9 @@ class LocalFile:
     def __init__(self, path: str, name: str, counters: Counters) -> None:
         self.name = name
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        status = os.fstat(self._fd)
-        self.size = status.st_size
-        self._written_ns = status.st_mtime_ns
+        self.stamp = Stamp.of(os.fstat(self._fd))
+        """Of the file when it was opened."""
+        self.size = self.stamp.size
         self._counters = counters
 
     def read_into(self, start: int, buffer: memoryview) -> None:
@@ -69,8 +70,8 @@ class LocalFile:
                 )
             done += num_read
             self._counters.bytes_read += num_read
-        if os.fstat(self._fd).st_mtime_ns != self._written_ns:
-            raise ChangedError(
+        if Stamp.of(os.fstat(self._fd)) != self.stamp:
+            raise StaleListingError(
                 f"{self.name} was written to while it was being read; wanted a finished file. "
                 "Try again when its writer is done"
             )

@@ -16,22 +16,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from zoo.errors import CheckpointError, MissingShardError
+from zoo.io.weight_files import SUFFIXES, Container, is_training_state, is_weight_file
 
-Container = Literal["safetensors", "gguf", "pickle"]
-
-_SUFFIXES: Mapping[Container, tuple[str, ...]] = {
-    "safetensors": (".safetensors",),
-    "gguf": (".gguf",),
-    "pickle": (".bin", ".pt", ".pth", ".ckpt"),
-}
-"""Endings of weight files by container, the preferred container first."""
-_TRAINING_STATE = re.compile(
-    r"(optimizer|scheduler|scaler|rng_state|random_states|training_args|trainer_state)[^/]*$"
-)
-"""File names of what a training run keeps beside the weights."""
 _USUAL_STEMS = ("model", "diffusion_pytorch_model", "pytorch_model", "adapter_model")
 """Names, without ending, under which libraries save weights, the preferred one first."""
 _VARIANT = re.compile(r"\.(fp16|bf16|fp32|non_ema|ema)(?=[.-])")
@@ -71,10 +59,8 @@ def take_inventory(
     CheckpointError when there are none, MissingShardError when a numbered shard is not there.
     `modules` are subfolders that belong to the model although the top holds weights.
     """
-    for container, suffixes in _SUFFIXES.items():
-        weights = [
-            n for n in names if n.endswith(suffixes) and not _TRAINING_STATE.search(n.lower())
-        ]
+    for container, suffixes in SUFFIXES.items():
+        weights = [n for n in names if n.endswith(suffixes) and not is_training_state(n)]
         if weights:
             groups = tuple(_groups(container, weights, names, frozenset(modules)))
             return Inventory(container, groups, _left_out(groups, names))
@@ -108,7 +94,7 @@ def _in_folder(
 ) -> Iterable[Group]:
     """The groups among `inside`, the weight files of one folder."""
     prefix = folder.replace("/", ".") + "." if folder else ""
-    suffixes = tuple(s + ".index.json" for s in _SUFFIXES[container])
+    suffixes = tuple(s + ".index.json" for s in SUFFIXES[container])
     indexes = [n for n in names if n.endswith(suffixes) and _folder(n) == folder]
     plain = [n for n in inside if not _VARIANT.search(_base(n))] or inside
     by_stem = {_stem(n): n for n in plain}
@@ -162,11 +148,6 @@ def _left_out(groups: tuple[Group, ...], names: Mapping[str, int]) -> tuple[str,
         return ()  # the index says what belongs; its reader lists the rest
     used = {name for group in groups for name in group.files}
     return tuple(n for n in sorted(names) if is_weight_file(n) and n not in used)
-
-
-def is_weight_file(name: str) -> bool:
-    """True for a name that ends like a container of weights."""
-    return name.endswith(tuple(s for suffixes in _SUFFIXES.values() for s in suffixes))
 
 
 def _folder(name: str) -> str:

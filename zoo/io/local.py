@@ -3,21 +3,27 @@
 A symbolic link may be followed only when its target stays inside the folder, or, when the folder
 is a snapshot in the Hub's cache (`models--*/snapshots/*`), inside that model's own `blobs`. Links
 to folders are never followed.
+
+A folder can change at any moment. A location that was *pinned* carries what was listed, and a store
+of it delivers those bytes or raises StaleListingError: at the first look, at every read, and in
+`verify`, which has the last word.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from zoo.errors import CheckpointError, NotFoundError, UnsafeError
+from zoo.errors import CheckpointError, MissingPathError, StaleListingError, UnsafeError
 from zoo.io.configs import CONFIGS_OF_A_FILE
 from zoo.io.files import ByteFile, Counters, LocalFile
-from zoo.io.fingerprint import fingerprint_files
-from zoo.io.names import checked_name
+from zoo.io.fingerprint import ListedFile, combine, list_file, matters
+from zoo.io.names import checked_name, shown
+from zoo.io.stamp import Stamp
 
 MAX_FILES = 100_000
 """A folder that holds more files is refused: it is not that of one model."""
@@ -37,17 +43,19 @@ class LocalLocation:
     """Id to use; None for `local/<folder>`, or `local/<stem of the first file>`."""
     revision: str | None = None
     """Fingerprint if already known; None to compute it when first asked for."""
+    listed: tuple[ListedFile, ...] | None = None
+    """What the fingerprint was computed from, and all that may be read; None: not known yet."""
 
     @classmethod
     def of(cls, path: str | os.PathLike[str], *, model_id: str | None = None) -> LocalLocation:
-        """The location of a folder or of a single weight file."""
+        """The location of a folder or of a single weight file. MissingPathError, CheckpointError."""
         full = Path(path).expanduser().absolute()
         if full.is_dir():
             return cls(str(full), None, model_id)
         if full.is_file():
             beside = [n for n in BESIDE_A_FILE if (full.parent / n).is_file()]
             return cls(str(full.parent), (full.name, *beside), model_id)
-        raise NotFoundError(f"no folder or file at {full}; check the path")
+        raise _no_model_at(full)
 
     def open(self) -> LocalStore:
         """See `Location.open`."""
@@ -57,18 +65,24 @@ class LocalLocation:
 class LocalStore:
     """See `Store`; `LocalLocation` says where."""
 
+    span_bytes = 0
+
     def __init__(self, location: LocalLocation) -> None:
         self._location = location
-        self._root = Path(location.root).resolve()
+        self._root = Path(os.path.realpath(location.root))
         if not self._root.is_dir():
-            raise NotFoundError(f"no folder at {location.root}; check the path")
+            error = _no_model_at(Path(location.root))
+            if location.listed is None:
+                raise error
+            raise StaleListingError(f"{error}; it was there when it was listed")
         self._allowed = (self._root, *_blobs_of(self._root))
-        self._listing: dict[str, int] | None = None
+        self._sizes: dict[str, int] | None = None
         self._revision = location.revision
+        self._listed: dict[str, ListedFile] | None = None
+        if location.listed is not None:
+            self._listed = {file.name: file for file in location.listed}
         self._open: list[LocalFile] = []
         self.counters = Counters()
-
-    span_bytes = 0
 
     @property
     def model_id(self) -> str:
@@ -76,49 +90,112 @@ class LocalStore:
         if self._location.model_id is not None:
             return self._location.model_id
         named = self._location.files
-        return "local/" + (Path(named[0]).stem if named else self._root.name)
+        return "local/" + shown(Path(named[0]).stem if named else self._root.name)
 
     @property
     def revision(self) -> str:
-        """Content fingerprint: computed by reading every file once, then kept."""
+        """Content fingerprint: computed by reading every file once, then kept and held to."""
         if self._revision is None:
-            self._revision = fingerprint_files(
-                [(name, str(self._path(name))) for name in self.files()]
-            )
+            names = [name for name in self._names() if matters(name)]
+            listed = [list_file(name, str(self._path(name))) for name in names]
+            self._listed = {file.name: file for file in listed}
+            self._revision = combine((file.name, file.digest) for file in listed)
         return self._revision
 
+    def pinned(self) -> LocalLocation:
+        """The location with its revision and all that this stands for: it opens these bytes or none."""
+        revision = self.revision
+        listed = None if self._listed is None else tuple(self._listed.values())
+        return replace(self._location, revision=revision, listed=listed)
+
     def files(self) -> Mapping[str, int]:
-        """See `Store.files`."""
-        if self._listing is None:
-            names = self._location.files
-            listed = self._walk() if names is None else list(names)
-            self._listing = {n: self._path(n).stat().st_size for n in sorted(listed)}
-        return self._listing
+        """See `Store.files`. The first call holds the folder against what was listed."""
+        if self._sizes is None:
+            names = self._names()
+            self._hold_to_listing(names, prove=False)  # before anything is believed of it
+            self._sizes = {name: self._path(name).stat().st_size for name in names}
+        return self._sizes
 
     def open(self, name: str) -> ByteFile:
         """See `Store.open`."""
-        file = LocalFile(str(self._path(name)), name, self.counters)
+        self.files()
+        path = str(self._path(name))
+        try:
+            file = LocalFile(path, name, self.counters)
+        except OSError as error:
+            raise CheckpointError(
+                f"{name!r} in {self._location.root} cannot be opened: {error.strerror}; "
+                "wanted a file this user may read"
+            ) from error
         self._open.append(file)
+        self._check(name, file.stamp, path, prove=False)
         return file
+
+    def verify(self) -> None:
+        """See `Store.verify`. Compares stamps, and reads bytes again where stamps do not tell."""
+        if self._listed is None:
+            return
+        try:
+            self._hold_to_listing(self._names(), prove=True)
+        except (CheckpointError, MissingPathError, OSError) as error:
+            raise StaleListingError(
+                f"{self._location.root} changed since it was listed: {error}"
+            ) from error
 
     def close(self) -> None:
         """See `Store.close`."""
         while self._open:
             self._open.pop().close()
 
+    def _hold_to_listing(self, names: list[str], *, prove: bool) -> None:
+        """StaleListingError unless the files that matter are those listed, none more and none less."""
+        if self._listed is None:
+            return
+        there = {name for name in names if matters(name)}
+        if other := there ^ set(self._listed):
+            raise StaleListingError(
+                f"{self._location.root}: {min(other)!r} came or went since the folder was listed"
+            )
+        for name in self._listed:
+            path = self._path(name)
+            self._check(name, Stamp.of(path.stat()), str(path), prove=prove)
+
+    def _check(self, name: str, stamp: Stamp, path: str, *, prove: bool) -> None:
+        """StaleListingError unless the file of this stamp at `path` holds what was listed.
+
+        Without `prove`, an equal stamp will do even when the file had not settled when it was
+        listed: good enough before it is read, as `verify` comes afterwards.
+        """
+        listed = None if self._listed is None else self._listed.get(name)
+        if self._listed is None or listed is None:
+            return
+        if stamp == listed.stamp and (listed.is_settled or not prove):
+            return
+        now = list_file(name, path)
+        if now.digest != listed.digest or now.stamp != stamp:
+            raise StaleListingError(
+                f"{name!r} in {self._location.root} changed since it was listed; "
+                "the model has to be listed again"
+            )
+        self._listed[name] = now  # touched, or another machine's copy: the same bytes
+
+    def _names(self) -> list[str]:
+        names = self._location.files
+        return sorted(self._walk() if names is None else names)
+
     def _walk(self) -> list[str]:
         """Names of all files that are not hidden, relative to the root."""
-        relative: list[str] = []
-        for folder, subfolders, names in os.walk(self._root, followlinks=False):
+        names: list[str] = []
+        for folder, subfolders, inside in os.walk(self._root, onerror=_raise):
             subfolders[:] = sorted(n for n in subfolders if not n.startswith("."))
             prefix = Path(folder).relative_to(self._root)
-            relative += [(prefix / n).as_posix() for n in names if not n.startswith(".")]
-            if len(relative) > MAX_FILES:
+            names += [(prefix / n).as_posix() for n in inside if not n.startswith(".")]
+            if len(names) > MAX_FILES:
                 raise CheckpointError(
                     f"{self._location.root} holds more than {MAX_FILES:,} files; wanted one "
                     "model's folder. Point the source at it, or name the files"
                 )
-        return relative
+        return names
 
     def _path(self, name: str) -> Path:
         """Where `name` really lives; refuses links that lead out and things that are no file."""
@@ -127,8 +204,12 @@ class LocalStore:
             real = path.resolve(strict=True)
             mode = real.stat().st_mode
         except (FileNotFoundError, NotADirectoryError, RuntimeError) as error:
-            raise NotFoundError(
+            raise MissingPathError(
                 f"no file {name!r} in {self._location.root} ({error}); was it removed?"
+            ) from error
+        except OSError as error:
+            raise CheckpointError(
+                f"{name!r} in {self._location.root} cannot be looked at: {error.strerror}"
             ) from error
         if not any(real.is_relative_to(root) for root in self._allowed):
             raise UnsafeError(
@@ -144,3 +225,30 @@ def _blobs_of(root: Path) -> tuple[Path, ...]:
     """The blob folder a snapshot of the Hub's cache links into; empty for any other folder."""
     is_snapshot = root.parent.name == "snapshots" and root.parent.parent.name.startswith("models--")
     return (root.parent.parent / "blobs",) if is_snapshot else ()
+
+
+def _raise(error: OSError) -> None:
+    """A subfolder that cannot be listed may hold weights: not left out in silence."""
+    raise CheckpointError(
+        f"{error.filename} cannot be listed: {error.strerror}; wanted a folder this user may read"
+    ) from error
+
+
+def _no_model_at(path: Path) -> MissingPathError | CheckpointError:
+    """Why `path` is neither a folder nor a file: gone, a link that leads nowhere, or a device."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        is_link = os.path.islink(path)
+        if error.errno == errno.ELOOP:
+            return MissingPathError(f"no folder or file at {path}: a link that leads to itself")
+        if isinstance(error, PermissionError):
+            return CheckpointError(
+                f"{path} cannot be looked at: {error.strerror}; check its rights"
+            )
+        where = "a link that leads nowhere; check where it points" if is_link else "check the path"
+        return MissingPathError(f"no folder or file at {path}; {where}")
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
+             stat.S_IFBLK: "a device"}  # fmt: skip
+    kind = kinds.get(stat.S_IFMT(mode), "something else")
+    return UnsafeError(f"{path} is {kind}; wanted a folder or a regular file")

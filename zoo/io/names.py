@@ -1,9 +1,12 @@
-"""Which file names a checkpoint may use. Pure."""
+"""Which file names a checkpoint may use, and how any name is shown. Pure."""
 
 from __future__ import annotations
 
+import re
+
 from zoo.errors import UnsafeError
 
+_SMUGGLED = re.compile("[\udc80-\udcff]")
 MAX_NAME_BYTES = 4096
 """A longer path is refused: the limit of Linux."""
 
@@ -34,3 +37,12 @@ def checked_name(name: str, *, said_by: str) -> str:
 def is_hidden(name: str) -> bool:
     """True when any part of the path starts with a dot: caches and editor droppings."""
     return any(part.startswith(".") for part in name.split("/"))
+
+
+def shown(name: str) -> str:
+    """`name` with bytes that are no UTF-8 written as `\\xe9`: text that any file or screen takes.
+
+    Python smuggles such bytes through file names as half characters, which nothing else can store.
+    """
+    told = _SMUGGLED.sub(lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", name)
+    return told.encode("utf-8", "backslashreplace").decode()

@@ -13,11 +13,12 @@ from zoo.io.files import read_bytes
 from zoo.io.gguf import Value, read_gguf_header
 from zoo.io.header import MAX_HEADER_BYTES, TensorMeta, read_header
 from zoo.io.index import Index, parse_index
-from zoo.io.inventory import Group, Inventory, is_weight_file, take_inventory
+from zoo.io.inventory import Group, Inventory, take_inventory
 from zoo.io.paired import BASE, FOLDER, PairedStore
 from zoo.io.pickles import read_pickle_table
 from zoo.io.reading import RangeReader
 from zoo.io.store import Store
+from zoo.io.weight_files import is_weight_file
 
 _DEVICE_SLICE = re.compile(r"\.\d\d\.(safetensors|pth|pt|bin)$")
 """Ending of a file that holds one device's slices of tensors, `consolidated.00.pth`."""

@@ -70,6 +70,11 @@ class PairedStore:
             return self._adapter.open(name)
         return _Renamed(self._base.open(rest), name)
 
+    def verify(self) -> None:
+        """See `Store.verify`."""
+        self._adapter.verify()
+        self._base.verify()
+
     def close(self) -> None:
         """See `Store.close`."""
         self._adapter.close()

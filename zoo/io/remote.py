@@ -1,16 +1,27 @@
-"""Any fsspec URL (s3://, gs://, memory://, ...) as a store, read by byte ranges."""
+"""Any fsspec URL (s3://, gs://, memory://, ...) as a store, read by byte ranges.
+
+A location that was *pinned* carries what the service said of each file (`ListedObject`), and a
+store of it raises StaleListingError when that is not so any more, as `zoo.io.local` does.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
-from zoo.errors import CheckpointError, NotFoundError, TransientError, TruncatedError, UseError
+from zoo.errors import (
+    CheckpointError,
+    NotFoundError,
+    StaleListingError,
+    TransientError,
+    TruncatedError,
+    UseError,
+)
 from zoo.io.files import ByteFile, Counters
 from zoo.io.fingerprint import combine, matters
 from zoo.io.local import MAX_FILES
@@ -20,6 +31,21 @@ _BLOCK_BYTES = 16 << 20
 """Bytes of one range request: the client holds a copy of what it fetched."""
 _CONTENT_TAGS = ("ETag", "etag", "md5Hash", "md5", "content_md5", "crc32c", "sha256")
 """Keys under which services tell a tag that changes with a file's content, the preferred one first."""
+_CHANGE_TAGS = (*_CONTENT_TAGS, "size", "mtime", "LastModified", "last_modified", "updated", "created",
+                "generation", "VersionId", "ino")  # fmt: skip
+"""Keys of all that changes when a file is written again, whether or not its bytes are others."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """A file behind a URL as it was when the model was listed."""
+
+    name: str
+    """Relative posix name."""
+    change_tag: str
+    """All that the service said and a write would change."""
+    digest: str
+    """Of its bytes, by the service or by reading them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +60,8 @@ class FsspecLocation:
     """Id to use; None for `local/<last part of the path>`."""
     revision: str | None = None
     """Fingerprint if already known; None to compute it when first asked for."""
+    listed: tuple[ListedObject, ...] | None = None
+    """What the fingerprint was computed from; None: not known yet."""
 
     def open(self) -> FsspecStore:
         """See `Location.open`."""
@@ -91,6 +119,7 @@ class FsspecStore:
         self._location = location
         self._listing: dict[str, dict[str, Any]] | None = None
         self._revision = location.revision
+        self._listed = location.listed
         self.counters = Counters()
 
     span_bytes = 64 << 20
@@ -105,12 +134,20 @@ class FsspecStore:
         """Fingerprint over content tags when the service gives them, else over all bytes."""
         if self._revision is None:
             infos = self._infos()
-            self._revision = combine(
-                (name, _content_tag(infos[name]) or self._digest(name))
+            self._listed = tuple(
+                ListedObject(
+                    name, _change_tag(infos[name]), _content_tag(infos[name]) or self._digest(name)
+                )
                 for name in infos
                 if matters(name)
             )
+            self._revision = combine((file.name, file.digest) for file in self._listed)
         return self._revision
+
+    def pinned(self) -> FsspecLocation:
+        """The location with its revision and all that this stands for."""
+        revision = self.revision
+        return replace(self._location, revision=revision, listed=self._listed)
 
     def files(self) -> Mapping[str, int]:
         """See `Store.files`."""
@@ -124,8 +161,43 @@ class FsspecStore:
         path = f"{self._root}/{name}"
         return FsspecFile(self._fs, path, name, int(infos[name]["size"]), self.counters)
 
+    def verify(self) -> None:
+        """See `Store.verify`. Lists once more; the bytes are not read again."""
+        if self._listed is None:
+            return
+        self._fs.invalidate_cache()  # the client would repeat what it said before
+        self._listing = None
+        try:
+            self._infos()
+        except (CheckpointError, NotFoundError) as error:
+            raise StaleListingError(
+                f"{self._location.url} changed since it was listed: {error}"
+            ) from error
+
     def close(self) -> None:
         """Nothing is held open."""
+
+    def _hold_to_listing(self, infos: Mapping[str, dict[str, Any]]) -> None:
+        if self._listed is None:
+            return
+        there = {name for name in infos if matters(name)}
+        if other := there ^ {file.name for file in self._listed}:
+            raise StaleListingError(
+                f"{self._location.url}: {min(other)!r} came or went since the folder was listed"
+            )
+        self._listed = tuple(self._still(file, infos[file.name]) for file in self._listed)
+
+    def _still(self, file: ListedObject, info: dict[str, Any]) -> ListedObject:
+        """`file` as it is now; StaleListingError when its bytes are others."""
+        tag = _change_tag(info)
+        if tag == file.change_tag:
+            return file
+        if (_content_tag(info) or self._digest(file.name)) != file.digest:
+            raise StaleListingError(
+                f"{file.name!r} in {self._location.url} changed since it was listed; "
+                "the model has to be listed again"
+            )
+        return replace(file, change_tag=tag)
 
     def _infos(self) -> dict[str, dict[str, Any]]:
         """What the service tells of every file that belongs to the model, by name; asked once."""
@@ -148,6 +220,7 @@ class FsspecStore:
                 for name in sorted(by_name)
                 if name and not is_hidden(name) and (wanted is None or name in wanted)
             }
+            self._hold_to_listing(self._listing)
             if not self._listing:
                 raise NotFoundError(f"nothing at {self._location.url}; check the URL")
         return self._listing
@@ -168,3 +241,7 @@ def _content_tag(info: dict[str, Any]) -> str | None:
         if info.get(key):
             return f"{key}={info[key]}:{info['size']}"
     return None
+
+
+def _change_tag(info: dict[str, Any]) -> str:
+    return ";".join(f"{key}={info[key]}" for key in _CHANGE_TAGS if info.get(key) is not None)

@@ -8,9 +8,11 @@ Knows nothing of what the files hold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 
+from zoo.errors import StaleListingError
 from zoo.io.files import ByteFile, Counters
 
 
@@ -41,6 +43,13 @@ class Store(Protocol):
         """The file called `name`; NotFoundError when there is none, UnsafeError when it must not
         be followed. The caller closes it, or leaves that to `close`."""
 
+    def verify(self) -> None:
+        """StaleListingError when the files are not those that `revision` stands for (any more).
+
+        Works after `close` too. A store that checks every read against its revision has nothing
+        left to do here.
+        """
+
     def close(self) -> None:
         """Close every file that is still open. Calling twice is harmless."""
 
@@ -51,3 +60,23 @@ class Location(Protocol):
     def open(self) -> Store:
         """A store of these files. SourceError when they cannot be reached, CheckpointError when
         they must not be read."""
+
+
+@contextmanager
+def reading(location: Location) -> Iterator[Store]:
+    """The store at `location`, closed on leaving; what was read of it belongs to its revision.
+
+    Raises StaleListingError when the files changed since they were listed, also in place of an
+    error that came of it: half-written files look like broken ones.
+    """
+    store = location.open()
+    try:
+        yield store
+        store.verify()
+    except StaleListingError:
+        raise
+    except Exception:
+        store.verify()
+        raise
+    finally:
+        store.close()

@@ -1,7 +1,7 @@
-"""Writes docs/tables.md from catalog/schema/ and the views of catalog/sql.
+"""Writes docs/tables.md and catalog/sql/05_columns.sql from catalog/schema/ and the views of catalog/sql.
 
-python docs/make_tables.py            rewrite docs/tables.md
-python docs/make_tables.py --check    fail if it is out of date
+python docs/make_tables.py            rewrite both
+python docs/make_tables.py --check    fail if one is out of date
 """
 
 from __future__ import annotations
@@ -156,15 +156,58 @@ def _paragraphs(comment: str) -> str:
     return "\n\n".join(p.strip() for p in paragraphs if not p.startswith("The CTEs"))
 
 
+SQL_TYPES = {
+    Type.TEXT: "varchar",
+    Type.INT: "bigint",
+    Type.INT32: "integer",
+    Type.REAL: "double",
+    Type.FLAG: "boolean",
+    Type.TIME: "timestamptz",
+    Type.REALS32: "float[]",
+    Type.INTS32: "integer[]",
+    Type.INTS: "bigint[]",
+}
+"""DuckDB's names of the types."""
+
+COLUMNS_SQL = """-- Written by `python docs/make_tables.py` from catalog/schema/; a test holds it up to date.
+--
+-- The columns of every table, as read_parquet wants them, in the variable `zoo_columns`.
+set variable zoo_columns = (
+    with known (table_name, place, name, type) as (values
+{rows}
+    ),
+    tables as (
+        select table_name,
+            map_from_entries(list(
+                (name, {{name: name, type: type, default_value: null}}) order by place)) as columns
+        from known
+        group by table_name
+    )
+    select map_from_entries(list((table_name, columns))) from tables);
+"""
+
+
+def columns_sql() -> str:
+    """The whole of catalog/sql/05_columns.sql."""
+    rows = [
+        f"        ('{table.name}', {place}, '{column.name}', '{SQL_TYPES[column.type]}')"
+        for table in TABLES.values()
+        for place, column in enumerate(table.columns)
+    ]
+    return COLUMNS_SQL.format(rows=",\n".join(rows))
+
+
 def main() -> int:
     """Rewrite, or check."""
-    new = page()
-    if "--check" in sys.argv:
-        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != new:
-            print("docs/tables.md is out of date; run python docs/make_tables.py", file=sys.stderr)
+    written = {SQL / "05_columns.sql": columns_sql}  # first: the page asks the views
+    written[PAGE] = page
+    for path, make in written.items():
+        new = make()
+        if "--check" not in sys.argv:
+            path.write_text(new, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != new:
+            print(f"{path} is out of date; run python docs/make_tables.py", file=sys.stderr)
             return 1
-        return 0
-    PAGE.write_text(new, encoding="utf-8")
     return 0
 
 

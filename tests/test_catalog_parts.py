@@ -101,7 +101,8 @@ def test_every_column_is_written_with_its_type(tmp_path: Path) -> None:
     path = write_part(str(tmp_path), "layers", [row()], name="x", metadata={"run": "r"})
     assert pq.read_schema(path).remove_metadata().equals(arrow_schema("layers").remove_metadata())
     footer = pq.read_metadata(path)
-    assert footer.metadata[b"zoo.schema"] == b"1" and footer.metadata[b"zoo.run"] == b"r"
+    assert footer.metadata[b"zoo.schema"] == str(SCHEMA_VERSION).encode()
+    assert footer.metadata[b"zoo.run"] == b"r"
     place = arrow_schema("layers").names.index("layer_index")
     assert footer.row_group(0).column(place).is_stats_set
 

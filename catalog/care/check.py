@@ -135,7 +135,7 @@ def _check_schema(
             yield Finding("schema", path, f"unknown column {column!r}")
     for column in table.columns:
         if column.name not in rows.schema.names:
-            if int(version) == SCHEMA_VERSION:
+            if column.since <= int(version):
                 yield Finding("schema", path, f"no column {column.name!r}")
             continue
         values = rows.column(column.name)

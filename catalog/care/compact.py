@@ -25,7 +25,7 @@ from catalog.care.merge import write_sorted
 from catalog.errors import TornError
 from catalog.files.duck import while_others_write
 from catalog.files.folder import Folder, Stamp
-from catalog.files.layout import HOT, SEED, check_marker, generation
+from catalog.files.layout import HOT, SEEDS, check_marker, generation
 from catalog.files.lock import compact_lock, writing
 from catalog.read.views import connect
 from catalog.schema import TABLES, UNIT_TABLES
@@ -93,13 +93,13 @@ def compact(
 
 
 def _files(folder: Folder) -> dict[Path, Stamp]:
-    """Every data file; the empty ones that pin the schema are not among them."""
+    """Every data file; the empty ones are not among them."""
     found = {}
     for table in TABLES:
         for tier in folder.folders(table):
             for name in folder.names(table, tier):
                 stamp = folder.stamp(table, tier, name)
-                if tier != SEED[0] and name.endswith(".parquet") and stamp is not None:
+                if tier != SEEDS and name.endswith(".parquet") and stamp is not None:
                     found[table, tier, name] = stamp
     return found
 

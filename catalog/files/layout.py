@@ -3,12 +3,13 @@
 <root>/zoo-catalog.json            MARKER
 <root>/<table>/hot/*.parquet       HOT: as commits write them
 <root>/<table>/g000001/*.parquet   generation(1): compacted files
-<root>/<table>/g000000/*.parquet   SEED: an empty file that pins the columns
+<root>/<table>/g000000/*.parquet   seed(version): an empty file
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 from catalog.errors import NotACatalogError
 from catalog.files.folder import Folder
@@ -20,8 +21,17 @@ MARKER = "zoo-catalog.json"
 HOT = "hot"
 """Generation (folder) of parts as commits write them. Sorts after every compacted generation."""
 
-SEED = ("g000000", f"schema-{SCHEMA_VERSION}.parquet")
-"""The empty file of every table: it pins the columns, and no glob is ever without a file."""
+SEEDS = "g000000"
+"""Generation (folder) of the empty files of a table, one for every schema version it has seen."""
+
+
+def seed(version: int) -> tuple[str, str]:
+    """Folder and name of the empty file of a table under schema `version`.
+
+    So no glob is ever without a file. It stays when the catalog gets a newer schema: a program of
+    the older version that is open takes its columns from it, the first file by name.
+    """
+    return SEEDS, f"schema-{version}.parquet"
 
 
 def generation(number: int) -> str:
@@ -29,20 +39,42 @@ def generation(number: int) -> str:
     return f"g{number:06d}"
 
 
-def check_marker(folder: Folder) -> int:
-    """The schema version of the catalog in `folder`; NotACatalogError without one, or a newer."""
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What the marker says of the files of a catalog."""
+
+    version: int
+    """Schema version that writers keep to."""
+    oldest: int
+    """Schema version that the oldest files may have: that of the program that made the catalog."""
+
+    def to_bytes(self) -> bytes:
+        """As it is stored."""
+        return json.dumps({"zoo.schema": self.version, "zoo.oldest": self.oldest}).encode()
+
+
+def read_marker(folder: Folder) -> Marker:
+    """The marker of the catalog in `folder`; NotACatalogError without one, or one of a newer schema."""
     if not folder.exists(MARKER):
         raise NotACatalogError(
             f"no catalog in {folder.root} (no {MARKER}); give the folder a sweep wrote to, "
             f"or make one with `zoo sweep SPEC --out {folder.root}`"
         )
     try:
-        version = json.loads(folder.read(MARKER))["zoo.schema"]
+        stored = json.loads(folder.read(MARKER))
+        version = stored["zoo.schema"]
+        oldest = stored.get("zoo.oldest", 1)
     except (ValueError, KeyError, TypeError) as error:
         raise NotACatalogError(f"{folder.at(MARKER)} is not readable as JSON: {error}") from error
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
+    if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
         raise NotACatalogError(
-            f"{folder.root} has schema {version!r}, this program knows up to {SCHEMA_VERSION}; "
-            f"update it"
+            f"{folder.root} has schema {version!r}, this program knows up to {SCHEMA_VERSION}: a "
+            f"newer zoo wrote it; update this one (pip install --upgrade spectral-zoo), or use "
+            f"another catalog (--out)"
         )
-    return version
+    return Marker(version, oldest if isinstance(oldest, int) else 1)
+
+
+def check_marker(folder: Folder) -> int:
+    """The schema version of the catalog in `folder`; NotACatalogError without one, or a newer."""
+    return read_marker(folder).version

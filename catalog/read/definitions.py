@@ -20,9 +20,24 @@ FILES = Path(__file__).resolve().parents[1] / "sql"
 DICTIONARY = "dictionary"
 """The table of what every column means; made from the schema, not by a file of SQL."""
 
+COLUMNS = "zoo_columns"
+"""The SQL variable that holds what read_parquet takes as `schema`, table by table."""
+
+_UNIFORM_ROWS_OF = """
+create or replace macro internal.rows_of(folder) as table
+select * exclude (filename), split_part(filename, '/', -2) as generation
+from read_parquet(
+    getvariable('zoo') || '/' || folder || '/' || coalesce(getvariable('zoo_files'), '*/*.parquet'),
+    filename = true, hive_partitioning = false)
+""".strip()
+"""In place of the one in 10_raw.sql, where no file is of an older schema: then the first file, an
+empty one, gives the columns, and a question over many files is answered a third faster."""
+
 _ALWAYS = ("live_models", "snapshot_models")
 """What `query` reads before every question."""
-_CREATES = re.compile(r"create (?:or replace )?(?:view|table|macro) (?:if not exists )?([\w.]+)")
+_CREATES = re.compile(
+    r"(?:create (?:or replace )?(?:view|table|macro) (?:if not exists )?|set variable )([\w.]+)"
+)
 _WORD = re.compile(r"\w+")
 _LOOKS_AROUND = re.compile(
     r"\b(show|describe|information_schema|(duckdb|pragma|pg|sqlite)_\w*)\b", re.IGNORECASE
@@ -56,17 +71,35 @@ def definitions() -> tuple[Definition, ...]:
     return tuple(_definition(sql) for sql in statements if sql)
 
 
+@cache
+def uniform_definitions() -> tuple[Definition, ...]:
+    """`definitions`, for a catalog without a file of an older schema."""
+    rows_of = _definition(_UNIFORM_ROWS_OF)
+    return tuple(rows_of if d.name == rows_of.name else d for d in definitions() if d.name != COLUMNS)
+
+
+def columns_statement() -> str:
+    """The statement that sets the variable COLUMNS."""
+    return next(d.sql for d in definitions() if d.name == COLUMNS)
+
+
 def _definition(sql: str) -> Definition:
     creates = _CREATES.match(sql)
     name = creates[1].rpartition(".")[2] if creates else ""
     return Definition(name, sql, frozenset(_WORD.findall(sql)) - {name})
 
 
-def script_for(views: Iterable[str]) -> str:
-    """The statements that define `views`, with all they stand on."""
+def script_for(views: Iterable[str] | None, *, is_uniform: bool) -> str:
+    """The statements that define `views` (None: all), with all they stand on.
+
+    `is_uniform`: no file of the catalog is of an older schema.
+    """
+    every = uniform_definitions() if is_uniform else definitions()
+    if views is None:
+        return ";\n".join(definition.sql for definition in every)
     wanted = {*views, *_ALWAYS}
     needed: list[str] = []
-    for definition in reversed(definitions()):  # a view stands on earlier ones alone
+    for definition in reversed(every):  # a view stands on earlier ones alone
         if not definition.name or definition.name in wanted:
             wanted |= definition.words
             needed.append(definition.sql)

@@ -15,9 +15,9 @@ import duckdb
 from catalog.errors import StorageError
 from catalog.files.duck import open_duck, put
 from catalog.files.folder import Folder
-from catalog.files.layout import SEED, check_marker
-from catalog.read.definitions import DICTIONARY, script, script_for
-from catalog.schema import dictionary
+from catalog.files.layout import read_marker, seed
+from catalog.read.definitions import DICTIONARY, script_for
+from catalog.schema import SCHEMA_VERSION, dictionary
 
 
 def connect(
@@ -26,13 +26,17 @@ def connect(
     """A connection to the catalog `root` with all views, or those named in `only` alone.
 
     `dictionary` says what every column of the tables means.
-    Readers need no lock: any number may be open while sweeps write. NotACatalogError when there is
-    no catalog. Fetch timestamps through Arrow: DuckDB's own fetch wants the package pytz for them.
+    Readers need no lock: any number may be open while sweeps write, and while a newer program adds
+    columns. Columns that are newer than the catalog are NULL. NotACatalogError when there is no
+    catalog, or a newer program wrote it. Fetch timestamps through Arrow: DuckDB's own fetch wants
+    the package pytz for them.
     """
     folder = Folder.parse(root)
-    check_marker(folder)
+    marker = read_marker(folder)
     con = open_duck(folder)
     try:
+        con.execute("set variable zoo_seed = ?", ["/".join(seed(marker.version))])
+        con.execute("set variable zoo_is_uniform = ?", [marker.oldest == SCHEMA_VERSION])
         define(con, only=only)
     except duckdb.Error as error:
         con.close()
@@ -43,10 +47,11 @@ def connect(
 
 
 def define(con: duckdb.DuckDBPyConnection, *, only: Iterable[str] | None = None) -> None:
-    """Define all views on a connection to a catalog, or those named in `only` and what is below."""
+    """Define all views on a connection of `connect`, or those named in `only` and what is below."""
     names = None if only is None else frozenset(only)
-    con.execute("set variable zoo_files = ?", ["/".join(SEED)])
-    con.execute(script() if names is None else script_for(names))
+    known = con.execute("select getvariable('zoo_is_uniform')").fetchone()
+    con.execute("set variable zoo_files = getvariable('zoo_seed')")
+    con.execute(script_for(names, is_uniform=known == (True,)))
     con.execute("reset variable zoo_files")
     if names is None or DICTIONARY in names:
         put(con, DICTIONARY, dictionary())

@@ -1,8 +1,8 @@
 """The one schema: every table with every column. `arrow` makes of it what is written to the files.
 
 A reader of the catalog needs nothing else: `TABLES["layers"].column("alpha").meaning`.
-Adding a column raises SCHEMA_VERSION; old files then read as NULL there. A column never changes
-its type or meaning: it gets a new name.
+Adding a column raises SCHEMA_VERSION, and the column says so (`since`); rows written before read as
+NULL there, in every view. A column never changes its type or meaning: it gets a new name.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from catalog.schema.runs import CAUSES, FAILURES, LISTING, SWEEPS
 from catalog.schema.table import Column, Table
 from catalog.schema.traps import TRAPS
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Stored as `zoo.schema` in every file."""
 
 TABLES: Mapping[str, Table] = MappingProxyType(

@@ -17,7 +17,8 @@ KEYS = (
     ),
     Column(
         "analysis_key", TEXT, "text",
-        "Hash of metrics, numeric parameters, decoder and code version.", nullable=False,
+        "Hash of metrics, numeric parameters, and the versions of the metric groups and decoders "
+        "that the unit uses.", nullable=False,
     ),
 )  # fmt: skip
 """The common keys. (model_id, revision, analysis_key) is the unit; a commit adds the sweep."""
@@ -27,3 +28,11 @@ COMMIT = ("sweep_id", *UNIT)
 
 STEP = Column("step", INT, "steps", "Training step of the revision; NULL outside trajectories.")
 """The step of a unit, which its `models` row and all its layers and evaluations have."""
+
+DECODERS = Column(
+    "decoders", TEXT, "text",
+    "Decoders that the unit uses, by the names that `layers` has, separated by commas; `unknown` "
+    "among them: a tensor that nobody decodes. NULL: not known, as its headers were not read yet, or "
+    "the row is older than this column.", since=2,
+)  # fmt: skip
+"""Of a unit, wherever its analysis_key stands that may depend on them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from catalog.schema.keys import COMMIT, KEYS, UNIT
+from catalog.schema.keys import COMMIT, DECODERS, KEYS, UNIT
 from catalog.schema.table import INT, INTS, REAL, TEXT, TIME, Column, Table
 
 MODELS = Table(
@@ -36,15 +36,23 @@ MODELS = Table(
             "versions",
             TEXT,
             "JSON",
-            "Versions of the packages that computed the numbers; "
-            "`base_revision`: of the base model that adapters were put on.",
+            "Versions of the packages that computed the numbers; `refit`: of those that computed "
+            "the ones that follow from spectra anew.",
         ),
         Column("host", TEXT, "text", "Label of the machine, as the sweep chose to name it."),
         Column("device", TEXT, "text", "Where spectra were computed: `cpu`, `cuda`."),
         Column("committed_at", TIME, "UTC", "When the unit was finished.", nullable=False),
         Column("source", TEXT, "text", "The spec's source the unit came from."),
+        Column("base_revision", TEXT, "text", "Revision of the base model that an adapter was "
+               "put on; NULL where the numbers depend on no other model.", since=2),
+        DECODERS,
+        Column("options_key", TEXT, "text", "Hash of all that analysis_key hashes, but for the "
+               "decoders: equal for models swept with equal options; NULL: equal to analysis_key.",
+               since=2),
+        Column("number_versions", TEXT, "JSON", "Versions of metric groups and decoders that are "
+               "hashed in analysis_key, those above 1; NULL: there are none.", since=2),
     ),
-)
+)  # fmt: skip
 
 EVALUATIONS = Table(
     name="evaluations",

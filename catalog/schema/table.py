@@ -52,6 +52,8 @@ class Column:
     """False: every row must have a value."""
     choices: tuple[str, ...] = ()
     """The only values a text column takes; empty: any."""
+    since: int = 1
+    """Schema version that added the column; it is NULL in rows written before, so it is nullable."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 -- Every file of every table. Needs `set variable zoo = 'ROOT'`.
 --
 -- generation is the folder of the file: `hot` as committed, `g000001` and up as compacted; the
--- greater one is the newer. `g000000` holds an empty file that pins the columns.
+-- greater one is the newer. `g000000` holds empty files, so that there always is one.
+-- The columns are today's, whatever a file has: what an older version did not write is NULL, what a
+-- newer version adds is not looked at. A file of someone else has no sweep_id, and is not shown.
 -- zoo_files is for programs that define the views faster: binding a view opens the files it names.
 create schema if not exists internal;
 
@@ -9,8 +11,8 @@ create or replace macro internal.rows_of(folder) as table
 select * exclude (filename), split_part(filename, '/', -2) as generation
 from read_parquet(
     getvariable('zoo') || '/' || folder || '/' || coalesce(getvariable('zoo_files'), '*/*.parquet'),
-    filename = true, hive_partitioning = false,
-    union_by_name = coalesce(getvariable('zoo_union'), false));
+    filename = true, hive_partitioning = false, schema = getvariable('zoo_columns')[folder])
+where sweep_id is not null;
 
 create or replace view internal.raw_layers as from internal.rows_of('layers');
 create or replace view internal.raw_traps as from internal.rows_of('traps');

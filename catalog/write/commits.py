@@ -9,7 +9,6 @@ the old parts stay invisible until `compact` drops them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ import duckdb
 from catalog.errors import SchemaError, TornError
 from catalog.files.duck import open_duck, while_others_write
 from catalog.files.folder import Folder
-from catalog.files.layout import HOT, MARKER, SEED, check_marker
+from catalog.files.layout import HOT, MARKER, Marker, check_marker, read_marker, seed
 from catalog.files.lock import writing
 from catalog.schema import SCHEMA_VERSION, TABLES, UNIT_TABLES
 from catalog.schema.arrow import arrow_schema
@@ -41,20 +40,24 @@ class UnitKey:
 
 
 def prepare(root: str) -> None:
-    """Make `root` a catalog: its folders' empty parts, its marker; clean what killed writers left.
+    """Make `root` a catalog of today's schema: the empty part of every table, then its marker.
 
-    Cheap and idempotent. NotACatalogError when a newer version of the schema made it.
+    The first writer of a newer version lifts an older catalog with it: the marker is renamed into
+    place last, no other file is touched, and older files are read as they are. Cleans up what killed
+    writers left. Cheap and idempotent. NotACatalogError when the catalog is of a newer schema.
     """
     folder = Folder.parse(root)
+    oldest = SCHEMA_VERSION
     if folder.exists(MARKER):
-        found = check_marker(folder)
+        marker = read_marker(folder)
         folder.clean()
-        if found == SCHEMA_VERSION:
+        if marker.version == SCHEMA_VERSION:
             return
+        oldest = marker.oldest
     for name in TABLES:
         empty = encode(arrow_schema(name).empty_table(), table=name, metadata={})
-        folder.put(empty, name, *SEED)
-    folder.put(json.dumps({"zoo.schema": SCHEMA_VERSION}).encode(), MARKER)
+        folder.put(empty, name, *seed(SCHEMA_VERSION))
+    folder.put(Marker(SCHEMA_VERSION, oldest).to_bytes(), MARKER)
 
 
 def commit_unit(

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from catalog.files.duck import put
 from catalog.files.folder import Folder
-from catalog.files.layout import HOT, SEED
+from catalog.files.layout import HOT, check_marker, seed
 from catalog.read.query import ask
 from catalog.schema import UNIT_TABLES
 from catalog.schema.keys import COMMIT
@@ -41,18 +41,19 @@ class UnitFiles:
     def __init__(self, con: duckdb.DuckDBPyConnection, folder: Folder) -> None:
         self._con = con
         self._folder = folder
+        self._seed = seed(check_marker(folder))
         self._names: dict[str, frozenset[str]] = {}
         self._inside: dict[str, dict[tuple[str, ...], list[str]]] = {}
 
     def of(self, table: str, units: Sequence[RefitUnit]) -> list[str]:
-        """Files of `table` with rows of `units`, which lie in one generation, after the empty one
-        that pins the columns."""
+        """Files of `table` with rows of `units`, which lie in one generation, after an empty one, so
+        that there always is one."""
         tier = units[0].generation
-        pin = self._folder.at(table, *SEED)
+        empty = self._folder.at(table, *self._seed)
         if tier != HOT:
             names = self._folder.names(table, tier)
-            return [pin, *(self._folder.at(table, tier, name) for name in names)]
-        return [pin, *(file for unit in units for file in self._hot_files(table, unit.keys))]
+            return [empty, *(self._folder.at(table, tier, name) for name in names)]
+        return [empty, *(file for unit in units for file in self._hot_files(table, unit.keys))]
 
     def _hot_files(self, table: str, keys: Mapping[str, str]) -> Sequence[str]:
         """By the name that a commit gives today, else (an older name, or no rows) by looking."""

@@ -19,7 +19,7 @@ from catalog.files.folder import Folder
 from catalog.files.layout import check_marker
 from catalog.files.lock import compact_lock
 from catalog.read import views
-from catalog.read.query import columns
+from catalog.read.definitions import columns_statement
 from jobs.errors import WorkerDiedError
 from jobs.refit.columns import EDGE, EXTRAS, INPUTS, OWN, RAND, LayerChange
 from jobs.refit.pen import KEYS, Pen, UnitFiles, register
@@ -112,7 +112,8 @@ def refit_catalog(
         con = stack.enter_context(views.connect(root))
         units, tally.left = refit_units(con, spec, spec_text)
         files = UnitFiles(con, folder)
-        query = _query(con)
+        con.execute(columns_statement())
+        query = _query()
         is_worth_it = workers > 1 and sum(unit.num_layers for unit in units) > POOL_ABOVE
         crew = stack.enter_context(_crew(workers)) if is_worth_it else None
         pen = None if dry_run else Pen(root, con, files)
@@ -243,17 +244,16 @@ class _Batch:
         self.pending.clear()
 
 
-def _query(con: duckdb.DuckDBPyConnection) -> str:
+def _query() -> str:
     """The layers of $units that have a spectrum, with it, from $layers and $spectra."""
-    there = {*columns(con, "layers")}  # a catalog may be older than a column
-    stored = ", ".join(
-        f"l.{name}" if name in there else f"null as {name}" for name in ("layer_index", *_STORED)
-    )
+    stored = ", ".join(f"l.{name}" for name in ("layer_index", *_STORED))
     return (
         f"select u.unit_no, {stored}, {', '.join(f's.{name}' for name in _SPECTRA)} "
-        f"from read_parquet($spectra, union_by_name = true, hive_partitioning = false) s "
+        f"from read_parquet($spectra, schema = getvariable('zoo_columns')['spectra'], "
+        f"hive_partitioning = false) s "
         f"join refit_units u using ({KEYS}) "
-        f"join read_parquet($layers, union_by_name = true, hive_partitioning = false) l "
+        f"join read_parquet($layers, schema = getvariable('zoo_columns')['layers'], "
+        f"hive_partitioning = false) l "
         f"using ({KEYS}, layer_index) where l.status = 'ok'"
     )
 

@@ -169,9 +169,8 @@ SQL_TYPES = {
 }
 """DuckDB's names of the types."""
 
-COLUMNS_SQL = """-- Written by `python docs/make_tables.py` from catalog/schema/; a test holds it up to date.
---
--- The columns of every table, as read_parquet wants them, in the variable `zoo_columns`.
+COLUMNS_SQL = """-- The columns of every table, as read_parquet takes them (`schema`), in the variable `zoo_columns`.
+-- Written by `python docs/make_tables.py` from catalog/schema/; a test holds it up to date.
 set variable zoo_columns = (
     with known (table_name, place, name, type) as (values
 {rows}

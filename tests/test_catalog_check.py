@@ -11,6 +11,7 @@ import pytest
 
 from catalog.care.check import Finding, check, findings_table
 from catalog.care.compact import compact
+from catalog.schema import SCHEMA_VERSION
 from catalog.write.commits import commit_unit, prepare
 from catalog.write.parts import write_part
 from tests.catalogs import commit, keys, layer_row, model_row, sweep

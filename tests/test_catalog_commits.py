@@ -15,6 +15,7 @@ from catalog.errors import NotACatalogError, SchemaError, StorageError, TornErro
 from catalog.files.folder import Folder
 from catalog.read.query import columns
 from catalog.read.views import connect
+from catalog.schema import SCHEMA_VERSION
 from catalog.write.commits import (
     UnitKey,
     commit_unit,

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.errors import DiskFullError, SchemaError, StorageError
+from catalog.schema import SCHEMA_VERSION
 from catalog.schema.arrow import arrow_schema
 from catalog.write.arrow import table_from_rows
 from catalog.write.parts import part_stem, write_part

@@ -225,6 +225,12 @@ def test_the_page_of_tables_is_current() -> None:
     assert kept == made, "run python docs/make_tables.py"
 
 
+def test_the_columns_that_sql_knows_are_those_of_the_schema() -> None:
+    made = script("make_tables").columns_sql()
+    kept = (ROOT / "catalog" / "sql" / "05_columns.sql").read_text(encoding="utf-8")
+    assert kept == made, "run python docs/make_tables.py"
+
+
 def script(name: str) -> ModuleType:
     """docs/<name>.py, which is a script and no module of a package."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")

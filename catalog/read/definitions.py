@@ -75,7 +75,9 @@ def definitions() -> tuple[Definition, ...]:
 def uniform_definitions() -> tuple[Definition, ...]:
     """`definitions`, for a catalog without a file of an older schema."""
     rows_of = _definition(_UNIFORM_ROWS_OF)
-    return tuple(rows_of if d.name == rows_of.name else d for d in definitions() if d.name != COLUMNS)
+    return tuple(
+        rows_of if d.name == rows_of.name else d for d in definitions() if d.name != COLUMNS
+    )
 
 
 def columns_statement() -> str:

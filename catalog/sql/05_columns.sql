@@ -1,6 +1,5 @@
+-- The columns of every table, as read_parquet takes them (`schema`), in the variable `zoo_columns`.
 -- Written by `python docs/make_tables.py` from catalog/schema/; a test holds it up to date.
---
--- The columns of every table, as read_parquet wants them, in the variable `zoo_columns`.
 set variable zoo_columns = (
     with known (table_name, place, name, type) as (values
         ('layers', 0, 'sweep_id', 'varchar'),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from tests.codes import (
+    MANY,
     Quantised,
     assert_decodes,
     assert_is_noticed,
@@ -76,6 +78,7 @@ SIZES = st.sampled_from([8, 32, 64])
 PER = st.one_of(st.just(PerRow()), st.just(PerTensor()), st.builds(PerGroup, SIZES))
 
 
+@MANY
 @given(st.integers(1, 70), st.integers(1, 3), PER, st.data())
 def test_eight_bit_floats_match_torchao(
     num_out: int, num_groups: int, per: object, data: st.DataObject
@@ -87,6 +90,7 @@ def test_eight_bit_floats_match_torchao(
     assert_is_noticed(data.draw(damages(stored)), stored)
 
 
+@MANY
 @given(st.integers(1, 70), st.integers(1, 3), PER, st.booleans(), st.data())
 def test_eight_bit_integers_match_torchao(
     num_out: int, num_groups: int, per: object, symmetric: bool, data: st.DataObject
@@ -96,6 +100,7 @@ def test_eight_bit_integers_match_torchao(
     assert_is_noticed(data.draw(damages(stored)), stored)
 
 
+@MANY
 @given(st.integers(1, 40), st.integers(1, 4), SIZES, st.integers(1, 8), st.data())
 def test_fewer_bits_match_torchao(
     num_out: int, num_groups: int, size: int, bits: int, data: st.DataObject
@@ -110,6 +115,7 @@ def test_a_stack_of_experts_is_decoded_one_by_one() -> None:
     assert_decodes(int8((3, 8, 64), PerTensor(), symmetric=True))
 
 
+@MANY
 @given(st.integers(1, 3), st.integers(1, 150), st.integers(1, 9), st.booleans(), st.data())
 def test_nvfp4_matches_torchao(
     num_experts: int, num_out: int, num_groups: int, swizzled: bool, data: st.DataObject
@@ -126,6 +132,7 @@ def test_nvfp4_matches_torchao(
     assert_is_noticed(data.draw(damages(stored)), stored)
 
 
+@MANY
 @given(st.integers(1, 150), st.integers(1, 5), st.booleans(), st.data())
 def test_microscaling_matches_torchao(
     num_out: int, num_groups: int, swizzled: bool, data: st.DataObject
@@ -144,6 +151,7 @@ def described(kind: str, parts: list[str], **attributes: object) -> dict[str, st
     return {"a.weight": json.dumps(said), "tensor_names": '["a.weight"]'}
 
 
+@MANY
 @given(st.integers(1, 30), st.integers(1, 4), SIZES, st.data())
 def test_four_bit_integers_match_their_definition(
     num_out: int, num_groups: int, size: int, data: st.DataObject
@@ -241,5 +249,5 @@ def test_files_without_metadata_are_read_where_types_and_shapes_suffice(tmp_path
 def test_metadata_that_does_not_fit_is_a_reason(metadata: dict[str, str], message: str) -> None:
     state = int8((16, 64), PerRow(), symmetric=True).state
     stored = Quantised(state, torch.zeros(1), "", config=CONFIG, metadata=metadata)
-    with pytest.raises(AssertionError, match=message):
-        assert not reason(stored)
+    told = reason(stored)
+    assert re.search(message, told), told

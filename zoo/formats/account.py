@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from zoo.formats.awq import awq
+from zoo.formats.bitnet import bitnet
 from zoo.formats.bitsandbytes import bnb_4bit, bnb_8bit
 from zoo.formats.claim import Claim, Decoder, Free
 from zoo.formats.fp4 import fp4_packed, mxfp4_blocks
 from zoo.formats.fp8 import fp8
 from zoo.formats.gguf import gguf
 from zoo.formats.gptq import gptq
+from zoo.formats.hqq import hqq
 from zoo.formats.integers import int8, int_packed
 from zoo.formats.leftovers import leftover, no_weight
+from zoo.formats.mlx import mlx
 from zoo.formats.native import native
 from zoo.formats.orphans import orphans
 from zoo.formats.signatures import format_of
@@ -26,7 +29,8 @@ from zoo.formats.weight import Account, Entry
 from zoo.io.checkpoint import Checkpoint
 
 DECODERS: tuple[Decoder, ...] = (
-    gguf, torchao, bnb_4bit, bnb_8bit, awq, gptq, int_packed, mxfp4_blocks, fp4_packed, int8, fp8, orphans,
+    gguf, torchao, mlx, hqq, bitnet, bnb_4bit, bnb_8bit, awq, gptq, int_packed, mxfp4_blocks,
+    fp4_packed, int8, fp8, orphans,
 )  # fmt: skip
 """Decoders in the order in which they are asked: each sees only what those before it left."""
 

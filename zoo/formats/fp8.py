@@ -3,7 +3,7 @@
 Decoders `fp8` (one scale per tensor, expert or channel), `fp8_block` (DeepSeek and others: a grid
 of scales, block size from the config, the last blocks cut off), `mxfp8` (an exponent per 32) and
 `fp8_cast` (a checkpoint without any scale, cast as it was). A scale multiplies, also when it is
-called `scale_inv`. Block sizes are never guessed from shapes.
+called `scale_inv`, or `qscale_weight` (Mistral's own files). Block sizes are never guessed from shapes.
 
 Sources: transformers `integrations/finegrained_fp8.py`, `fbgemm_fp8.py`; compressed-tensors
 `naive_quantized`; nvidia-modelopt `export/quant_utils.py`.
@@ -68,6 +68,7 @@ def scale_name(free: Free, name: str) -> str | None:
     names = [f"{name}_scale_inv", f"{name}_scale"]
     if stem != name:
         names += [f"{stem}scale", f"{stem}scale_weight", f"{stem}weight_quantizer.scale"]
+        names += [f"{stem}qscale_weight"]
     return next((n for n in names if n in free), None)
 
 
@@ -77,6 +78,7 @@ def activation_scales(name: str) -> tuple[str, ...]:
     kinds = (
         "input_scale", "input_scale_ub", "output_scale", "scale_input", "input_global_scale",
         "input_zero_point", "k_scale", "v_scale", "input_quantizer.scale",
+        "qscale_act",
     )  # fmt: skip
     return tuple(f"{stem}{kind}" for kind in kinds)
 

@@ -1,7 +1,8 @@
 """Integers with scales, as compressed-tensors and nvidia-modelopt store them.
 
  - `int8`: `weight` I8 with `weight_scale` per tensor, channel, group or block, perhaps
-   `weight_zero_point` I8 of the same shape; `W = (q - z) · s`;
+   `weight_zero_point` I8 of the same shape; `W = (q - z) · s`. Blockwise INT8 (DeepSeek's layout)
+   calls it `weight_scale_inv`, a grid with the blocks of the config; it multiplies all the same;
  - `int_packed`: `weight_packed` I32 [out, words] of 2- to 8-bit numbers stored with an offset of
    2^(bits-1), `weight_scale`, `weight_shape`, perhaps `weight_zero_point` packed along the rows
    and `weight_g_idx`. Numbers straddle words (dense); older files of 3, 5, 6, 7 bits do not, which
@@ -36,7 +37,7 @@ _FLOATS = ("F16", "BF16", "F32")
 def int8(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
     """Every I8 matrix called `weight` with a float scale beside it."""
     for name, meta in free.items():
-        scale = free.get(f"{name}_scale")
+        scale = free.get(f"{name}_scale") or free.get(f"{name}_scale_inv")
         if meta.dtype == "I8" and len(meta.shape) >= 2 and scale and scale.dtype in _FLOATS:
             beside = (scale.name, f"{name}_zero_point")
             unread = activation_scales(name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from zoo.formats.claim import Claim, Free
+from zoo.formats.claim import Claim, Free, quantisation
 from zoo.formats.leftovers import no_weight
 from zoo.formats.signatures import format_of
 from zoo.io.checkpoint import Checkpoint
@@ -25,6 +25,7 @@ _QUANTISATION_DATA = re.compile(
 _BESIDE_CODES = re.compile(
     r"scale|zero|biases|table|code|centroid|absmax|quant|compressed|(^|_)(min|max|meta)s?$"
 )
+_UNDER_A_CONFIG = re.compile(r"(^|_)q?(scales?|zeros?|biases|zero_points?)$")
 _BESIDE_A_WEIGHT = re.compile(r"(?P<weight>.*\bweight)[._]\w+$")
 
 
@@ -40,7 +41,8 @@ def orphans(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
             continue
         module, _, leaf = name.rpartition(".")
         is_beside_codes = module in coded and _BESIDE_CODES.search(leaf) is not None
-        if is_beside_codes or _is_data(checkpoint, name):
+        is_declared = _UNDER_A_CONFIG.search(leaf) is not None and _is_quantised(checkpoint, name)
+        if is_beside_codes or is_declared or _is_data(checkpoint, name):
             format_name = format_of(checkpoint, name)
             named = "" if format_name is None else f" of the format {format_name!r}"
             reason = (
@@ -53,6 +55,11 @@ def orphans(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
 def _holds_codes(meta: TensorMeta) -> bool:
     """True for what is neither plain floats nor a mask or buffer (Swin's index beside its table)."""
     return meta.dtype not in (*NATIVE_FLOATS, "BOOL", "I64") and no_weight(meta) is None
+
+
+def _is_quantised(checkpoint: Checkpoint, name: str) -> bool:
+    """True when a config says that the model is quantised: then its codes were lost."""
+    return bool(quantisation(checkpoint, name) or checkpoint.config_of(name).get("quantization"))
 
 
 def _is_data(checkpoint: Checkpoint, name: str) -> bool:

@@ -65,3 +65,13 @@ def test_codes_and_factors_that_cannot_be_are_reasons() -> None:
     assert "is 0, and it divides" in reason(packed((8, 8), PLAIN_CLASS, scale=0.0))
     other = Quantised(stored.state, stored.expected, "", config={**OFFLINE, "linear_class": "x"})
     assert "linear_class 'x'" in reason(other)
+
+
+def test_a_matrix_saved_again_after_loading_is_unpacked() -> None:
+    stored = packed((8, 8), OFFLINE)
+    ternary = (stored.expected / stored.expected.abs().max()).round().bfloat16()
+    again = {**stored.state, "a.weight": ternary}
+    assert_decodes(Quantised(again, stored.expected, "bitnet", config=OFFLINE))
+    assert "holds other numbers" in reason(stored, {**again, "a.weight": ternary / 2})
+    plain = Quantised(again, stored.expected, "bitnet", config=PLAIN_CLASS)
+    assert "wanted U8 of bitlinear" in reason(plain)

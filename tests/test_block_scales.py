@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.codes import MANY, Quantised, assert_decodes, assert_is_noticed, damages
@@ -37,6 +37,7 @@ def test_blockwise_int8_matches_the_loop(
 @MANY
 @given(st.integers(1, 40), st.integers(1, 40), st.data())
 def test_mistrals_scale_multiplies(num_out: int, num_in: int, data: st.DataObject) -> None:
+    assume((num_out, num_in) != (1, 32))  # one group of a format with a name of its own
     codes, scale = drawn((num_out, num_in), 0).to(torch.float8_e4m3fn), drawn((), 1).bfloat16()
     stored = Quantised(
         {"a.weight": codes, "a.qscale_weight": scale, "a.qscale_act": torch.tensor(0.5)},

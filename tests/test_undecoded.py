@@ -118,6 +118,13 @@ def test_stacks_in_one_module_do_not_touch_each_other() -> None:
     assert measured(accounted(state)) == ["experts.up_proj", "experts.down_proj"]
 
 
+@pytest.mark.parametrize("scale", ["weight_scale", "weight_scale_inv", "qscale_weight"])
+def test_plain_floats_with_a_scale_of_their_own_may_be_codes(scale: str) -> None:
+    made = accounted({"a.weight": plain(4, 4), f"a.{scale}": torch.tensor(0.1)})
+    assert measured(made) == []
+    assert f"a scale of its own, 'a.{scale}', beside it" in reasons(made)["a.weight"]
+
+
 UNREAD = {"quant_method": "some-new_method", "modules_to_not_convert": ["lm_head", "*.gate"]}
 
 

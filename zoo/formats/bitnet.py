@@ -3,7 +3,8 @@
 `weight` U8 [out/4, in] holds q + 1: row r of the bytes carries rows r, r + out/4, r + out/2 and
 r + 3·out/4 of the matrix, the first in the lowest bits. The factor `weight_scale`, one number,
 multiplies where the config's `linear_class` is `autobitlinear`, and divides where it is `bitlinear`
-or not said. Decoder `bitnet`.
+or not said. Saved again after loading, `autobitlinear` has q itself, unpacked and in floats, beside
+the same factor. Decoder `bitnet`.
 
 In mode `online` a checkpoint holds plain floats that the model rounds as it runs: they are what was
 trained, and are measured as they are.
@@ -31,9 +32,10 @@ _FLOATS = ("F16", "BF16", "F32")
 
 
 def bitnet(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
-    """Every U8 `weight` whose config says BitNet."""
+    """Every `weight` whose config says BitNet: U8, or plain floats with a factor beside them."""
     for name, meta in free.items():
-        if meta.dtype == "U8" and name.endswith("weight") and len(meta.shape) >= 2:
+        is_matrix = name.endswith("weight") and len(meta.shape) >= 2
+        if is_matrix and (meta.dtype == "U8" or f"{name}_scale" in free):
             config = quantisation(checkpoint, name)
             if method(config) == "bitnet":
                 make = partial(_plan, config, free, meta)
@@ -50,9 +52,22 @@ def _plan(
             "autobitlinear"
         )
     scale = wanted(free, f"{meta.name}_scale", of=meta.name, shapes=((), (1,)), dtypes=_FLOATS)
+    if meta.dtype in _FLOATS and kind == "autobitlinear":
+        return meta.name, meta.shape, "bitnet", partial(_load_unpacked, meta, scale.name)
+    if meta.dtype != "U8":
+        raise DecodeError(f"{meta.name}: {meta.dtype} with a factor beside it; wanted U8 of {kind}")
     shape = (_PER_BYTE * meta.shape[0], meta.shape[1])
     load = partial(_load, meta, scale.name, kind == "autobitlinear")
     return meta.name, shape, "bitnet", load
+
+
+def _load_unpacked(
+    meta: TensorMeta, scale: str, checkpoint: Checkpoint, rows: tuple[int, int] | None = None
+) -> torch.Tensor:
+    values = checkpoint.read(meta.name, rows).float()
+    if not bool(((values == 0) | (values.abs() == 1)).all()):
+        raise DecodeError(f"{meta.name}: holds other numbers than -1, 0 and 1 beside its factor")
+    return values.mul_(checkpoint.read(scale).float().reshape(()))
 
 
 def _load(

@@ -5,6 +5,7 @@ its own, and while one of them is not understood the codes beside it are only pa
 
  - in a module whose codes nobody decoded, and in its children, every plain matrix is undecoded too;
  - a weight decoded from codes is withdrawn when its module holds a plain matrix nobody claimed;
+ - a plain matrix with a scale of its own beside it may hold codes under a float type;
  - under a `quant_method` that no decoder reads, every matrix the method covers is undecoded.
 
 All of it goes by structure: types, shapes, and who lies beside or below whom.
@@ -85,6 +86,7 @@ def undecoded(checkpoint: Checkpoint, free: Free, claims: Iterable[Claim]) -> It
         if meta.dtype not in NATIVE_FLOATS or len(meta.shape) < 2:
             continue
         codes = _codes_above(name, failed, containers)
+        scale = _scale_of(checkpoint, name)
         named = unread_method(checkpoint, name)
         if codes is not None:
             format_name = format_of(checkpoint, codes)
@@ -94,6 +96,12 @@ def undecoded(checkpoint: Checkpoint, free: Free, claims: Iterable[Claim]) -> It
                 f"{name}: beside codes{what} that no decoder reads ({codes}), so it is no layer of "
                 "its own. Report the format, or dequantise the checkpoint",
             )  # fmt: skip
+        elif scale is not None:
+            yield Claim(
+                name, (), None,
+                f"{name}: plain floats ({meta.dtype}) with a scale of its own, {scale!r}, beside it; "
+                "whether it is applied already, nothing says. Drop the scale, or report the format",
+            )  # fmt: skip
         elif named is not None and not _LORA.search(name):
             yield Claim(
                 name, (), None,
@@ -101,6 +109,15 @@ def undecoded(checkpoint: Checkpoint, free: Free, claims: Iterable[Claim]) -> It
                 "floats may be half of a weight; wanted a known method, or the module among those "
                 "the config leaves alone. Report the format, or dequantise the checkpoint",
             )  # fmt: skip
+
+
+def _scale_of(checkpoint: Checkpoint, name: str) -> str | None:
+    """A tensor that by its name scales the weight `name` alone, and not what flows through it."""
+    stem = name.removesuffix("weight")
+    names = [f"{name}_scale", f"{name}_scale_inv"]
+    if stem != name:
+        names += [f"{stem}qscale_weight", f"{stem}scale_weight"]
+    return next((scale for scale in names if scale in checkpoint.tensors), None)
 
 
 def _modules(

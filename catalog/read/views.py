@@ -1,4 +1,4 @@
-"""DuckDB over a catalog: an in-memory connection with every view of sql/ registered.
+"""DuckDB over a catalog: an in-memory connection with the views of sql/ defined, all or the needed ones.
 
 The views are plain SQL files that also run in the stock command line:
 `duckdb -cmd "set variable zoo = 'results'"`, then `.read` each of them. Nothing is written, nothing

@@ -210,10 +210,11 @@ class Ledger:
     def _ask(self, query: str, values: Sequence[str]) -> frozenset[UnitKey]:
         from catalog.errors import NotACatalogError
         from catalog.read import views
+        from catalog.read.definitions import views_of
         from catalog.read.query import ask
 
         try:
-            with views.connect(self.root) as con:
+            with views.connect(self.root, only=views_of(query)) as con:
                 rows = ask(con, query, values).to_pylist()
         except NotACatalogError:
             return frozenset()

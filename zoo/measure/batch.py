@@ -10,25 +10,27 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Float64, Shaped
 
 from zoo.machine.device import choose_device
 from zoo.measure.layer import LayerMeasures, measure_layer
 from zoo.options import AnalysisOptions
+from zoo.spectral.arrays import Doubles
 from zoo.spectral.solve import eigenvalues
 
 _BATCH_BYTES = 4 << 30
-"""Float64 copies of the matrices of one batch on the accelerator."""
+"""The matrices of one batch take no more than this in float64, which is how the accelerator holds them.
+"""
 
 
 def measure_layers(
-    matrices: Sequence[torch.Tensor],
+    matrices: Sequence[Shaped[torch.Tensor, "rows cols"]],
     *,
     options: AnalysisOptions,
     seed_keys: Sequence[tuple[str, ...]],
     storage_bits: int,
 ) -> Iterator[LayerMeasures]:
-    """Measure each of the equal `matrices` [rows, cols] as a layer; one seed key each."""
+    """Measure each of the equal `matrices` as a layer; one seed key each."""
     if len(seed_keys) != len(matrices):
         raise ValueError(f"{len(seed_keys)} seed keys for {len(matrices)} matrices; give one each")
     solved = _solved(matrices, storage_bits, choose_device(options.device))
@@ -43,9 +45,9 @@ def measure_layers(
 
 
 def _solved(
-    matrices: Sequence[torch.Tensor], storage_bits: int, device: torch.device
-) -> NDArray[np.float64] | None:
-    """Eigenvalues [count, m] by batched solves; None where each matrix is to be solved by itself."""
+    matrices: Sequence[Shaped[torch.Tensor, "rows cols"]], storage_bits: int, device: torch.device
+) -> Float64[Doubles, "layers m"] | None:
+    """Eigenvalues of every matrix by batched solves; None where each is to be solved by itself."""
     if device.type == "cpu" or len(matrices) < 2 or storage_bits == 64:
         return None
     numel = matrices[0].numel()

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float64, Shaped
 
 from zoo.columns import cells
 from zoo.machine.device import choose_device, with_cpu_fallback
@@ -17,7 +18,7 @@ from zoo.measure.row import Effort, Measured, Outcome, Shape, Status, TrapRow
 from zoo.measure.shuffles import Layer, ShuffledLayer, measure_shuffles
 from zoo.options import AnalysisOptions
 from zoo.seeds import generator
-from zoo.spectral.arrays import Vector
+from zoo.spectral.arrays import Doubles
 from zoo.spectral.bulk_entries import Moments
 from zoo.spectral.clipped_tail import Clipping
 from zoo.spectral.diagnostics import NOT_ASKED_FOR, EntryStatistics, entry_statistics
@@ -37,6 +38,7 @@ class LayerMeasures:
     measured: Measured
     traps: tuple[TrapRow, ...] = ()
     spectrum: Spectrum | None = None
+    """None for a layer that was not measured."""
     rand_spectrum: Spectrum | None = None
     """Of the first replicate; None unless its full spectrum was computed."""
 
@@ -47,18 +49,18 @@ class LayerMeasures:
 
 
 def measure_layer(
-    matrices: torch.Tensor,
+    matrices: Shaped[torch.Tensor, "k rows cols"],
     *,
     options: AnalysisOptions,
     seed_key: tuple[str, ...],
     storage_bits: int,
-    solved: Vector | None = None,
+    solved: Float64[Doubles, "k m"] | None = None,
 ) -> LayerMeasures:
-    """Measure `matrices` [k, rows, cols], k pooled slices, of any real dtype.
+    """Measure `matrices`, k pooled slices, of any real dtype.
 
     `seed_key`: revision, tensor, part, expert; replicate, slice and the user's seed are appended
     here. `storage_bits`: bits of a stored number, which set the numerical-rank tolerance.
-    `solved`: the eigenvalues [k, m], where a batch has found them before (`zoo.measure.batch`).
+    `solved`: the eigenvalues, where a batch has computed them before (`zoo.measure.batch`).
     Non-finite entries and empty matrices are outcomes (`failed`, `skipped`), not errors.
     """
     k, rows, cols = matrices.shape
@@ -120,7 +122,10 @@ def skipped_layer(shape: Shape | None, reason: str) -> LayerMeasures:
     return _unmeasured(shape, "skipped", reason)
 
 
-def _as_float(matrices: torch.Tensor) -> torch.Tensor:
+def _as_float(
+    matrices: Shaped[torch.Tensor, "k rows cols"],
+) -> Shaped[torch.Tensor, "k rows cols"]:
+    """The matrices themselves, or whole numbers in a type that holds them exactly."""
     if matrices.is_floating_point():
         return matrices
     fits = matrices.dtype in (torch.bool, torch.uint8, torch.int8, torch.int16)
@@ -128,9 +133,9 @@ def _as_float(matrices: torch.Tensor) -> torch.Tensor:
 
 
 def _solve(
-    matrices: torch.Tensor,
+    matrices: Shaped[torch.Tensor, "k rows cols"],
     storage_bits: int,
-    solved: Vector | None,
+    solved: Float64[Doubles, "k m"] | None,
     options: AnalysisOptions,
     device: torch.device,
 ) -> tuple[EntryStatistics, Solved | None]:
@@ -156,20 +161,21 @@ def _solve(
 
 
 def _solved_plainly(
-    matrices: torch.Tensor, storage_bits: int, device: torch.device
+    matrices: Shaped[torch.Tensor, "k rows cols"], storage_bits: int, device: torch.device
 ) -> Solved | None:
     """The eigenvalues, where the entries need no scaling; their sum tells. None otherwise."""
     try:
-        found = solve(matrices, storage_bits=storage_bits, device=device)
+        solution = solve(matrices, storage_bits=storage_bits, device=device)
     except ValueError:  # not finite: the statistics will count
         return None
-    trace = float(found.evals.sum())  # within numel of the largest entry's square
+    trace = float(solution.evals.sum())  # within numel of the largest entry's square
     if entry_exponent(math.sqrt(trace)) or entry_exponent(math.sqrt(trace / matrices.numel())):
         return None
-    return found
+    return solution
 
 
 def _moments(statistics: EntryStatistics) -> Moments | None:
+    """The moments of all entries; None for constant ones and where float64 does not hold their powers."""
     mean, std = statistics.weight_mean, statistics.weight_std
     if statistics.weight_kurtosis is None or mean is None or std is None:
         return None

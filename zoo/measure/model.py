@@ -19,7 +19,7 @@ from zoo.errors import DecodeError
 from zoo.formats.account import account
 from zoo.formats.weight import Entry, Weight
 from zoo.io.checkpoint import Checkpoint
-from zoo.io.header import TensorMeta
+from zoo.io.header import RowRange, TensorMeta
 from zoo.io.opening import open_checkpoint
 from zoo.io.store import Store
 from zoo.layers.spec import LayerSpec
@@ -31,7 +31,8 @@ from zoo.options import AnalysisOptions, LayerSelection
 from zoo.spectral.spectrum import Spectrum
 
 _WHOLE_BYTES = 256 << 20
-"""A stack of experts is decoded whole up to this size in float32, and expert by expert above it."""
+"""Bytes in float32 up to which a stack of experts is decoded whole; a larger one is decoded expert by
+expert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,10 @@ class Model:
     @property
     def weights(self) -> tuple[Weight, ...]:
         """Weights that at least one measurable layer needs, in file order."""
-        found = {
+        by_name = {
             s.weight.name: s.weight for s in self.specs if s.is_measurable and s.weight is not None
         }
-        return tuple(found.values())
+        return tuple(by_name.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +125,13 @@ def measure(
             yield from _measure_weight(model, pieces[name], options)
 
 
-Rows = tuple[int, int] | None
-
-
 @dataclass(frozen=True, slots=True)
 class Pieces:
     """One weight, cut into what is loaded at a time: all of it, or one expert of a big stack."""
 
     weight: Weight
-    layers: tuple[tuple[Rows, tuple[LayerSpec, ...]], ...]
-    """Range of axis 0 that is loaded (None: everything) and the layers measured from it."""
+    layers: tuple[tuple[RowRange | None, tuple[LayerSpec, ...]], ...]
+    """The rows of the weight that are loaded (None: all) and the layers that are measured from them."""
 
     @classmethod
     def of(cls, weight: Weight, specs: list[LayerSpec]) -> Pieces:
@@ -169,7 +167,7 @@ class Pieces:
         """Values in memory at a time: those of the largest piece."""
         return max(self.share(rows, prod(self.weight.shape)) for rows, _ in self.layers)
 
-    def share(self, rows: Rows, whole: int) -> int:
+    def share(self, rows: RowRange | None, whole: int) -> int:
         """What the piece `rows` has of `whole`: of the weight's bytes, or of its values."""
         return whole if rows is None else whole * (rows[1] - rows[0]) // self.weight.shape[0]
 
@@ -180,9 +178,9 @@ def pieces_of(model: Model) -> Iterator[Pieces]:
     for spec in model.specs:
         if spec.is_measurable and spec.weight is not None:
             specs.setdefault(spec.weight.name, []).append(spec)
-    for found in specs.values():
-        assert found[0].weight is not None
-        yield Pieces.of(found[0].weight, found)
+    for of_one_weight in specs.values():
+        assert of_one_weight[0].weight is not None
+        yield Pieces.of(of_one_weight[0].weight, of_one_weight)
 
 
 def _measure_weight(
@@ -209,7 +207,7 @@ def _measure_specs(
     model: Model,
     weight: Weight,
     loaded: torch.Tensor,
-    rows: Rows,
+    rows: RowRange | None,
     specs: tuple[LayerSpec, ...],
     options: AnalysisOptions,
 ) -> Iterator[tuple[LayerSpec, LayerMeasures]]:
@@ -221,19 +219,21 @@ def _measure_specs(
         bits = weight.storage_bits
         if slices == 1:
             alone = [matrices[0] for matrices in cut]
-            found = measure_layers(alone, options=options, seed_keys=keys, storage_bits=bits)
-            yield from zip(equal, found, strict=True)
+            measures = measure_layers(alone, options=options, seed_keys=keys, storage_bits=bits)
+            yield from zip(equal, measures, strict=True)
             continue
         for spec, matrices, key in zip(equal, cut, keys, strict=True):
             yield spec, measure_layer(matrices, options=options, seed_key=key, storage_bits=bits)
 
 
 def _seed_key(model: Model, spec: LayerSpec) -> tuple[str, ...]:
+    """What seeds the shuffles of a layer: the same wherever and whenever it is measured."""
     expert = "" if spec.expert is None else str(spec.expert)
     return (model.revision, spec.tensor, spec.part or "", expert)
 
 
 def _unmeasured(spec: LayerSpec) -> LayerReport:
+    """The report of a layer that is failed or skipped before anything of it is read."""
     if spec.fail_reason is not None:
         return _report(spec, failed_layer(_shape(spec), spec.fail_reason), 0.0, 0)
     return _report(spec, skipped_layer(_shape(spec), spec.skip_reason or "skipped"), 0.0, 0)

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float64, Shaped
 
 from zoo.machine.device import with_cpu_fallback
 from zoo.measure.row import TrapRow
 from zoo.options import AnalysisOptions
 from zoo.seeds import generator, seed_for
-from zoo.spectral.arrays import Vector
+from zoo.spectral.arrays import Doubles
 from zoo.spectral.localisation import Localisation, Sector
 from zoo.spectral.replicate import EntryFacts, Shuffled, measure_full, measure_top
 from zoo.spectral.shuffle import Permutation
@@ -34,8 +35,10 @@ from zoo.spectral.trap_test import BulkEntries, Trap
 FULL_SHUFFLE_UP_TO = 2048
 """Smaller side up to which `shuffle = "auto"` computes the whole shuffled spectrum."""
 MANY_REPLICATES_BELOW = 100
-"""Smaller side below which five shuffles are made; eigenvalues below which the incumbent pools
-them."""
+"""A layer whose smaller side is below it is shuffled `MANY_REPLICATES` times; and the incumbent pools
+the replicates of a layer that has fewer eigenvalues than this in all its slices."""
+MANY_REPLICATES = 5
+"""Shuffles of a small layer: the threshold of a single one is uncertain there."""
 CHEAP_FULL_BELOW = 512
 """Smaller side below which further replicates are solved in full: faster than their top alone."""
 MAX_MODES = 32
@@ -46,14 +49,16 @@ MAX_MODES = 32
 class Layer:
     """A layer whose own spectrum is known."""
 
-    matrices: torch.Tensor
-    """[k, rows, cols]: k pooled slices."""
+    matrices: Shaped[torch.Tensor, "k rows cols"]
+    """k pooled slices."""
     options: AnalysisOptions
     seed_key: tuple[str, ...]
     """Revision, tensor, part, expert."""
     entries: EntryFacts
     solved: Solved
+    """Its own eigenvalues."""
     device: torch.device
+    """Where its shuffles are computed."""
 
     @property
     def n(self) -> int:
@@ -72,8 +77,9 @@ class ShuffledLayer:
 
     columns: Shuffles | None = None
     traps: tuple[TrapRow, ...] = ()
+    """Of every replicate, in order."""
     first: Spectrum | None = None
-    """Of the first replicate; None unless its full spectrum was computed."""
+    """Spectrum of the first replicate; None unless all of it was computed."""
 
 
 def measure_shuffles(layer: Layer, spectrum: Spectrum) -> ShuffledLayer:
@@ -83,27 +89,29 @@ def measure_shuffles(layer: Layer, spectrum: Spectrum) -> ShuffledLayer:
     mode = options.shuffle_mode
     if mode == "auto":
         mode = "full" if m <= FULL_SHUFFLE_UP_TO else "top"
-    count = options.replicates or (5 if m < MANY_REPLICATES_BELOW else 1)
-    null: list[Shuffled] = []
-    for i in range(count):
-        full = mode == "full" and (i == 0 or m < CHEAP_FULL_BELOW)
-        null.append(_replicate(layer, i, full=full, bulks=null[0].bulks if null else None))
-    test = over_replicates(spectrum, [r.test for r in null], n=n, m=m, exponent=exponent)
-    evals = null[0].evals
+    count = options.replicates or (MANY_REPLICATES if m < MANY_REPLICATES_BELOW else 1)
+    replicates: list[Shuffled] = []
+    for number in range(count):
+        full = mode == "full" and (number == 0 or m < CHEAP_FULL_BELOW)
+        bulks = replicates[0].bulks if replicates else None
+        replicates.append(_replicate(layer, number, full=full, bulks=bulks))
+    test = over_replicates(spectrum, [r.test for r in replicates], n=n, m=m, exponent=exponent)
+    evals = replicates[0].evals
     rand, beside, num_traps_ww = None, None, None
     if evals is not None:
         rand = Spectrum.rounded(evals.reshape(-1), 2 * exponent)
         sigma = None if test is None else test.rand_mp_sigma
         beside = beside_shuffle(spectrum, rand, sigma=sigma, n=n, m=m)
         if options.incumbent:
-            num_traps_ww = incumbent_count(_pooled(null, rand), n=n, m=m)
-    shuffles = Shuffles(2 * exponent, null[0].lambda_max, test, beside, num_traps_ww)
-    return ShuffledLayer(shuffles, _trap_rows(layer, null), rand)
+            num_traps_ww = incumbent_count(_pooled(replicates, rand), n=n, m=m)
+    shuffles = Shuffles(2 * exponent, replicates[0].lambda_max, test, beside, num_traps_ww)
+    return ShuffledLayer(shuffles, _trap_rows(layer, replicates), rand)
 
 
 def _replicate(
     layer: Layer, replicate: int, *, full: bool, bulks: tuple[BulkEntries, ...] | None
 ) -> Shuffled:
+    """The replicate of that number: the layer shuffled once, in `full` or only its top."""
     k, rows, cols = layer.matrices.shape
     permutations = tuple(
         Permutation(
@@ -112,7 +120,7 @@ def _replicate(
         for index in range(k)
     )
     measure = measure_full if full else measure_top
-    found, _ = with_cpu_fallback(
+    shuffled, _ = with_cpu_fallback(
         lambda where: measure(
             layer.matrices,
             permutations,
@@ -124,22 +132,23 @@ def _replicate(
         ),
         layer.device,
     )
-    return found
+    return shuffled
 
 
-def _pooled(null: Sequence[Shuffled], rand: Spectrum) -> list[Vector]:
+def _pooled(replicates: Sequence[Shuffled], rand: Spectrum) -> list[Float64[Doubles, " ..."]]:
     """The shuffled eigenvalues that the incumbent pools: every replicate's where the layer, all its
     slices together, has fewer than 100."""
     if rand.evals.size >= MANY_REPLICATES_BELOW:
         return [rand.evals]
-    return [replicate.evals for replicate in null if replicate.evals is not None]
+    return [replicate.evals for replicate in replicates if replicate.evals is not None]
 
 
-def _trap_rows(layer: Layer, null: Sequence[Shuffled]) -> tuple[TrapRow, ...]:
+def _trap_rows(layer: Layer, replicates: Sequence[Shuffled]) -> tuple[TrapRow, ...]:
+    """The traps of every replicate, with their shapes where these are asked for."""
     rows: list[TrapRow] = []
     exponent = 2 * layer.entries.exponent
     sectors: dict[int, Sector] = {}
-    for replicate, shuffled in enumerate(null):
+    for replicate, shuffled in enumerate(replicates):
         if shuffled.test is None:
             continue
         traps = shuffled.test.traps

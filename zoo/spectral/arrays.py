@@ -1,12 +1,13 @@
 """The types of the arrays that the formulas take and give.
 
 `Float64[Doubles, "rows cols"]` is a float64 array of two axes; equal names within one signature are
-equal lengths, `_` is any length. mypy checks the kind of number; the shapes can be checked while the
-tests run (`--jaxtyping-packages` in pyproject.toml), never in production.
+equal lengths, `_` is any length. mypy checks the kind of number. Shapes and kinds are checked at every
+call while the tests run (`--jaxtyping-packages` in pyproject.toml), never in production.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,10 +16,22 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike as ArrayLike
+    from torch import Tensor as Tensor
 else:
     ArrayLike = object
     """Numbers in any container. What a caller hands to a formula is checked at every call, in
     production too, by `zoo.spectral.inputs`, whose refusals the tests want to see."""
+
+    class _AnyTensor(type):
+        """Tells a tensor without importing torch: where torch is not loaded there is none."""
+
+        def __instancecheck__(cls, value: object) -> bool:
+            torch = sys.modules.get("torch")
+            return torch is not None and isinstance(value, torch.Tensor)
+
+    class Tensor(metaclass=_AnyTensor):
+        """`torch.Tensor`, for modules that can be read where torch is not loaded."""
+
 
 Doubles = NDArray[np.float64]
 """A float64 array of any shape."""

@@ -17,10 +17,10 @@ from zoo.spectral.tails import NoTail, TailFit, fit_data
 
 MAX_FINGERS = 10
 """At most this many of the largest eigenvalues are clipped."""
-MIN_DROP = 1.0
-"""Clipping counts when it lowers alpha by more than this."""
-FLOOR = 2.0
-"""No further clipping once alpha is at or below this."""
+MIN_ALPHA_DROP = 1.0
+"""Clipping is taken when it lowers alpha by more than this."""
+STOP_AT_ALPHA = 2.0
+"""No more eigenvalues are clipped once alpha is at or below this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ def fit_clipped(evals: ArrayLike, *, m: int, storage_bits: int) -> ClippedFit:
         clipped = fit_data(data[: data.size - k], evals=evals)
         if isinstance(clipped, NoTail):
             break
-        if clipped.alpha + MIN_DROP < raw.alpha:
+        if clipped.alpha + MIN_ALPHA_DROP < raw.alpha:
             return ClippedFit(clipped, Clipping(k, raw.alpha))
-        if clipped.alpha <= FLOOR:
+        if clipped.alpha <= STOP_AT_ALPHA:
             break
     return ClippedFit(raw, Clipping(0, raw.alpha))

@@ -10,25 +10,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float64, Real
 
 from zoo.columns import NAT, ONE, WEIGHT
-from zoo.spectral.arrays import ArrayLike
+from zoo.spectral.arrays import ArrayLike, Doubles, Tensor, Vector
 from zoo.spectral.inputs import stack_of
 
-if TYPE_CHECKING:
-    import torch
-
-_BLOCK_CPU = 1 << 15
-"""Entries a block: 256 KiB of float64, stays in the cache."""
-_BLOCK_CUDA = 1 << 24
-_TINY = 5e-324
+_CPU_BLOCK_ENTRIES = 1 << 15
+"""Entries summed at a time on a CPU: 256 KiB of float64, which stay in the cache."""
+_CUDA_BLOCK_ENTRIES = 1 << 24
+"""Entries summed at a time on a GPU, where a call costs and a large block fits: 128 MiB of float64."""
+_SMALLEST_FLOAT64 = 5e-324
 """Stands in for |w| = 0 under the logarithm, so that 0 ln 0 = 0."""
-_SAFE = (2.0**-200, 2.0**200)
-"""Largest entries between these have fourth powers inside float64; others are scaled first."""
+_SAFE_RANGE = (2.0**-200, 2.0**200)
+"""Where the largest |w| lies between these, fourth powers stay inside float64; else the entries are
+scaled first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ class EntryStatistics:
 NOT_ASKED_FOR = EntryStatistics(None, None, None, None, None, None, 0)
 
 
-def entry_statistics(matrices: torch.Tensor | ArrayLike) -> EntryStatistics:
+def entry_statistics(matrices: Tensor | ArrayLike) -> EntryStatistics:
     """Statistics of `matrices` [k, rows, cols] or [rows, cols], any real dtype, strides and scale."""
     matrices = stack_of(matrices).detach()
     if matrices.numel() == 0:
@@ -70,20 +69,22 @@ def entry_statistics(matrices: torch.Tensor | ArrayLike) -> EntryStatistics:
         return EntryStatistics(None, None, None, None, None, None, bad)
     max_abs = max(abs(low), abs(high))
     exponent = 0
-    if max_abs > 0.0 and not _SAFE[0] < max_abs < _SAFE[1]:
+    if max_abs > 0.0 and not _SAFE_RANGE[0] < max_abs < _SAFE_RANGE[1]:
         exponent = max(math.frexp(max_abs)[1], -1022)  # of subnormals 2^-exponent is no float64
         table = _block_table(matrices, scale=math.ldexp(1.0, -exponent))
     return _merge(table, low=low, high=high, exponent=exponent)
 
 
 _COUNT, _MEAN, _M2, _M3, _M4, _ABS, _ENTROPY, _LOW, _HIGH = range(9)
-"""Columns of the block table: entries, mean, Σd², Σd³, Σd⁴ about it, Σ|w|, −Σ|w| ln|w|, min,
-max."""
+"""Columns of the block table: number of entries, their mean, Σd², Σd³ and Σd⁴ of their distances d from
+it, Σ|w|, −Σ|w| ln|w|, smallest, largest."""
+BlockTable = Float64[Doubles, "blocks 9"]
+"""One row of sums for every block of entries."""
 
 
-def _blocks(matrices: torch.Tensor) -> Iterator[torch.Tensor]:
+def _blocks(matrices: Tensor) -> Iterator[Tensor]:
     """All entries as small flat float64 tensors; only the block is copied, whatever the strides."""
-    limit = _BLOCK_CUDA if matrices.is_cuda else _BLOCK_CPU
+    limit = _CUDA_BLOCK_ENTRIES if matrices.is_cuda else _CPU_BLOCK_ENTRIES
     if matrices.numel() <= limit:
         yield matrices.double().reshape(-1)
         return
@@ -94,7 +95,7 @@ def _blocks(matrices: torch.Tensor) -> Iterator[torch.Tensor]:
         yield from _blocks(matrices.narrow(axis, start, min(step, size - start)))
 
 
-def _block_table(matrices: torch.Tensor, *, scale: float) -> NDArray[np.float64]:
+def _block_table(matrices: Tensor, *, scale: float) -> BlockTable:
     """One row of sums per block, of the entries times `scale` (a power of two)."""
     if matrices.is_cuda:
         return _cuda_table(matrices, scale=scale)
@@ -105,7 +106,7 @@ def _block_table(matrices: torch.Tensor, *, scale: float) -> NDArray[np.float64]
         return np.stack([_numpy_row(block, scale, log_type) for block in _blocks(matrices)])
 
 
-def _cuda_table(matrices: torch.Tensor, *, scale: float) -> NDArray[np.float64]:
+def _cuda_table(matrices: Tensor, *, scale: float) -> BlockTable:
     """`_block_table` on the accelerator; one transfer at the end."""
     import torch
 
@@ -118,21 +119,23 @@ def _cuda_table(matrices: torch.Tensor, *, scale: float) -> NDArray[np.float64]:
         d2 = d * d
         x = x.abs()  # never in place: a float64 block is a view of the weights
         sums = (mean, d2.sum(), torch.dot(d2, d), torch.dot(d2, d2), x.sum())
-        entropy = -torch.dot(x, torch.log(x.clamp_min(_TINY)))  # half the time of special.entr
+        entropy = -torch.dot(
+            x, torch.log(x.clamp_min(_SMALLEST_FLOAT64))
+        )  # half the time of special.entr
         rows.append(torch.stack((*sums, entropy, low, high)))
         rows[-1] = torch.cat((rows[-1].new_full((1,), x.numel()), rows[-1]))
-    table: NDArray[np.float64] = torch.stack(rows).cpu().numpy()
+    table: Doubles = torch.stack(rows).cpu().numpy()
     return table
 
 
 def _numpy_row(
-    block: torch.Tensor, scale: float, log_type: type[np.floating]
-) -> NDArray[np.float64]:
+    block: Real[Tensor, " entries"], scale: float, log_type: type[np.floating]
+) -> Float64[Doubles, " 9"]:
     """The row of one CPU block; numpy's logarithm takes a fifth of the time of torch's.
 
     `log_type`: precision of ln|w|; float32 halves the time of the whole row, at 1e-7 of a term.
     """
-    x: NDArray[np.float64] = block.detach().numpy()
+    x: Vector = block.detach().numpy()
     if scale != 1.0:
         x = x * scale
     low, high = x.min(), x.max()
@@ -153,9 +156,7 @@ def _numpy_row(
     return np.array([x.size, mean, *sums, total, entropy, low, high])
 
 
-def _merge(
-    table: NDArray[np.float64], *, low: float, high: float, exponent: int
-) -> EntryStatistics:
+def _merge(table: BlockTable, *, low: float, high: float, exponent: int) -> EntryStatistics:
     """Join the blocks' central moments about the common mean (Pébay 2008) and undo the scaling."""
     counts, means = table[:, _COUNT], table[:, _MEAN]
     total = float(counts.sum())

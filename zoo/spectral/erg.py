@@ -41,11 +41,11 @@ def mean_one(evals: ArrayLike) -> Vector:
     if evals.size == 0 or evals[-1] <= 0.0:
         raise ArgumentError("got no eigenvalue above 0; wanted λ_max > 0: 0 has no mean-1 units")
     relative = evals / evals[-1]  # first, so that the sum neither over- nor underflows
-    scaled: Vector = relative * (relative.size / relative.sum())
-    return scaled
+    mean_one_evals: Vector = relative * (relative.size / relative.sum())
+    return mean_one_evals
 
 
-def erg_size(scaled: ArrayLike) -> int | None:
+def erg_size(mean_one_evals: ArrayLike) -> int | None:
     """Size of the smallest top tail of mean-1 eigenvalues whose Σ ln λ is below 0 (SETOL,
     TRACE-LOG).
 
@@ -54,18 +54,19 @@ def erg_size(scaled: ArrayLike) -> int | None:
     that breaks the condition. By Jensen's inequality there is such a tail unless all values are
     equal: None.
     """
-    scaled = spectrum_of(scaled)
-    return _erg_size(scaled) if scaled.size else None
+    mean_one_evals = spectrum_of(mean_one_evals)
+    return _erg_size(mean_one_evals) if mean_one_evals.size else None
 
 
-def _erg_size(scaled: Vector) -> int | None:
-    if scaled[0] == scaled[-1]:
+def _erg_size(mean_one_evals: Vector) -> int | None:
+    if mean_one_evals[0] == mean_one_evals[-1]:
         return None
-    positive = scaled[scaled.searchsorted(0.0, side="right") :]
+    positive = mean_one_evals[mean_one_evals.searchsorted(0.0, side="right") :]
     (below,) = (np.log(positive[::-1]).cumsum() < 0.0).nonzero()
     if below.size:
         return int(below[0]) + 1
-    return min(int(positive.size) + 1, int(scaled.size))  # ln 0, or Σ over all < 0 but for rounding
+    # an eigenvalue of 0 brings the sum to −∞; without one Σ ln λ over all is < 0 but for rounding
+    return min(int(positive.size) + 1, int(mean_one_evals.size))
 
 
 def erg(
@@ -73,12 +74,12 @@ def erg(
     *,
     xmin: float | None,
     num_tail: int | None,
-    scaled: Vector | None = None,
+    mean_one_evals: Vector | None = None,
 ) -> Erg:
     """The ERG columns of eigenvalues `evals`, beside a tail fit (None, None without one).
 
-    `xmin` > 0 in the units of `evals`; `scaled`: `mean_one(evals)`, where it is at hand. Raises
-    ArgumentError for values that are no eigenvalues, and for xmin without num_tail.
+    `xmin` > 0 in the units of `evals`; `mean_one_evals`: `mean_one(evals)`, where it is at hand.
+    Raises ArgumentError for values that are no eigenvalues, and for xmin without num_tail.
     """
     evals = spectrum_of(evals)
     if (xmin is None) != (num_tail is None) or (xmin is not None and xmin <= 0.0):
@@ -87,13 +88,13 @@ def erg(
         )
     if evals.size == 0 or evals[-1] <= 0.0:
         return Erg(None, None, None, None, None)
-    scaled = mean_one(evals) if scaled is None else scaled
-    size = _erg_size(scaled)
+    mean_one_evals = mean_one(evals) if mean_one_evals is None else mean_one_evals
+    size = _erg_size(mean_one_evals)
     if size is None:
         return Erg(None, None, None, None, None)
-    smallest = float(scaled[-size])
+    smallest = float(mean_one_evals[-size])
     if xmin is None or num_tail is None:
         return Erg(size, smallest, None, None, None)
-    xmin_scaled = float(xmin / evals[-1] * scaled[-1])
-    ratio = math.log(xmin_scaled / smallest) if smallest > 0.0 else None
-    return Erg(size, smallest, size - num_tail, xmin_scaled - smallest, ratio)
+    mean_one_xmin = float(xmin / evals[-1] * mean_one_evals[-1])
+    ratio = math.log(mean_one_xmin / smallest) if smallest > 0.0 else None
+    return Erg(size, smallest, size - num_tail, mean_one_xmin - smallest, ratio)

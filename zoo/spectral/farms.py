@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 
 from zoo.columns import ONE
 from zoo.errors import ArgumentError
-from zoo.spectral.arrays import ArrayLike
+from zoo.spectral.arrays import ArrayLike, Tensor
 from zoo.spectral.hill import alpha_hill
 from zoo.spectral.inputs import stack_of
 from zoo.spectral.scalars import above_tolerance
 from zoo.spectral.tails import TailFit, fit_data
-
-if TYPE_CHECKING:
-    import torch
 
 MAX_WINDOWS = 16
 """Windows taken from one slice, evenly spaced; more columns than this many sides are sampled."""
@@ -37,9 +34,10 @@ class Farms:
     """Mean of the Hill estimate at the median over square submatrices, the estimator of the paper; NULL
     unless [tail] farms."""
     num_windows: int
+    """Windows of one slice; no column."""
 
 
-def farms(matrices: torch.Tensor | ArrayLike, *, storage_bits: int) -> Farms:
+def farms(matrices: Tensor | ArrayLike, *, storage_bits: int) -> Farms:
     """Average alpha over square m×m windows of `matrices` [k, rows, cols].
 
     The windows slide along the longer side, as many as cover it with least overlap, at most 16 a

@@ -59,16 +59,16 @@ def incumbent_fit(evals: ArrayLike, *, n: int, m: int) -> IncumbentFit | None:
     if evals.size == 0 or evals[-1] <= 0.0:
         return None
     relative = evals / evals[-1]
-    scaled = relative * (evals.size / float(relative.sum()))
+    mean_one_evals = relative * (evals.size / float(relative.sum()))
     ratio = n / m
-    objective = _objective(scaled, ratio)
+    objective = _objective(mean_one_evals, ratio)
     if objective is None:
         return None
-    sigma = _fit_sigma(scaled, ratio, objective)
+    sigma = _fit_sigma(mean_one_evals, ratio, objective)
     bulk_max = (sigma * (1.0 + 1.0 / math.sqrt(ratio))) ** 2
     margin = 1.0 / math.sqrt(ratio) * bulk_max ** (2 / 3) * m ** (-2 / 3)
     threshold = bulk_max + math.sqrt(margin)
-    num_spikes = evals.size - int(np.searchsorted(scaled, threshold, side="right"))
+    num_spikes = evals.size - int(np.searchsorted(mean_one_evals, threshold, side="right"))
     return IncumbentFit(num_spikes, sigma, bulk_max, threshold)
 
 
@@ -94,9 +94,9 @@ class _Objective:
     over: Callable[[Vector], Vector]
 
 
-def _objective(scaled: Vector, ratio: float) -> _Objective | None:
+def _objective(mean_one_evals: Vector, ratio: float) -> _Objective | None:
     """The objective of eigenvalues in mean-1 units; None without a point of sufficient density."""
-    data = np.sqrt(scaled) if ratio == 1.0 else scaled
+    data = np.sqrt(mean_one_evals) if ratio == 1.0 else mean_one_evals
     x = np.linspace(0.0, float(data[-1]) + 0.5, _POINTS)
     density = linear_density(data, x, _BANDWIDTH)
     kept = density > _MIN_DENSITY
@@ -173,9 +173,9 @@ def _marchenko_pastur(
     return _Objective(at, over)
 
 
-def _fit_sigma(scaled: Vector, ratio: float, objective: _Objective) -> float:
+def _fit_sigma(mean_one_evals: Vector, ratio: float, objective: _Objective) -> float:
     """`scipy.optimize.brute` over its grid, then `fmin`."""
-    largest = math.sqrt(float(scaled[-1]) / (1.0 + 1.0 / math.sqrt(ratio)) ** 2)
+    largest = math.sqrt(float(mean_one_evals[-1]) / (1.0 + 1.0 / math.sqrt(ratio)) ** 2)
     start, stop, step = 0.05 * largest, 2.0 * largest, 0.01 * largest
     grid: Vector = start + step * np.arange(math.ceil((stop - start) / step), dtype=np.float64)
     return _nelder_mead(objective.at, float(grid[np.argmin(objective.over(grid))]))

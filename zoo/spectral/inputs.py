@@ -10,18 +10,14 @@ microsecond.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Shaped
 from numpy.typing import NDArray
 
 from zoo.errors import ArgumentError
-from zoo.spectral.arrays import ArrayLike, Doubles, Vector
-
-if TYPE_CHECKING:
-    import torch
-
+from zoo.spectral.arrays import ArrayLike, Doubles, Tensor, Vector
 
 _ROUNDING = 1e-6
 """Negative eigenvalues down to this share of the largest are rounding of a float32 solver: they count
@@ -90,7 +86,7 @@ def real_array(values: ArrayLike, *, what: str) -> Float64[Doubles, " ..."]:
     return array.astype(np.float64)
 
 
-def stack_of(matrices: torch.Tensor | ArrayLike) -> Shaped[torch.Tensor, "k rows cols"]:
+def stack_of(matrices: Tensor | ArrayLike) -> Shaped[Tensor, "k rows cols"]:
     """A matrix, or a stack of equal ones, as a tensor [k, rows, cols]; shares memory where it can.
 
     Raises ArgumentError for other shapes and for complex or non-numeric entries.

@@ -13,18 +13,20 @@ from functools import lru_cache
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float64, Int
 
 from zoo.columns import COUNT, LAMBDA, ONE
-from zoo.spectral.arrays import ArrayLike, Vector
+from zoo.spectral.arrays import ArrayLike, Doubles, Indices, Vector
 from zoo.spectral.inputs import aspect_ratio, check_law, real_array, spectrum_of
 from zoo.spectral.tracy_widom import johnstone, tw1_quantile
 
-_LEVEL = 0.01
-"""Family-wise level at which an eigenvalue counts as a spike rather than as bulk."""
-_GRID = 1024
-_RANKS = np.linspace(0.0, 1.0, 64)
-"""Relative ranks at which fits are compared."""
+_SPIKE_LEVEL = 0.01
+"""An eigenvalue counts as a spike, not as bulk, where it would be as large by chance in this share of
+random matrices (family-wise, over all slices of a layer)."""
+_MEDIAN_POINTS = 1024
+"""Points of the distribution function between which its median is interpolated."""
+_COMPARED_RANKS = np.linspace(0.0, 1.0, 64)
+"""Relative ranks of the eigenvalues at which the fits are compared with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,9 @@ class MpFit:
     """Standard deviation of the law, > 0; at most about 1, lower the more trace the spikes carry.
     """
     edge_lower: float
+    """σ²(1 − √γ)²."""
     edge_upper: float
+    """σ²(1 + √γ)²."""
     num_spikes: int
     """Eigenvalues beyond the upper edge plus its Tracy-Widom margin."""
 
@@ -63,8 +67,8 @@ def edges(sigma: float, gamma: float) -> tuple[float, float]:
     return (sigma * (1.0 - root)) ** 2, (sigma * (1.0 + root)) ** 2
 
 
-def mp_pdf(x: ArrayLike, *, sigma: float, gamma: float) -> Vector:
-    """Density √((b − x)(x − a)) / (2πγσ²x) on the bulk [a, b], 0 outside."""
+def mp_pdf(x: ArrayLike, *, sigma: float, gamma: float) -> Float64[Doubles, " ..."]:
+    """Density √((b − x)(x − a)) / (2πγσ²x) on the bulk [a, b], 0 outside; of the shape of `x`."""
     x = real_array(x, what="x")
     a, b = edges(sigma, gamma)
     inside = np.maximum((b - x) * (x - a), 0.0)
@@ -73,8 +77,8 @@ def mp_pdf(x: ArrayLike, *, sigma: float, gamma: float) -> Vector:
     return np.asarray(np.where(inside > 0.0, density, 0.0))
 
 
-def mp_cdf(x: ArrayLike, *, sigma: float, gamma: float) -> Vector:
-    """Distribution function of the law, in closed form; no atom at 0 for γ ≤ 1."""
+def mp_cdf(x: ArrayLike, *, sigma: float, gamma: float) -> Float64[Doubles, " ..."]:
+    """Distribution function of the law, in closed form, of the shape of `x`; no atom at 0 for γ ≤ 1."""
     x = real_array(x, what="x")
     if x.ndim == 0:
         return np.asarray(mp_cdf(x[None], sigma=sigma, gamma=gamma)[0])
@@ -113,8 +117,8 @@ def ks_distance(evals: ArrayLike, *, sigma: float, gamma: float) -> float:
     return float(max((steps[1:] - law).max(), (law - steps[:-1]).max()))
 
 
-def _within(x: Vector, low: float, high: float) -> Vector:
-    """`np.clip` of `x` itself, in a third of its time on short arrays."""
+def _within(x: Float64[Doubles, "*shape"], low: float, high: float) -> Float64[Doubles, "*shape"]:
+    """`np.clip` of `x` itself, which is overwritten, in a third of the time on short arrays."""
     np.maximum(x, low, out=x)
     return np.minimum(x, high, out=x)
 
@@ -123,7 +127,9 @@ def _within(x: Vector, low: float, high: float) -> Vector:
 def mp_median(gamma: float) -> float:
     """Median of the law at σ = 1."""
     a, b = edges(1.0, gamma)
-    x = a + (b - a) * np.sin(np.linspace(0.0, 0.5 * math.pi, _GRID)) ** 2  # dense at both edges
+    x = (
+        a + (b - a) * np.sin(np.linspace(0.0, 0.5 * math.pi, _MEDIAN_POINTS)) ** 2
+    )  # dense at both edges
     return float(np.interp(0.5, mp_cdf(x, sigma=1.0, gamma=gamma), x))
 
 
@@ -150,34 +156,36 @@ def fit_bulk(evals: ArrayLike, *, n: int, m: int) -> MpFit | None:
     if count == 0 or centre <= 1e-12 * float(evals[-1]):
         return None
     k = count / m
-    quantile = tw1_quantile(slice_level(_LEVEL, max(1, round(k))))
+    quantile = tw1_quantile(slice_level(_SPIKE_LEVEL, max(1, round(k))))
     sums, values = evals.cumsum().tolist(), evals.tolist()  # lists: cheaper to look into one by one
 
     def spikes_of(variance: float, aside: int) -> int:
+        """Eigenvalues beyond edge and margin of the law that `aside` spikes leave."""
         threshold = variance * _relative_threshold(n, m, aside / k, quantile)
         return min(count - bisect_right(values, threshold), count // 2)
 
     def variance_without(aside: int) -> float:
+        """σ² from the trace without the `aside` largest eigenvalues."""
         freedom = k * (m - aside / k) * (1.0 - aside / k / n)
         return float(sums[count - aside - 1]) / freedom
 
     variance = centre / mp_median(gamma)
-    met: dict[int, float] = {}
+    tried: dict[int, float] = {}  # variance by the number of eigenvalues set aside for it
     aside = spikes_of(variance, 0)
-    while aside not in met:
-        met[aside] = variance = variance_without(aside)
+    while aside not in tried:
+        tried[aside] = variance = variance_without(aside)
         aside = spikes_of(variance, aside)
-    sizes = np.array([count - s for s in met])
-    distances = _bulk_distances(evals, sizes, np.array(list(met.values())), gamma)
-    states = list(met)
-    if variance != met[aside] or distances[states.index(aside)] > count**-0.5:
-        aside = states[int(distances.argmin())]
-    sigma = math.sqrt(met[aside])
-    return MpFit(sigma, *edges(sigma, gamma), spikes_of(met[aside], aside))
+    sizes = np.array([count - s for s in tried])
+    distances = _bulk_distances(evals, sizes, np.array(list(tried.values())), gamma)
+    numbers = list(tried)
+    if variance != tried[aside] or distances[numbers.index(aside)] > count**-0.5:
+        aside = numbers[int(distances.argmin())]
+    sigma = math.sqrt(tried[aside])
+    return MpFit(sigma, *edges(sigma, gamma), spikes_of(tried[aside], aside))
 
 
 def bulk_of(fit: MpFit, evals: Vector) -> Bulk:
-    """`fit` of the mean-1 `evals`, as columns of the ascending `evals` themselves."""
+    """The columns of `fit`, which is in mean-1 units, in the units of the ascending `evals`."""
     mean = float(evals.mean())
     return Bulk(
         mp_sigma=fit.sigma,
@@ -189,11 +197,14 @@ def bulk_of(fit: MpFit, evals: Vector) -> Bulk:
 
 
 def _bulk_distances(
-    evals: Vector, sizes: NDArray[np.intp], variances: Vector, gamma: float
-) -> Vector:
+    evals: Vector,
+    sizes: Int[Indices, " fits"],
+    variances: Float64[Doubles, " fits"],
+    gamma: float,
+) -> Float64[Doubles, " fits"]:
     """Kolmogorov-Smirnov distance of the lowest `sizes[i]` eigenvalues to the law of
     `variances[i]`, at 64 ranks."""
-    ranks = ((sizes[:, None] - 1) * _RANKS).astype(np.intp)
+    ranks = ((sizes[:, None] - 1) * _COMPARED_RANKS).astype(np.intp)
     law = mp_cdf(evals.take(ranks) / variances[:, None], sigma=1.0, gamma=gamma)
     law -= (ranks + 0.5) / sizes[:, None]
     return np.asarray(np.abs(law, out=law).max(axis=1))

@@ -25,6 +25,7 @@ class OwnSpectrum:
     """Every group of columns that follows from the layer's own eigenvalues and its shape."""
 
     exponent: Annotated[int, SCALE]
+    """Every λ of the groups is in units of 2^exponent."""
     scalars: Scalars
     tail: TailFit | NoTail
     bulk: Bulk | None = None
@@ -43,7 +44,7 @@ class OwnSpectrum:
 def own_tail(
     spectrum: Spectrum, *, m: int, storage_bits: int, clip_fingers: bool
 ) -> tuple[TailFit | NoTail, Clipping | None]:
-    """The tail that everything else stands on, and what was clipped for it, where that is asked for."""
+    """The tail that everything else stands on, and what was clipped for it (None: nothing asked for)."""
     if not clip_fingers:
         return fit_tail(spectrum.evals, m=m, storage_bits=storage_bits), None
     clipped = fit_clipped(spectrum.evals, m=m, storage_bits=storage_bits)
@@ -59,8 +60,10 @@ def own_spectrum(
     storage_bits: int,
     is_tail_only: bool,
 ) -> OwnSpectrum:
-    """Everything that follows from the k·m eigenvalues and their `own_tail`; `is_tail_only`: norms and
-    tail."""
+    """Everything that follows from the k·m eigenvalues of n×m slices and their `own_tail`.
+
+    `is_tail_only`: of all that only the norms and the tail.
+    """
     evals, exponent = spectrum.evals, spectrum.scale_exponent
     norms = scalars(evals, n=n, m=m, storage_bits=storage_bits)
     if is_tail_only or evals[-1] <= 0.0:
@@ -68,19 +71,27 @@ def own_spectrum(
     fitted = tail if isinstance(tail, TailFit) else None
     # a tail that reaches the null space is to end in zeros: the logarithms of noise would decide it
     clean = without_noise(evals, m=m, storage_bits=storage_bits)
-    scaled = mean_one(evals)
-    clean_scaled = scaled if clean is evals else mean_one(clean)
+    mean_one_evals = mean_one(evals)
+    clean_mean_one_evals = mean_one_evals if clean is evals else mean_one(clean)
     effective = erg(
         clean,
         xmin=fitted.xmin if fitted else None,
         num_tail=fitted.num_tail if fitted else None,
-        scaled=clean_scaled,
+        mean_one_evals=clean_mean_one_evals,
     )
     alpha = fitted.alpha if fitted else None
-    overlap = quality(clean, erg_num=effective.erg_num, alpha=alpha, scaled=clean_scaled)
-    law = fit_bulk(scaled, n=n, m=m)
+    overlap = quality(
+        clean, erg_num=effective.erg_num, alpha=alpha, mean_one_evals=clean_mean_one_evals
+    )
+    law = fit_bulk(mean_one_evals, n=n, m=m)
     phase = htsr_phase(
-        evals, n=n, m=m, matrix_rank=norms.matrix_rank, tail=tail, bulk=law, scaled=scaled
+        evals,
+        n=n,
+        m=m,
+        matrix_rank=norms.matrix_rank,
+        tail=tail,
+        bulk=law,
+        mean_one_evals=mean_one_evals,
     )
     bulk = None if law is None else bulk_of(law, evals)
     return OwnSpectrum(exponent, norms, tail, bulk, effective, overlap, HtsrPhase(phase))

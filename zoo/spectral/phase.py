@@ -51,7 +51,9 @@ class HtsrPhase:
 
 
 MAX_SPIKE_SHARE = 0.1
+"""Largest share of the eigenvalues that may lie outside the bulk in the phase `bulk_spikes`."""
 MAX_BULK_DISTANCE = 0.04
+"""Largest Kolmogorov-Smirnov distance, without the term 2/m, of a bulk that is Marchenko-Pastur."""
 
 
 def htsr_phase(
@@ -62,12 +64,12 @@ def htsr_phase(
     matrix_rank: int,
     tail: TailFit | NoTail,
     bulk: MpFit | None,
-    scaled: Vector | None = None,
+    mean_one_evals: Vector | None = None,
 ) -> Phase | None:
     """The phase of the eigenvalues of an n×m matrix (or pooled slices); rule in the module.
 
     `bulk`: the Marchenko-Pastur fit of the same eigenvalues in mean-1 units, None without a bulk.
-    `scaled`: `mean_one(evals)`, where it is at hand.
+    `mean_one_evals`: `mean_one(evals)`, where it is at hand.
     """
     evals = spectrum_of(evals)
     if evals.size < MIN_EVALS:
@@ -76,7 +78,7 @@ def htsr_phase(
         return "rank_collapse"
     candidate = None if bulk is None else _bulk_phase(bulk, evals.size, tail)
     if bulk is not None and candidate is not None:  # the distance is what costs
-        distance = bulk_distance(evals, n=n, m=m, bulk=bulk, scaled=scaled)
+        distance = bulk_distance(evals, n=n, m=m, bulk=bulk, mean_one_evals=mean_one_evals)
         if distance <= MAX_BULK_DISTANCE + 2.0 / m:
             return candidate
     if isinstance(tail, NoTail):
@@ -87,7 +89,8 @@ def htsr_phase(
 
 
 def _bulk_phase(bulk: MpFit, count: int, tail: TailFit | NoTail) -> Phase | None:
-    """The phase of `count` eigenvalues if their bulk is Marchenko-Pastur; None: still no such."""
+    """The phase of `count` eigenvalues if their bulk is Marchenko-Pastur; None when it would be neither
+    `random_like` nor `bulk_spikes` even so."""
     if bulk.num_spikes == 0:
         return "random_like"
     few = bulk.num_spikes <= MAX_SPIKE_SHARE * count
@@ -102,9 +105,9 @@ def bulk_distance(
     n: int,
     m: int,
     bulk: MpFit,
-    scaled: Vector | None = None,
+    mean_one_evals: Vector | None = None,
 ) -> float:
     """Kolmogorov-Smirnov distance of the eigenvalues that are not spikes to the fitted law."""
-    scaled = mean_one(evals) if scaled is None else scaled
-    inside = scaled[: scaled.size - bulk.num_spikes]
+    mean_one_evals = mean_one(evals) if mean_one_evals is None else mean_one_evals
+    inside = mean_one_evals[: mean_one_evals.size - bulk.num_spikes]
     return ks_distance(inside, sigma=bulk.sigma, gamma=m / n)

@@ -47,21 +47,25 @@ class Quality:
 
 
 def quality(
-    evals: ArrayLike, *, erg_num: int | None, alpha: float | None, scaled: Vector | None = None
+    evals: ArrayLike,
+    *,
+    erg_num: int | None,
+    alpha: float | None,
+    mean_one_evals: Vector | None = None,
 ) -> Quality:
     """All five for eigenvalues, the ERG tail size (`erg`) and the fitted exponent.
 
-    `scaled`: `mean_one(evals)`, where it is at hand. Raises ArgumentError for values that are no
+    `mean_one_evals`: `mean_one(evals)`, where it is at hand. Raises ArgumentError for values that are no
     eigenvalues, and unless 1 ≤ erg_num ≤ their number.
     """
     if erg_num is None:
         return Quality(None, None, None, None, None)
-    scaled = mean_one(evals) if scaled is None else scaled
-    if not 1 <= erg_num <= scaled.size:
+    mean_one_evals = mean_one(evals) if mean_one_evals is None else mean_one_evals
+    if not 1 <= erg_num <= mean_one_evals.size:
         raise ArgumentError(
-            f"got erg_num={erg_num}; wanted 1 to {scaled.size}, the number of eigenvalues"
+            f"got erg_num={erg_num}; wanted 1 to {mean_one_evals.size}, the number of eigenvalues"
         )
-    ecs = scaled[scaled.size - erg_num :]
+    ecs = mean_one_evals[mean_one_evals.size - erg_num :]
     return Quality(
         quality_discrete=_log10(_discrete(ecs)),
         quality_free_cauchy=_log10(_free_cauchy(ecs)),

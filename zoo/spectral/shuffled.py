@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
+from jaxtyping import Float64
 
 from zoo.columns import COUNT, LAMBDA, ONE, SCALE, SMALL, Unit
 from zoo.errors import ArgumentError
-from zoo.spectral.arrays import ArrayLike, Vector
+from zoo.spectral.arrays import ArrayLike, Doubles, Vector
 from zoo.spectral.erg import mean_one
 from zoo.spectral.incumbent import incumbent_fit
 from zoo.spectral.inputs import spectrum_of
@@ -109,7 +110,9 @@ def beside_shuffle(
     return RandSpectrum(distance, p_value, apart)
 
 
-def incumbent_count(replicates: Sequence[Vector], *, n: int, m: int) -> int | None:
+def incumbent_count(
+    replicates: Sequence[Float64[Doubles, " ..."]], *, n: int, m: int
+) -> int | None:
     """`num_traps_ww`: WeightWatcher's count on the pooled eigenvalues of the replicates."""
     fit = incumbent_fit(np.sort(np.concatenate(replicates, axis=None)), n=n, m=m)
     return None if fit is None else fit.num_spikes

@@ -28,7 +28,9 @@ TailWarning = Literal["over_trained", "under_trained"]
 MIN_EVALS = 20
 """Fewer eigenvalues above the rank tolerance are not fitted."""
 OVER_TRAINED_BELOW = 2.0
+"""An alpha below it carries the warning `over_trained` (Martin and Mahoney)."""
 UNDER_TRAINED_ABOVE = 6.0
+"""An alpha above it carries the warning `under_trained`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def fit_tail(evals: ArrayLike, *, m: int, storage_bits: int) -> TailFit | NoTail
 
 
 def fit_data(data: ArrayLike, *, evals: ArrayLike) -> TailFit | NoTail:
-    """Fit `data`, a run of the `evals`; λ_max and the alpha-norm are those of `evals`."""
+    """Fit `data`, which are some of the `evals`; λ_max and the alpha-norm are those of all `evals`."""
     return _fit(tail_of(data, at_least=0), spectrum_of(evals))
 
 

@@ -24,10 +24,15 @@ from zoo.errors import ArgumentError
 from zoo.spectral.arrays import Vector
 
 _NODES = 24
-_LOWEST, _HIGHEST = -10.0, 100.0
-_CENTRAL = 12.0
-"""Up to here the p-value is read from an interpolant of the determinant, made once."""
-_DEGREE = 64
+"""Points of the quadrature: enough for an error of about 1e-14."""
+_LOWEST = -10.0
+"""At and below it P(TW1 > s) counts as 1: F1 is under 1e-18 there."""
+_HIGHEST = 100.0
+"""From here on P(TW1 > s) counts as the smallest normal float64, which it falls below."""
+_INTERPOLATED_UP_TO = 12.0
+"""Up to here the p-value is read from an interpolant of the determinant, which is made once."""
+_CHEBYSHEV_TERMS = 64
+"""Terms of that interpolant: 1e-10 relative over its whole range."""
 
 
 class EdgeScale(NamedTuple):
@@ -61,7 +66,7 @@ def tw1_sf(s: float) -> float:
         return 1.0
     if s >= _HIGHEST:
         return sys.float_info.min
-    if s > _CENTRAL:
+    if s > _INTERPOLATED_UP_TO:
         return tw1_sf_by_determinant(s)
     return min(math.exp(float(chebval(_to_unit(s), _coefficients()))), 1.0)
 
@@ -98,6 +103,7 @@ def tw1_quantile(sf: float) -> float:
 
 @lru_cache(maxsize=1)
 def _legendre() -> tuple[Vector, Vector]:
+    """Nodes and weights of the quadrature on (0, 1)."""
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
     return 0.5 * (nodes + 1.0), 0.5 * weights
 
@@ -105,14 +111,15 @@ def _legendre() -> tuple[Vector, Vector]:
 @lru_cache(maxsize=1)
 def _coefficients() -> Vector:
     """Chebyshev coefficients of ln P(TW1 > s) on [−10, 12]."""
-    x = chebpts1(_DEGREE)
-    s = 0.5 * (_CENTRAL + _LOWEST) + 0.5 * (_CENTRAL - _LOWEST) * x
+    x = chebpts1(_CHEBYSHEV_TERMS)
+    s = 0.5 * (_INTERPOLATED_UP_TO + _LOWEST) + 0.5 * (_INTERPOLATED_UP_TO - _LOWEST) * x
     values = np.log([tw1_sf_by_determinant(float(v)) for v in s])
-    return np.asarray(chebfit(x, values, _DEGREE - 1))
+    return np.asarray(chebfit(x, values, _CHEBYSHEV_TERMS - 1))
 
 
 def _to_unit(s: float) -> float:
-    return (2.0 * s - _CENTRAL - _LOWEST) / (_CENTRAL - _LOWEST)
+    """`s` on the interval of the Chebyshev polynomials, [−1, 1]."""
+    return (2.0 * s - _INTERPOLATED_UP_TO - _LOWEST) / (_INTERPOLATED_UP_TO - _LOWEST)
 
 
 def _rule(s: float) -> tuple[Vector, Vector]:

@@ -19,8 +19,7 @@ from zoo.spectral.arrays import Doubles
 from zoo.spectral.solve import eigenvalues
 
 _BATCH_BYTES = 4 << 30
-"""The matrices of one batch take no more than this in float64, which is how the accelerator holds them.
-"""
+"""The matrices of one batch take no more than this in float64, as the accelerator holds them."""
 
 
 def measure_layers(

@@ -175,7 +175,7 @@ def _solved_plainly(
 
 
 def _moments(statistics: EntryStatistics) -> Moments | None:
-    """The moments of all entries; None for constant ones and where float64 does not hold their powers."""
+    """The moments of all entries; None for constant ones, and where their powers leave float64."""
     mean, std = statistics.weight_mean, statistics.weight_std
     if statistics.weight_kurtosis is None or mean is None or std is None:
         return None

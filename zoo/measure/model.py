@@ -31,8 +31,8 @@ from zoo.options import AnalysisOptions, LayerSelection
 from zoo.spectral.spectrum import Spectrum
 
 _WHOLE_BYTES = 256 << 20
-"""Bytes in float32 up to which a stack of experts is decoded whole; a larger one is decoded expert by
-expert."""
+"""Bytes in float32 up to which a stack of experts is decoded whole; a larger one is decoded one
+expert at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class Pieces:
 
     weight: Weight
     layers: tuple[tuple[RowRange | None, tuple[LayerSpec, ...]], ...]
-    """The rows of the weight that are loaded (None: all) and the layers that are measured from them."""
+    """The rows of the weight that are loaded (None: all) and the layers measured from them."""
 
     @classmethod
     def of(cls, weight: Weight, specs: list[LayerSpec]) -> Pieces:

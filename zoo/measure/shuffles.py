@@ -35,8 +35,8 @@ from zoo.spectral.trap_test import BulkEntries, Trap
 FULL_SHUFFLE_UP_TO = 2048
 """Smaller side up to which `shuffle = "auto"` computes the whole shuffled spectrum."""
 MANY_REPLICATES_BELOW = 100
-"""A layer whose smaller side is below it is shuffled `MANY_REPLICATES` times; and the incumbent pools
-the replicates of a layer that has fewer eigenvalues than this in all its slices."""
+"""A layer whose smaller side is below it is shuffled `MANY_REPLICATES` times. The incumbent pools the
+replicates of a layer that has fewer eigenvalues than this in all its slices."""
 MANY_REPLICATES = 5
 """Shuffles of a small layer: the threshold of a single one is uncertain there."""
 CHEAP_FULL_BELOW = 512

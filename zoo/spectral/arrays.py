@@ -1,8 +1,8 @@
 """The types of the arrays that the formulas take and give.
 
 `Float64[Doubles, "rows cols"]` is a float64 array of two axes; equal names within one signature are
-equal lengths, `_` is any length. mypy checks the kind of number. Shapes and kinds are checked at every
-call while the tests run (`--jaxtyping-packages` in pyproject.toml), never in production.
+equal lengths, `_` is any length. mypy checks the kind of number. Shapes and kinds are checked at
+every call while the tests run (`--jaxtyping-packages` in pyproject.toml), never in production.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from zoo.spectral.inputs import stack_of
 _CPU_BLOCK_ENTRIES = 1 << 15
 """Entries summed at a time on a CPU: 256 KiB of float64, which stay in the cache."""
 _CUDA_BLOCK_ENTRIES = 1 << 24
-"""Entries summed at a time on a GPU, where a call costs and a large block fits: 128 MiB of float64."""
+"""Entries summed at a time on a GPU, where a call costs and memory is large: 128 MiB of float64."""
 _SMALLEST_FLOAT64 = 5e-324
 """Stands in for |w| = 0 under the logarithm, so that 0 ln 0 = 0."""
 _SAFE_RANGE = (2.0**-200, 2.0**200)
@@ -76,8 +76,8 @@ def entry_statistics(matrices: Tensor | ArrayLike) -> EntryStatistics:
 
 
 _COUNT, _MEAN, _M2, _M3, _M4, _ABS, _ENTROPY, _LOW, _HIGH = range(9)
-"""Columns of the block table: number of entries, their mean, Σd², Σd³ and Σd⁴ of their distances d from
-it, Σ|w|, −Σ|w| ln|w|, smallest, largest."""
+"""Columns of the block table: number of entries, their mean, Σd², Σd³ and Σd⁴ of their distances d
+from it, Σ|w|, −Σ|w| ln|w|, smallest, largest."""
 BlockTable = Float64[Doubles, "blocks 9"]
 """One row of sums for every block of entries."""
 

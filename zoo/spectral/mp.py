@@ -21,8 +21,8 @@ from zoo.spectral.inputs import aspect_ratio, check_law, real_array, spectrum_of
 from zoo.spectral.tracy_widom import johnstone, tw1_quantile
 
 _SPIKE_LEVEL = 0.01
-"""An eigenvalue counts as a spike, not as bulk, where it would be as large by chance in this share of
-random matrices (family-wise, over all slices of a layer)."""
+"""An eigenvalue counts as a spike, not as bulk, where it would be as large by chance in this share
+of random matrices (family-wise, over all slices of a layer)."""
 _MEDIAN_POINTS = 1024
 """Points of the distribution function between which its median is interpolated."""
 _COMPARED_RANKS = np.linspace(0.0, 1.0, 64)
@@ -78,7 +78,10 @@ def mp_pdf(x: ArrayLike, *, sigma: float, gamma: float) -> Float64[Doubles, " ..
 
 
 def mp_cdf(x: ArrayLike, *, sigma: float, gamma: float) -> Float64[Doubles, " ..."]:
-    """Distribution function of the law, in closed form, of the shape of `x`; no atom at 0 for γ ≤ 1."""
+    """Distribution function of the law, in closed form; of the shape of `x`.
+
+    It has no atom at 0 for γ ≤ 1.
+    """
     x = real_array(x, what="x")
     if x.ndim == 0:
         return np.asarray(mp_cdf(x[None], sigma=sigma, gamma=gamma)[0])

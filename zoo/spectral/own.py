@@ -44,7 +44,7 @@ class OwnSpectrum:
 def own_tail(
     spectrum: Spectrum, *, m: int, storage_bits: int, clip_fingers: bool
 ) -> tuple[TailFit | NoTail, Clipping | None]:
-    """The tail that everything else stands on, and what was clipped for it (None: nothing asked for)."""
+    """The tail that everything else stands on, and what was clipped for it (None: not asked for)."""
     if not clip_fingers:
         return fit_tail(spectrum.evals, m=m, storage_bits=storage_bits), None
     clipped = fit_clipped(spectrum.evals, m=m, storage_bits=storage_bits)

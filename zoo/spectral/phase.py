@@ -89,8 +89,8 @@ def htsr_phase(
 
 
 def _bulk_phase(bulk: MpFit, count: int, tail: TailFit | NoTail) -> Phase | None:
-    """The phase of `count` eigenvalues if their bulk is Marchenko-Pastur; None when it would be neither
-    `random_like` nor `bulk_spikes` even so."""
+    """The phase of `count` eigenvalues if their bulk is Marchenko-Pastur; None when it would be
+    neither `random_like` nor `bulk_spikes` even so."""
     if bulk.num_spikes == 0:
         return "random_like"
     few = bulk.num_spikes <= MAX_SPIKE_SHARE * count

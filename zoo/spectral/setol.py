@@ -55,7 +55,7 @@ def quality(
 ) -> Quality:
     """All five for eigenvalues, the ERG tail size (`erg`) and the fitted exponent.
 
-    `mean_one_evals`: `mean_one(evals)`, where it is at hand. Raises ArgumentError for values that are no
+    `mean_one_evals`: `mean_one(evals)`, where it is at hand. ArgumentError for values that are no
     eigenvalues, and unless 1 ≤ erg_num ≤ their number.
     """
     if erg_num is None:

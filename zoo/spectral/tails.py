@@ -81,7 +81,7 @@ def fit_tail(evals: ArrayLike, *, m: int, storage_bits: int) -> TailFit | NoTail
 
 
 def fit_data(data: ArrayLike, *, evals: ArrayLike) -> TailFit | NoTail:
-    """Fit `data`, which are some of the `evals`; λ_max and the alpha-norm are those of all `evals`."""
+    """Fit `data`, some of the `evals`; λ_max and the alpha-norm are those of all `evals`."""
     return _fit(tail_of(data, at_least=0), spectrum_of(evals))
 
 

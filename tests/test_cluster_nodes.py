@@ -7,13 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
 
+from jobs.runners.outcome import Finished
 from jobs.runners.ray import RayRunner
 from jobs.sweep.work import MEASURING
+from tests.chores import CHORES, Chore
 from tests.conftest import Zoo
 from tests.models import small_zoo
 from tests.test_sweep import ask, numbers
@@ -66,6 +69,16 @@ def test_a_worker_too_big_for_the_cluster_is_refused_not_waited_for(ray_session:
         RayRunner(MEASURING, address=None, workers=1, memory_bytes=1 << 50)
     with pytest.raises(UseError, match=r"one worker wants 999 CPUs"):
         RayRunner(MEASURING, address=None, workers=1, cpus=999)
+
+
+@pytest.mark.ray
+def test_a_runner_on_ray_takes_any_work(ray_session: None) -> None:
+    with closing(RayRunner(CHORES, address=None, workers=1)) as runner:
+        while not runner.num_slots:
+            assert runner.wait(30.0) == []
+        runner.submit(Chore("double", 3))
+        (done,) = runner.wait(60.0)
+    assert (done.task, done.outcome) == (Chore("double", 3), Finished(6))
 
 
 class Missing:

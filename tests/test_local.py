@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from jobs.runners.local import LocalRunner
-from jobs.runners.outcome import Finished, Raised
+from jobs.runners.outcome import Died, Finished, Raised
 from jobs.runners.protocol import Done
 from tests.chores import CHORES, Chore
 from tests.models import small_zoo
@@ -35,7 +35,7 @@ def with_workers(count: int) -> pytest.MarkDecorator:
 
 def finish(runner: Pool) -> list[Done[Chore, int]]:
     """The next tasks that end."""
-    for _ in range(100):
+    for _ in range(60):
         if ended := runner.wait(1.0):
             return ended
     raise AssertionError("nothing ended")
@@ -92,6 +92,17 @@ def test_more_tasks_than_workers_are_refused(runner: Pool) -> None:
     runner.submit(Chore("double"))
     with pytest.raises(RuntimeError, match="busy"):
         runner.submit(Chore("double"))
+
+
+def test_a_task_held_for_later_is_not_lost_with_the_worker_that_held_it() -> None:
+    with closing(LocalRunner(CHORES, workers=1, ahead=1)) as runner:
+        assert runner.num_slots == 2
+        deadly, harmless = Chore("die"), Chore("double", 3)
+        for chore in (deadly, harmless):
+            runner.submit(chore)
+        ended = {done.task: done.outcome for _ in range(2) for done in finish(runner)}
+    assert isinstance(ended[deadly], Died)
+    assert ended[harmless] == Finished(6)
 
 
 def test_a_termination_before_the_work_begins_is_an_interruption_too(

@@ -135,7 +135,7 @@ def refit_catalog(
 def _crew(workers: int) -> Iterator[Crew]:
     """Worker processes that compute slices while this one reads and writes."""
     runner: LocalRunner[Slice, Recomputed | ZooError]
-    runner = LocalRunner(REFITTING, workers=workers, start_method="forkserver")
+    runner = LocalRunner(REFITTING, workers=workers, start_method="forkserver", ahead=1)
     try:
         with closing(runner), closing(Feeder(runner)) as crew:
             yield crew

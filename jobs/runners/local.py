@@ -10,10 +10,13 @@ import contextlib
 import math
 import multiprocessing
 import signal
+import threading
 import time
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import psutil
@@ -40,10 +43,12 @@ _MEMORY_SHARE = 0.8
 class _Worker(Generic[TaskT]):
     process: BaseProcess
     pipe: Connection
-    ready_s: float = math.inf
-    """When it was prepared; until then it may not have got to its task."""
-    task: TaskT | None = None
+    free_s: float = math.inf
+    """When it was prepared or, later, when its last task ended; infinite until then."""
+    tasks: deque[TaskT] = field(default_factory=deque)
+    """The one it works on, and those that it holds already for afterwards."""
     submitted_s: float = 0.0
+    """When the last task was sent to it."""
     killed: bool = False
 
 
@@ -59,10 +64,12 @@ class LocalRunner(Generic[TaskT, ResultT]):
         memory_bytes: int | None = None,
         hub: HubOptions | None = None,
         start_method: StartMethod = "spawn",
+        ahead: int = 0,
     ) -> None:
         """`threads`: of mathematics, in each worker. `hub`: how patient workers are with a Hub; None
         when the work needs none. `start_method`: a forkserver starts workers in no time where
-        `jobs.runners.forkserver` has loaded what they need, which must not be torch."""
+        `jobs.runners.forkserver` has loaded what they need, which must not be torch. `ahead`: tasks
+        a worker holds beside the one it works on, so that it need not wait for the next."""
         self._context = (
             multiprocessing.get_context("forkserver")
             if start_method == "forkserver"
@@ -78,26 +85,25 @@ class LocalRunner(Generic[TaskT, ResultT]):
             self._pacing = SharedPacing()
             self.hub = HubAccess(self._pacing.pacing, hub)
         self._workers: list[_Worker[TaskT]] = []
-        self.num_slots = workers
+        self._num_workers = workers
+        self._per_worker = 1 + ahead
+        self.num_slots = workers * self._per_worker
         self.memory_bytes = memory_bytes or int(psutil.virtual_memory().total * _MEMORY_SHARE)
 
     def submit(self, task: TaskT) -> None:
         """See `Runner.submit`."""
-        for dead in [w for w in self._workers if w.task is None and not w.process.is_alive()]:
+        for dead in [w for w in self._workers if not w.tasks and not w.process.is_alive()]:
             self._bury(dead)  # killed while idle: no task is to blame
-        worker = next((w for w in self._workers if w.task is None), None)
-        if worker is None:
-            if len(self._workers) == self.num_slots:
-                raise RuntimeError("all workers are busy; wait() first")
+        worker = min(self._workers, key=lambda w: len(w.tasks), default=None)
+        if worker is None or (worker.tasks and len(self._workers) < self._num_workers):
             worker = self._start()  # none starts before there is work for it
-            self._workers.append(worker)
-        worker.task, worker.submitted_s = task, time.monotonic()
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            worker.pipe.send(task)  # a worker that dies now is reported by wait()
+        if len(worker.tasks) == self._per_worker:
+            raise RuntimeError("all workers are busy; wait() first")
+        _send(worker, task)
 
     def wait(self, timeout_s: float) -> list[Done[TaskT, ResultT]]:
         """See `Runner.wait`."""
-        busy = [w for w in self._workers if w.task is not None]
+        busy = [w for w in self._workers if w.tasks]
         if not busy:
             time.sleep(timeout_s)
             return []
@@ -110,13 +116,13 @@ class LocalRunner(Generic[TaskT, ResultT]):
 
     def began_s(self, task: TaskT) -> float:
         """See `Runner.began_s`."""
-        worker = next(w for w in self._workers if w.task is task)
-        return max(worker.ready_s, worker.submitted_s)
+        worker = next(w for w in self._workers if any(t is task for t in w.tasks))
+        return max(worker.free_s, worker.submitted_s) if worker.tasks[0] is task else math.inf
 
     def kill(self, task: TaskT) -> None:
         """See `Runner.kill`."""
         for worker in self._workers:
-            if worker.task is task:
+            if worker.tasks and worker.tasks[0] is task:
                 worker.killed = True
                 worker.process.kill()
 
@@ -124,7 +130,7 @@ class LocalRunner(Generic[TaskT, ResultT]):
         """See `Runner.close`."""
         for worker in self._workers:
             worker.pipe.close()  # an idle worker leaves at end of file
-            if worker.task is not None:
+            if worker.tasks:
                 worker.process.kill()
         for worker in self._workers:
             worker.process.join(timeout=5)
@@ -147,12 +153,12 @@ class LocalRunner(Generic[TaskT, ResultT]):
         )
         process.start()
         theirs.close()
-        return _Worker(process, ours)
+        worker: _Worker[TaskT] = _Worker(process, ours)
+        self._workers.append(worker)
+        return worker
 
     def _collect(self, worker: _Worker[TaskT]) -> Done[TaskT, ResultT] | None:
-        """What a worker says of its task; None when it says that it has started."""
-        task = worker.task
-        assert task is not None
+        """What a worker says of its task; None when it says that it is prepared."""
         try:
             outcome: Outcome[ResultT] | None = worker.pipe.recv()
         except (EOFError, ConnectionResetError):
@@ -160,10 +166,14 @@ class LocalRunner(Generic[TaskT, ResultT]):
             outcome = _obituary(worker)
             self._bury(worker)
         else:
+            worker.free_s = time.monotonic()
             if outcome is None:
-                worker.ready_s = time.monotonic()
                 return None
-            worker.task = None
+        task = worker.tasks.popleft()
+        if isinstance(outcome, Died) and worker.tasks:
+            heir = self._start()
+            for innocent in worker.tasks:
+                _send(heir, innocent)
         return Done(task, outcome)
 
     def _bury(self, worker: _Worker[TaskT]) -> None:
@@ -171,6 +181,13 @@ class LocalRunner(Generic[TaskT, ResultT]):
         worker.process.join()
         worker.process.close()
         self._workers.remove(worker)
+
+
+def _send(worker: _Worker[TaskT], task: TaskT) -> None:
+    worker.tasks.append(task)
+    worker.submitted_s = time.monotonic()
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        worker.pipe.send(task)  # a worker that dies now is reported by wait()
 
 
 def _obituary(worker: _Worker[TaskT]) -> Died:
@@ -187,14 +204,27 @@ def _obituary(worker: _Worker[TaskT]) -> Died:
 def _serve(
     pipe: Connection, work: Work[TaskT, ResultT], threads: int, hub: HubAccess | None
 ) -> None:
-    """Body of a worker process: None once it has started, then tasks in, outcomes out, until the pipe
+    """Body of a worker process: None once it is prepared, then tasks in, outcomes out, until the pipe
     closes."""
     # Terminals and systemd send these to the whole group; the driver drains, then kills.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     leave_with_driver()
     start_worker(work, threads=threads, hub=hub)
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the driver is done
+    tasks: SimpleQueue[tuple[TaskT] | None] = SimpleQueue()
+    threading.Thread(target=_receive, args=(pipe, tasks), name="zoo-tasks", daemon=True).start()
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the driver is done
         pipe.send(None)
-        while True:
-            pipe.send(attempt(work, pipe.recv()))
+        while (task := tasks.get()) is not None:
+            pipe.send(attempt(work, task[0]))
+
+
+def _receive(pipe: Connection, tasks: SimpleQueue[tuple[TaskT] | None]) -> None:
+    """Put what is sent to this process into `tasks`, so that the driver never waits with a task that
+    a busy worker holds for later; None at the end."""
+    try:
+        with contextlib.suppress(EOFError, ConnectionResetError):
+            while True:
+                tasks.put((pipe.recv(),))
+    finally:
+        tasks.put(None)

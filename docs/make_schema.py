@@ -17,7 +17,7 @@ from functools import cache
 from itertools import groupby
 from pathlib import Path
 
-from zoo.columns import Column, columns_of
+from zoo.columns import Column, Group, columns_of
 from zoo.measure.row import LayerName, LayerRow, SpectrumRow, TrapRow
 
 PAGE = Path(__file__).resolve().parents[1] / "catalog" / "schema" / "measured.py"
@@ -60,7 +60,7 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def entries(row: type) -> Iterator[str]:
+def entries(row: type[Group]) -> Iterator[str]:
     """One entry a column, below the name of the class that declares it."""
     for group, columns in groupby(columns_of(row), key=lambda column: column.group):
         if group is LayerName and row is not LayerName:
@@ -93,7 +93,7 @@ def _quoted(text: str) -> str:
 
 
 @cache
-def meanings(group: type) -> dict[str, str]:
+def meanings(group: type[Group]) -> dict[str, str]:
     """The docstring below each field of a dataclass, on one line."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(group))).body
     assert isinstance(tree, ast.ClassDef)

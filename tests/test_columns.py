@@ -24,6 +24,7 @@ from zoo.columns import (
     SMALL,
     TEXT,
     Called,
+    Group,
     cells,
     columns_of,
     empty_cells,
@@ -34,7 +35,7 @@ from zoo.columns import (
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class Fit(Group):
     """Every way in which a column can depend on the unit of λ."""
 
     alpha: Annotated[float, ONE]
@@ -56,7 +57,7 @@ class NoFit:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Row(Group):
     """A row of groups."""
 
     exponent: Annotated[int, SCALE]

@@ -28,7 +28,7 @@ from jobs.spec.tables import (
 )
 from tests.conftest import Zoo
 from tests.models import weights, write_model
-from zoo.columns import ONE
+from zoo.columns import ONE, Group
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -211,7 +211,7 @@ def test_a_column_without_a_word_on_what_it_means_is_refused() -> None:
 
 
 @dataclass(frozen=True)
-class Dumb:
+class Dumb(Group):
     """A group with a column that says nothing."""
 
     said: Annotated[float, ONE]

@@ -1,13 +1,13 @@
 """What a column of a stored row is: declared once, as a field of a dataclass beside its formula.
 
     @dataclass(frozen=True, slots=True)
-    class Scalars:
+    class Scalars(Group):
         lambda_max: Annotated[float | None, LAMBDA]
         \"""Largest eigenvalue.\"""
 
 The field's name is the column's, its type says what is stored, its `Unit` what it counts in and how it
 scales with λ; the docstring below it is its entry in docs/tables.md, where None reads NULL. Such a
-dataclass is a *group*. A row is a dataclass of groups: a group that is None leaves its columns NULL. What
+dataclass is a `Group`. A row is a dataclass of groups: a group that is None leaves its columns NULL. What
 measures, refits and stores reads these declarations; the catalog keeps a generated copy of them, as it
 imports nothing of this package. Knows no particular column, and imports the standard library alone.
 """
@@ -16,20 +16,15 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
+from dataclasses import dataclass, fields
 from types import NoneType, UnionType
 from typing import (
     Annotated,
-    Any,
-    ClassVar,
     Literal,
-    Protocol,
     Union,
     get_args,
     get_origin,
     get_type_hints,
-    runtime_checkable,
 )
 
 
@@ -78,11 +73,15 @@ class Called:
     name: str
 
 
-@runtime_checkable  # the tests check types at run time
-class Dataclass(Protocol):
-    """A group, or a row of them."""
+class Group:
+    """What a dataclass of columns, and one of such groups, has as its base."""
 
-    __dataclass_fields__: ClassVar[dict[str, Any]]
+    __slots__: tuple[str, ...] = ()
+
+    def __reduce__(self) -> tuple[type[Group], tuple[object, ...]]:
+        """Pickled by its fields alone: rows travel from worker to driver by the thousand, and what a
+        dataclass does by itself takes twice as long."""
+        return type(self), tuple([getattr(self, name) for name in self.__slots__])
 
 
 class _Mark:
@@ -116,8 +115,8 @@ class Column:
     name: str
     field: str
     """Field of `group` that holds the value."""
-    group: type
-    """The dataclass that declares it."""
+    group: type[Group]
+    """The group that declares it."""
     kind: Kind
     """What is stored."""
     unit: Unit
@@ -139,7 +138,7 @@ class Column:
         return value + exponent * unit.log_of_2 * factor if unit.log_of_2 else value
 
 
-def columns_of(row: type) -> tuple[Column, ...]:
+def columns_of(row: type[Group]) -> tuple[Column, ...]:
     """Every column that the dataclass `row` and the groups inside it declare, in order."""
     return tuple(
         column
@@ -148,12 +147,12 @@ def columns_of(row: type) -> tuple[Column, ...]:
     )
 
 
-def names_of(row: type) -> tuple[str, ...]:
+def names_of(row: type[Group]) -> tuple[str, ...]:
     """The names of `columns_of`."""
     return tuple(column.name for column in columns_of(row))
 
 
-def cells(row: Dataclass, *, exponent: int = 0) -> dict[str, object]:
+def cells(row: Group, *, exponent: int = 0) -> dict[str, object]:
     """`row` as a mapping from column to value, λ in their own unit, for what knows no dataclasses:
     tables, pandas. Every column is there.
 
@@ -164,12 +163,12 @@ def cells(row: Dataclass, *, exponent: int = 0) -> dict[str, object]:
     return values
 
 
-def empty_cells(row: type) -> dict[str, object]:
+def empty_cells(row: type[Group]) -> dict[str, object]:
     """The mapping of a row of which nothing is known."""
     return dict.fromkeys(names_of(row))
 
 
-def out_of_range(row: Dataclass) -> str | None:
+def out_of_range(row: Group) -> str | None:
     """The first column that has a value which leaves float64 in units of λ; None when all fit."""
     return _first_lost(row, _plan(type(row)), 0)
 
@@ -188,7 +187,7 @@ class _Inner:
     """A field that holds another group."""
 
     field: str
-    row: type
+    row: type[Group]
     """The class that declares the group's columns."""
     plan: _Plan
 
@@ -205,12 +204,22 @@ class _Plan:
     """(column, field) of its columns, where nothing has to be done but to take them; else empty."""
 
 
-@cache
-def _plan(row: type) -> _Plan:
+_plans: dict[type[Group], _Plan] = {}
+
+
+def _plan(row: type[Group]) -> _Plan:
+    """The plan of a class, made when it is first asked for."""
+    plan = _plans.get(row)
+    if plan is None:
+        plan = _plans[row] = _new_plan(row)
+    return plan
+
+
+def _new_plan(row: type[Group]) -> _Plan:
     steps: list[Column | _Inner] = []
     scale = None
     hints = get_type_hints(row, include_extras=True)
-    for field in fields(row):
+    for field in fields(row):  # type: ignore[arg-type]  # every group is a dataclass
         hint = hints[field.name]
         marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
         if SCALE in marks:
@@ -225,7 +234,7 @@ def _plan(row: type) -> _Plan:
     return _Plan(tuple(steps), scale, plain)
 
 
-def _column(group: type, field: str, hint: object, marks: tuple[object, ...]) -> Column:
+def _column(group: type[Group], field: str, hint: object, marks: tuple[object, ...]) -> Column:
     (stored,) = _alternatives(hint)
     choices: tuple[str, ...] = ()
     if get_origin(stored) is Literal:
@@ -245,10 +254,12 @@ def _column(group: type, field: str, hint: object, marks: tuple[object, ...]) ->
 
 
 def _inner(field: str, hint: object) -> list[_Inner]:
-    """The group in a field; of alternatives (a fit, or why there is none) the one with columns."""
-    groups = [kind for kind in _alternatives(hint) if isinstance(kind, type) and is_dataclass(kind)]
-    plans = [(group, _plan(group)) for group in groups]
-    return [_Inner(field, group, plan) for group, plan in plans if plan.steps]
+    """The group in a field; of alternatives (a fit, or why there is none) the one that is a group."""
+    return [
+        _Inner(field, kind, _plan(kind))
+        for kind in _alternatives(hint)
+        if isinstance(kind, type) and issubclass(kind, Group)
+    ]
 
 
 def _alternatives(hint: object) -> tuple[object, ...]:

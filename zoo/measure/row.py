@@ -25,6 +25,7 @@ from zoo.columns import (
     SECONDS,
     SMALL,
     TEXT,
+    Group,
     Unit,
 )
 from zoo.spectral.diagnostics import EntryStatistics
@@ -42,7 +43,7 @@ _STORED_LAMBDA = Unit("λ·2^-e")
 
 
 @dataclass(frozen=True, slots=True)
-class LayerName:
+class LayerName(Group):
     """What names one layer within a model; rows of `traps` and `spectra` begin with it too."""
 
     layer_index: Annotated[int, INDEX, REQUIRED]
@@ -56,7 +57,7 @@ class LayerName:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Place(Group):
     """Where in the network the layer stands."""
 
     block: Annotated[int | None, INDEX]
@@ -66,7 +67,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(Group):
     """The size of the layer's matrix, or of the slices that are pooled."""
 
     num_rows: Annotated[int, COUNT]
@@ -103,7 +104,7 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Group):
     """How the layer's tensor lies in the checkpoint."""
 
     stored_dtype: Annotated[str | None, TEXT]
@@ -117,7 +118,7 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Group):
     """How the measurement ended."""
 
     status: Annotated[Status, TEXT, REQUIRED]
@@ -127,7 +128,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Effort:
+class Effort(Group):
     """What measuring took."""
 
     spectrum_s: Annotated[float, SECONDS]
@@ -139,7 +140,7 @@ class Effort:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(Group):
     """Every group of columns that a layer's matrices give; None what was not computed."""
 
     shape: Shape | None
@@ -153,7 +154,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Group):
     """What loading took, and all together."""
 
     read_s: Annotated[float, SECONDS]
@@ -165,7 +166,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class LayerRow:
+class LayerRow(Group):
     """A row of `layers`, without the keys of its unit."""
 
     name: LayerName
@@ -176,7 +177,7 @@ class LayerRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Group):
     """What a probe of the trap found. None is built yet: every trap is `unprobed`."""
 
     jsd: Annotated[float | None, NAT] = None
@@ -196,7 +197,7 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class TrapRow:
+class TrapRow(Group):
     """A row of `traps`, without the keys of its unit and the name of its layer."""
 
     exponent: Annotated[int, SCALE]
@@ -211,7 +212,7 @@ class TrapRow:
 
 
 @dataclass(frozen=True, slots=True)
-class SpectrumRow:
+class SpectrumRow(Group):
     """A row of `spectra`, without the keys of its unit."""
 
     name: LayerName

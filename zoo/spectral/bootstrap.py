@@ -12,7 +12,7 @@ from typing import Annotated
 
 import numpy as np
 
-from zoo.columns import ONE
+from zoo.columns import ONE, Group
 from zoo.errors import ArgumentError
 from zoo.spectral.arrays import ArrayLike
 from zoo.spectral.scalars import above_tolerance
@@ -21,7 +21,7 @@ from zoo.spectral.tails import TailFit
 
 
 @dataclass(frozen=True, slots=True)
-class GoodnessOfFit:
+class GoodnessOfFit(Group):
     """How often data that are a power law beyond xmin fit worse than the spectrum does."""
 
     gof_p_value: Annotated[float, ONE]

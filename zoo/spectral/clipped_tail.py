@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from zoo.columns import COUNT, ONE
+from zoo.columns import COUNT, ONE, Group
 from zoo.spectral.arrays import ArrayLike
 from zoo.spectral.inputs import spectrum_of
 from zoo.spectral.scalars import above_tolerance
@@ -24,7 +24,7 @@ STOP_AT_ALPHA = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Clipping:
+class Clipping(Group):
     """What clipping did."""
 
     num_fingers: Annotated[int, COUNT]

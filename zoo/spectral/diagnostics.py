@@ -15,7 +15,7 @@ from typing import Annotated
 import numpy as np
 from jaxtyping import Float64, Real
 
-from zoo.columns import NAT, ONE, WEIGHT
+from zoo.columns import NAT, ONE, WEIGHT, Group
 from zoo.spectral.arrays import ArrayLike, Doubles, Tensor, Vector
 from zoo.spectral.inputs import stack_of
 
@@ -31,7 +31,7 @@ scaled first."""
 
 
 @dataclass(frozen=True, slots=True)
-class EntryStatistics:
+class EntryStatistics(Group):
     """Statistics over all entries of all slices.
 
     All None when an entry is NaN or Inf, or when there is no entry.

@@ -12,14 +12,14 @@ from typing import Annotated
 
 import numpy as np
 
-from zoo.columns import COUNT, NAT, ONE
+from zoo.columns import COUNT, NAT, ONE, Group
 from zoo.errors import ArgumentError
 from zoo.spectral.arrays import ArrayLike, Vector
 from zoo.spectral.inputs import spectrum_of
 
 
 @dataclass(frozen=True, slots=True)
-class Erg:
+class Erg(Group):
     """Effective correlation space of one spectrum."""
 
     erg_num: Annotated[int | None, COUNT]

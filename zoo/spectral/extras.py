@@ -11,7 +11,7 @@ from typing import Annotated
 
 import numpy as np
 
-from zoo.columns import SCALE
+from zoo.columns import SCALE, Group
 from zoo.spectral.bootstrap import GoodnessOfFit, goodness_of_fit
 from zoo.spectral.clipped_tail import Clipping
 from zoo.spectral.spectrum import Spectrum
@@ -20,7 +20,7 @@ from zoo.spectral.tails import NoTail, TailFit
 
 
 @dataclass(frozen=True, slots=True)
-class TailExtras:
+class TailExtras(Group):
     """The optional groups that follow from the layer's own spectrum; None what was not asked for."""
 
     exponent: Annotated[int, SCALE]

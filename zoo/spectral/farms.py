@@ -12,7 +12,7 @@ from typing import Annotated
 
 import numpy as np
 
-from zoo.columns import ONE
+from zoo.columns import ONE, Group
 from zoo.errors import ArgumentError
 from zoo.spectral.arrays import ArrayLike, Tensor
 from zoo.spectral.hill import alpha_hill
@@ -25,7 +25,7 @@ MAX_WINDOWS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Farms:
+class Farms(Group):
     """Tail exponents over square submatrices; None when no window has one."""
 
     farms_alpha: Annotated[float | None, ONE]

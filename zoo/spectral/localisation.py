@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 from jaxtyping import Float64
 
-from zoo.columns import ONE
+from zoo.columns import ONE, Group
 from zoo.spectral.arrays import Doubles, Vector
 
 
@@ -38,7 +38,7 @@ class Sector:
 
 
 @dataclass(frozen=True, slots=True)
-class Localisation:
+class Localisation(Group):
     """Shape of a trap.
 
     u, v below are the leading singular vectors of the mode carried back, but for `mean_overlap`,

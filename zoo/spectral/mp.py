@@ -15,7 +15,7 @@ from typing import Annotated
 import numpy as np
 from jaxtyping import Float64, Int
 
-from zoo.columns import COUNT, LAMBDA, ONE
+from zoo.columns import COUNT, LAMBDA, ONE, Group
 from zoo.spectral.arrays import ArrayLike, Doubles, Indices, Vector
 from zoo.spectral.inputs import aspect_ratio, check_law, real_array, spectrum_of
 from zoo.spectral.tracy_widom import johnstone, tw1_quantile
@@ -45,7 +45,7 @@ class MpFit:
 
 
 @dataclass(frozen=True, slots=True)
-class Bulk:
+class Bulk(Group):
     """The fit in the units of the eigenvalues."""
 
     mp_sigma: Annotated[float, ONE]

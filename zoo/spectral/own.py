@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from zoo.columns import SCALE, out_of_range
+from zoo.columns import SCALE, Group, out_of_range
 from zoo.spectral.clipped_tail import Clipping, fit_clipped
 from zoo.spectral.erg import Erg, erg, mean_one
 from zoo.spectral.mp import Bulk, bulk_of, fit_bulk
@@ -21,7 +21,7 @@ from zoo.spectral.tails import NoTail, TailFit, fit_tail
 
 
 @dataclass(frozen=True, slots=True)
-class OwnSpectrum:
+class OwnSpectrum(Group):
     """Every group of columns that follows from the layer's own eigenvalues and its shape."""
 
     exponent: Annotated[int, SCALE]

@@ -23,7 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from zoo.columns import TEXT
+from zoo.columns import TEXT, Group
 from zoo.spectral.arrays import ArrayLike, Vector
 from zoo.spectral.erg import mean_one
 from zoo.spectral.inputs import spectrum_of
@@ -42,7 +42,7 @@ Phase = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class HtsrPhase:
+class HtsrPhase(Group):
     """The phase as a column."""
 
     htsr_phase: Annotated[Phase | None, TEXT]

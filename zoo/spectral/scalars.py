@@ -15,14 +15,14 @@ from typing import Annotated
 
 import numpy as np
 
-from zoo.columns import COUNT, LAMBDA, LOG10_LAMBDA, ONE
+from zoo.columns import COUNT, LAMBDA, LOG10_LAMBDA, ONE, Group
 from zoo.errors import ArgumentError
 from zoo.spectral.arrays import ArrayLike, Vector
 from zoo.spectral.inputs import spectrum_of
 
 
 @dataclass(frozen=True, slots=True)
-class Scalars:
+class Scalars(Group):
     """Norms, ranks and entropy of one spectrum."""
 
     lambda_max: Annotated[float | None, LAMBDA]

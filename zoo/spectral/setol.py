@@ -20,7 +20,7 @@ from typing import Annotated
 
 import numpy as np
 
-from zoo.columns import Unit
+from zoo.columns import Group, Unit
 from zoo.errors import ArgumentError
 from zoo.spectral.arrays import ArrayLike, Vector
 from zoo.spectral.erg import mean_one
@@ -30,7 +30,7 @@ _LOG10 = Unit("log10")
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
+class Quality(Group):
     """log10 Q̄² of one layer under each model; None where Q̄² is not positive or not defined."""
 
     quality_discrete: Annotated[float | None, _LOG10]

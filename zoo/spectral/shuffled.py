@@ -14,7 +14,7 @@ from typing import Annotated
 import numpy as np
 from jaxtyping import Float64
 
-from zoo.columns import COUNT, LAMBDA, ONE, SCALE, SMALL, Unit
+from zoo.columns import COUNT, LAMBDA, ONE, SCALE, SMALL, Group, Unit
 from zoo.errors import ArgumentError
 from zoo.spectral.arrays import ArrayLike, Doubles, Vector
 from zoo.spectral.erg import mean_one
@@ -26,7 +26,7 @@ from zoo.spectral.trap_test import ShuffleTest
 
 
 @dataclass(frozen=True, slots=True)
-class TrapSummary:
+class TrapSummary(Group):
     """The calibrated trap test over the replicates. Another level can be asked for later."""
 
     rand_mp_sigma: Annotated[float, ONE]
@@ -46,7 +46,7 @@ class TrapSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class RandSpectrum:
+class RandSpectrum(Group):
     """What takes the whole shuffled spectrum: its distance from the layer's own, and from the law."""
 
     rand_ks_distance: Annotated[float | None, ONE]
@@ -59,7 +59,7 @@ class RandSpectrum:
 
 
 @dataclass(frozen=True, slots=True)
-class Shuffles:
+class Shuffles(Group):
     """Every column that the shuffles give."""
 
     exponent: Annotated[int, SCALE]

@@ -21,7 +21,7 @@ from typing import Annotated
 
 import numpy as np
 
-from zoo.columns import LN_LAMBDA, LN_LAMBDA_SPREAD, NAT, ONE, PER_LAMBDA
+from zoo.columns import LN_LAMBDA, LN_LAMBDA_SPREAD, NAT, ONE, PER_LAMBDA, Group
 from zoo.errors import ArgumentError
 from zoo.spectral.arrays import ArrayLike, Vector
 from zoo.spectral.inputs import tail_of
@@ -36,7 +36,7 @@ _LOG_BETA = (-60.0, 60.0)
 
 
 @dataclass(frozen=True, slots=True)
-class TailModels:
+class TailModels(Group):
     """Four models of the values ≥ xmin. A ratio > 0 favours the power law, < 0 the alternative.
 
     `*_ratio` is Σ ln p(power law) − ln p(alternative); `*_p_value` the probability of one so far

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from zoo.columns import COUNT, LAMBDA, LOG10_LAMBDA_ALPHA, ONE, TEXT
+from zoo.columns import COUNT, LAMBDA, LOG10_LAMBDA_ALPHA, ONE, TEXT, Group
 from zoo.errors import ArgumentError
 from zoo.spectral.arrays import ArrayLike, Vector
 from zoo.spectral.hill import alpha_hill
@@ -34,7 +34,7 @@ UNDER_TRAINED_ABOVE = 6.0
 
 
 @dataclass(frozen=True, slots=True)
-class TailFit:
+class TailFit(Group):
     """A continuous power law p(λ) ∝ λ^−alpha on λ ≥ xmin."""
 
     alpha: Annotated[float, ONE]

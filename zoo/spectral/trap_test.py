@@ -18,7 +18,7 @@ from typing import Annotated
 
 import numpy as np
 
-from zoo.columns import LAMBDA, ONE, Called
+from zoo.columns import LAMBDA, ONE, Called, Group
 from zoo.spectral.arrays import Vector
 from zoo.spectral.mp import slice_level
 from zoo.spectral.tracy_widom import johnstone, tw1_quantile, tw1_sf
@@ -35,7 +35,7 @@ class BulkEntries:
 
 
 @dataclass(frozen=True, slots=True)
-class Trap:
+class Trap(Group):
     """One eigenvalue of a shuffled slice beyond the threshold."""
 
     slice_index: int

@@ -33,7 +33,6 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) --editable ".[demo,dev,plot,bench]"
-	$(PIP) --no-deps hqq
 	touch $@
 
 clean:

@@ -16,6 +16,17 @@ from zoo.formats.weight import Weight
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.memory import memory_checkpoint
 
+
+def dense_words(codes: torch.Tensor, bits: int) -> torch.Tensor:
+    """Codes [n, k] as int32 words [n·bits/32, k]: a stream of bits along the first axis, low first."""
+    digits = (codes[:, None] >> torch.arange(bits)[:, None]) & 1
+    stream = digits.reshape(-1, codes.shape[1])
+    padding = -len(stream) % 32
+    stream = torch.cat([stream, stream.new_zeros(padding, codes.shape[1])])
+    words = (stream.reshape(-1, 32, codes.shape[1]).long() << torch.arange(32)[:, None]).sum(1)
+    return words.to(torch.int32)
+
+
 MANY = settings(max_examples=60, deadline=None)
 """How property tests of decoders run; `deadline=None` because the machine may be busy."""
 

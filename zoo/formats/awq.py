@@ -60,6 +60,8 @@ def _plan(
     wanted(free, stem + "qzeros", of=meta.name, shapes=((num_groups, num_words),), dtypes=("I32",))
     declared = config.get("group_size", config.get("q_group_size"))
     size = declared if isinstance(declared, int) and declared > 0 else num_in
+    if method(config).endswith("auto_round") and num_groups and num_in % num_groups == 0:
+        size = num_in // num_groups  # layers may differ from the config
     if num_groups * size != num_in:
         raise DecodeError(
             f"{meta.name}: {num_groups} groups of {size} for {num_in} inputs; wanted a group_size "

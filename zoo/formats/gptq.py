@@ -23,8 +23,14 @@ from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.header import RowRange, TensorMeta
 
+VERSION = 1
+
 _BITS = (2, 3, 4, 8)
 """Bits of a code that the format allows."""
+_AUTO_ROUND = ("auto_round", "intel/auto_round")
+"""AutoRound's `quant_method`, new and old."""
+_BITS_OF_AUTO_ROUND = (2, 3, 4, 5, 6, 7, 8)
+"""It also packs 5, 6 and 7 bits, as a dense stream."""
 _FLOATS = ("F16", "BF16", "F32")
 """Stored types that its scales may have."""
 _BLOCK_ROWS = 1024
@@ -74,18 +80,21 @@ def _plan(
             f"[groups, {num_out}]"
         )
     num_groups = scales.shape[0]
-    possible_bits = [b for b in _BITS if zeros.shape == (num_groups, -(-num_out * b // 32))]
+    known = _BITS_OF_AUTO_ROUND if method(config) in _AUTO_ROUND else _BITS
+    possible_bits = [b for b in known if zeros.shape == (num_groups, -(-num_out * b // 32))]
     if len(possible_bits) != 1:
         raise DecodeError(
             f"{meta.name}: {zeros.name!r} has shape {list(zeros.shape)}; wanted "
-            f"[{num_groups}, {num_out}·bits/32] with bits among {_BITS}"
+            f"[{num_groups}, {num_out}·bits/32] with bits among {known}"
         )
     bits = possible_bits[0]
     order = free.get(stem + "g_idx")
+    if order is None and config.get("desc_act") is True:
+        wanted(free, stem + "g_idx", of=meta.name)
     num_in = order.shape[0] if order and len(order.shape) == 1 else num_words * 32 // bits
     if order and (len(order.shape) != 1 or order.dtype not in ("I32", "I64")):
         raise DecodeError(f"{meta.name}: {order.name!r} is {order.dtype} {list(order.shape)}")
-    if -(-num_in * bits // 32) != num_words:
+    if num_in * bits != 32 * num_words:
         raise DecodeError(
             f"{meta.name}: {num_words} words of {bits}-bit numbers do not hold {num_in} inputs"
         )
@@ -99,18 +108,41 @@ def _zero_offset(config: Mapping[str, object], name: str) -> int:
     declared = method(config)
     if declared in ("gptq", "gptqmodel"):
         layout = config.get("checkpoint_format", config.get("format", "gptq"))
-    elif declared in ("auto_round", "intel/auto_round"):
-        layout = str(config.get("packing_format", "")).removeprefix("auto_round:")
-        layout = layout.removeprefix("auto_")
-    else:
+        if layout in ("gptq", "gptq_v2"):
+            return 1 if layout == "gptq" else 0
         raise DecodeError(
-            f"{name}: the config's quant_method is {config.get('quant_method')!r}; wanted gptq, "
-            "which also says how zero points are stored. Put quantize_config.json or the "
-            "quantization_config beside the weights"
+            f"{name}: checkpoint_format {layout!r}; wanted gptq or gptq_v2. Convert it"
         )
-    if layout in ("gptq", "gptq_v2"):
-        return 1 if layout == "gptq" else 0
-    raise DecodeError(f"{name}: checkpoint_format {layout!r}; wanted gptq or gptq_v2. Convert it")
+    if declared in _AUTO_ROUND:
+        return _zero_offset_of_auto_round(config, name)
+    raise DecodeError(
+        f"{name}: the config's quant_method is {config.get('quant_method')!r}; wanted gptq, "
+        "which also says how zero points are stored. Put quantize_config.json or the "
+        "quantization_config beside the weights"
+    )
+
+
+def _zero_offset_of_auto_round(config: Mapping[str, object], name: str) -> int:
+    """AutoRound packs as AutoGPTQ does (v1), as GPTQModel does (v2), or its own way (v2)."""
+    packing = config.get("packing_format")
+    data_type = str(config.get("data_type", "int"))
+    act_bits = config.get("act_bits", 16)
+    if (
+        not isinstance(packing, str)
+        or not data_type.startswith("int")
+        or act_bits not in (None, 16)
+    ):
+        raise DecodeError(
+            f"{name}: AutoRound's packing_format is {packing!r}, its data_type {data_type!r}, its "
+            f"act_bits {act_bits!r}; wanted integers with plain activations. Export it again"
+        )
+    if "gptqmodel" in packing:
+        return 0
+    if "gptq" in packing:
+        return 1
+    if packing == "auto_round":
+        return 0
+    raise DecodeError(f"{name}: packing_format {packing!r}; wanted auto_round or auto_gptq")
 
 
 def _group_size(

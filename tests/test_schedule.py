@@ -50,7 +50,7 @@ def end(
     return made.ended(one, outcome, now)
 
 
-@pytest.mark.parametrize("cause", ["data", "hub_permanent"])
+@pytest.mark.parametrize("cause", ["data", "hub_permanent", "changed"])
 def test_a_fault_of_the_data_is_final_at_once(cause: str) -> None:
     assert decide(raised(cause), Attempts(), retries=5) == GiveUp(cause, 1)
 
@@ -150,3 +150,16 @@ def test_one_lost_group_fails_the_unit_once_and_drops_the_rest() -> None:
     assert isinstance(end(made, groups[0], raised("data")), UnitFailed)
     assert end(made, groups[1], raised("data")) is None
     assert (made.num_waiting, made.num_running, made.num_open_units) == (0, 0, 0)
+
+
+def test_a_unit_that_is_listed_again_as_itself_starts_anew() -> None:
+    first, second = (Task(unit("a"), group=group, num_groups=2) for group in (0, 1))
+    made: Sched = Schedule(memory_bytes=8 * GIB, retries=1)
+    made.add(first.unit, (first, second))
+    start_two(made)
+    assert isinstance(end(made, first, raised("changed")), UnitFailed)
+    again = Task(unit("a"))
+    made.add(again.unit, (again,))
+    assert end(made, second, raised("changed")) is None  # of the listing before: nothing to say now
+    assert made.next(0.0) is again
+    assert end(made, again, finished("x")) == UnitDone(again.unit, (("x",),))

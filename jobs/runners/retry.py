@@ -12,8 +12,8 @@ from jobs.runners.outcome import Died, Raised
 
 MAX_FREE_RETRIES = 10
 """Faults that are not the model's own: infrastructure and transient Hub errors."""
-TERMINAL = frozenset({"data", "hub_permanent", "use"})
-"""Trying again gives the same answer."""
+TERMINAL = frozenset({"data", "hub_permanent", "changed", "use"})
+"""Trying the same again gives the same answer."""
 FREE = frozenset({"infra", "hub_transient"})
 """Not the model's fault."""
 

@@ -77,6 +77,8 @@ class _Queued(Generic[UnitT, TaskT]):
 class _OpenUnit(Generic[ResultT]):
     """A unit with tasks that are not finished."""
 
+    unit: object
+    """The unit itself: one of the same key may be added after this one was dropped."""
     num_tasks: int
     results: dict[int, ResultT] = field(default_factory=dict)
     """Of the finished ones, by group."""
@@ -92,11 +94,10 @@ class Schedule(Generic[UnitT, TaskT, ResultT]):
         self._waiting: list[_Queued[UnitT, TaskT]] = []
         self._running: dict[int, _Queued[UnitT, TaskT]] = {}
         self._units: dict[Hashable, _OpenUnit[ResultT]] = {}
-        self._dead: set[Hashable] = set()
 
     def add(self, unit: UnitT, tasks: tuple[TaskT, ...]) -> None:
         """Queue a unit: all its tasks."""
-        self._units[unit.key] = _OpenUnit(num_tasks=len(tasks))
+        self._units[unit.key] = _OpenUnit(unit, len(tasks))
         self._waiting += [_Queued(unit, task, Attempts(), 0.0) for task in tasks]
 
     @property
@@ -144,10 +145,10 @@ class Schedule(Generic[UnitT, TaskT, ResultT]):
         """Take in an outcome; what it means for the unit, or None while the unit goes on."""
         queued = self._running.pop(id(task))
         unit = queued.unit
-        if unit.key in self._dead:
-            return None
+        state = self._units.get(unit.key)
+        if state is None or state.unit is not unit:
+            return None  # it was dropped while this task ran
         if isinstance(outcome, Finished):
-            state = self._units[unit.key]
             state.results[task.group] = outcome.result
             if len(state.results) < state.num_tasks:
                 return None
@@ -163,7 +164,6 @@ class Schedule(Generic[UnitT, TaskT, ResultT]):
 
     def _drop(self, unit: UnitT) -> None:
         """Forget the tasks of a unit that wait; those that run will end in vain."""
-        self._dead.add(unit.key)
         self._units.pop(unit.key, None)
         self._waiting = [queued for queued in self._waiting if queued.unit.key != unit.key]
 

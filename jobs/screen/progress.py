@@ -94,6 +94,12 @@ class Progress:
         if retry.attempt >= SAID_FROM_TRY:
             self.say(str(retry))
 
+    def listed_again(self, model_id: str, step: int | None, revision: str) -> None:
+        """The files of a unit had changed when its turn came."""
+        self.say(
+            f"{_name(model_id, step)}: changed since it was listed; listed again as {revision[:12]}"
+        )
+
     def draining(self, running: int) -> None:
         """Ctrl-C, SIGTERM, or a budget is spent."""
         self.say(f"stopping: waiting for {running} running tasks; a second Ctrl-C stops at once")

@@ -25,8 +25,9 @@ from zoo.version import NUMBERS_VERSION
 Overwrite = Literal["never", "failed", "stale", "always"]
 """What of the listed units is computed: see `zoo sweep --help`."""
 
-_FINAL_CAUSES = (TERMINAL | {"poison", "bug"}) - {"hub_permanent"}
-"""An open failure of these causes is not tried again by itself; gated or gone repositories may come back."""
+_FINAL_CAUSES = (TERMINAL | {"poison", "bug"}) - {"hub_permanent", "changed"}
+"""An open failure of these causes is not tried again by itself; gated or gone
+repositories may come back, and what was being written is finished some time."""
 _PACKAGES = (
     "spectral-zoo",
     "numpy",
@@ -61,6 +62,8 @@ class Ledger:
         self._spec = spec_text
         self._started = now
         self._versions = versions()
+        self._listing: dict[tuple[str, str, str], dict[str, object]] = {}
+        """Rows of `listing` by unit."""
 
     def choose(
         self, units: Sequence[Unit], overwrite: Overwrite
@@ -86,19 +89,31 @@ class Ledger:
 
     def begin(self, units: Sequence[Unit]) -> None:
         """Record that the sweep started and what it listed; clear what a killed one left of them."""
-        now = datetime.now(UTC)
         commits.drop_unfinished(self.root, (UnitKey(*unit.key) for unit in units))
         self._write_sweep(status="running")
-        rows = [
-            {
-                **_keys(unit, self.sweep_id),
-                "source": unit.target.source,
-                "step": unit.target.step,
-                "listed_at": now,
-            }
-            for unit in units
-        ]
-        commits.record_listing(self.root, self.sweep_id, rows)
+        self._listing = {unit.key: self._listing_row(unit) for unit in units}
+        commits.record_listing(self.root, self.sweep_id, list(self._listing.values()))
+
+    def list_instead(self, before: Unit, after: Unit) -> bool:
+        """Record that `before` was listed again and is `after` now, a unit of another revision perhaps.
+
+        False when `after` was listed by itself: then there is nothing to do for it here.
+        """
+        self._listing.pop(before.key, None)
+        if after.key in self._listing:
+            return False
+        self._listing[after.key] = self._listing_row(after)
+        commits.drop_unfinished(self.root, [UnitKey(*after.key)])
+        commits.record_listing(self.root, self.sweep_id, list(self._listing.values()))
+        return True
+
+    def _listing_row(self, unit: Unit) -> dict[str, object]:
+        return {
+            **_keys(unit, self.sweep_id),
+            "source": unit.target.source,
+            "step": unit.target.step,
+            "listed_at": datetime.now(UTC),
+        }
 
     def commit(self, event: UnitDone[Unit, TaskRows]) -> UnitSummary:
         """Make a finished unit part of the catalog, whole or not at all."""

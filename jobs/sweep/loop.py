@@ -21,10 +21,11 @@ from jobs.sources.find import find_targets
 from jobs.sources.target import failure_of
 from jobs.spec.tables import Spec
 from jobs.sweep.ledger import Ledger, Overwrite
+from jobs.sweep.relisting import Relisting
 from jobs.sweep.task_rows import TaskRows
 from jobs.units.plan import TaskFeed
-from jobs.units.unit import Task, Unit, analysis_key, key_with_base
-from zoo.errors import ZooError
+from jobs.units.unit import Task, Unit, unit_of
+from zoo.errors import StaleListingError, ZooError
 
 DRAIN_S = 60.0
 """Seconds that running tasks get to finish, after the first Ctrl-C or when a budget is spent."""
@@ -81,11 +82,8 @@ def _signals(handler: _Interrupt) -> Iterator[None]:
 
 def units_of(spec: Spec, say: Callable[[str], None] | None = None) -> tuple[Unit, ...]:
     """All units a spec lists, pinned; `say` hears what was left out."""
-    key = analysis_key(spec.options, spec.selection)
-    return tuple(
-        Unit(target, key_with_base(key, target.base_revision), spec.options, spec.selection)
-        for target in find_targets(spec, say)
-    )
+    options, selection = spec.options, spec.selection
+    return tuple(unit_of(target, options, selection) for target in find_targets(spec, say))
 
 
 def run_sweep(
@@ -106,7 +104,7 @@ def run_sweep(
     ledger.begin(units)
     progress.begin(len(units), len(todo), len(skipped), len(failed_before))
     interrupt = _Interrupt()
-    tally = _Tally(ledger, progress)
+    tally = _Tally(ledger, progress, overwrite)
     with _signals(interrupt):
         unreadable = [u for u in todo if u.target.failure is not None]
         for unit in unreadable:
@@ -116,14 +114,14 @@ def run_sweep(
             # headers are read by this process, while its workers ask the same Hub
             with closing(start_runner()) as runner, driving(runner.hub):
                 _drive(spec, todo, runner, tally, interrupt, progress, started)
-    interrupted = tally.num_done + tally.num_failed < len(todo) + len(unreadable)
+    interrupted = tally.num_ended < len(todo) + len(unreadable)
     result = SweepResult(
         sweep_id=ledger.sweep_id,
         num_listed=len(units),
         num_done=tally.num_done,
-        num_skipped=len(skipped),
+        num_skipped=len(skipped) + tally.num_skipped,
         num_failed=tally.num_failed,
-        num_failed_before=len(failed_before),
+        num_failed_before=len(failed_before) + tally.num_failed_before,
         interrupted=interrupted,
         seconds=time.monotonic() - started,
     )
@@ -142,12 +140,22 @@ def run_sweep(
 class _Tally:
     """Counts units and hands them to the ledger."""
 
-    def __init__(self, ledger: Ledger, progress: Progress) -> None:
+    def __init__(self, ledger: Ledger, progress: Progress, overwrite: Overwrite) -> None:
         self._ledger = ledger
         self._progress = progress
+        self._overwrite = overwrite
         self.num_done = 0
         self.num_failed = 0
+        self.num_skipped = 0
+        """Units that were listed again, as a revision that is in the catalog or the listing already."""
+        self.num_failed_before = 0
+        """Units that were listed again, as a revision that failed for good in an earlier sweep."""
         self.nbytes = 0
+
+    @property
+    def num_ended(self) -> int:
+        """Units that need nothing more in this sweep."""
+        return self.num_done + self.num_failed + self.num_skipped + self.num_failed_before
 
     def take(self, event: Ended) -> None:
         """Commit a finished unit, or write its failure row."""
@@ -161,6 +169,20 @@ class _Tally:
             self.num_done += 1
             self.nbytes += summary.nbytes
             self._progress.done(target.model_id, target.step, summary)
+
+    def take_again(self, before: Unit, after: Unit) -> bool:
+        """A unit whose files changed was listed again: True when its new revision has to be measured."""
+        if not self._ledger.list_instead(before, after):
+            self.num_skipped += 1
+            return False
+        todo, skipped, failed_before = self._ledger.choose([after], self._overwrite)
+        self.num_skipped += len(skipped)
+        self.num_failed_before += len(failed_before)
+        self._progress.listed_again(after.target.model_id, after.target.step, after.target.revision)
+        if todo and after.target.failure is not None:
+            self.take(_unreadable(after))
+            return False
+        return bool(todo)
 
     def take_all(self, events: list[Ended]) -> None:
         """`take` each of `events`, in order, and empty the list."""
@@ -183,6 +205,7 @@ def _drive(
         memory_bytes=runner.memory_bytes, retries=run.retries
     )
     feed = TaskFeed(sorted(todo, key=lambda u: -u.target.nbytes), device=run.device)
+    relisting = Relisting()
     stop_at = None
     ended: list[Ended] = []  # committed once the workers have their next tasks
     while True:
@@ -201,6 +224,9 @@ def _drive(
             tally.take_all(ended)
             return
         if stop_at is None:
+            for before, after in relisting.take():
+                if tally.take_again(before, after):
+                    feed.add(after)
             room = _UNITS_AHEAD * max(runner.num_slots, 1) - schedule.num_waiting
             for unit, planned in feed.take(room):
                 if isinstance(planned, ZooError):
@@ -212,10 +238,14 @@ def _drive(
             ):
                 runner.submit(task)
         tally.take_all(ended)
-        if feed.is_exhausted and not schedule.num_open_units and not schedule.num_running:
+        is_idle = not schedule.num_open_units and not schedule.num_running
+        if is_idle and feed.is_exhausted and not relisting.num_open:
             return
         for done in runner.wait(0.5 if schedule.num_running else 0.05):
             event = schedule.ended(done.task, done.outcome, time.monotonic())
+            if isinstance(event, UnitFailed) and event.cause == StaleListingError.cause:
+                if relisting.put(event.unit):
+                    continue
             ended += [] if event is None else [event]
         if run.timeout_s is not None:
             for task in schedule.running:

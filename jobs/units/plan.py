@@ -7,7 +7,7 @@ times the largest float32 matrix plus 1 GiB.
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -204,15 +204,18 @@ class TaskFeed:
     """
 
     def __init__(self, units: Iterable[Unit], *, device: str) -> None:
-        self._units = iter(units)
+        self._units = deque(units)
         self._device = device
         self._open: list[_Planning] = []
-        self._has_more = True
+
+    def add(self, unit: Unit) -> None:
+        """One unit more, after the others."""
+        self._units.append(unit)
 
     @property
     def is_exhausted(self) -> bool:
         """True when every unit has come out."""
-        return not self._has_more and not self._open
+        return not self._units and not self._open
 
     @property
     def _num_reading(self) -> int:
@@ -220,12 +223,8 @@ class TaskFeed:
 
     def take(self, room: int) -> Iterator[tuple[Unit, tuple[Task, ...] | ZooError]]:
         """At most `room` units whose tasks are known by now, or why they cannot be."""
-        while self._has_more and len(self._open) < room and self._num_reading < _HEADER_THREADS:
-            unit = next(self._units, None)
-            if unit is None:
-                self._has_more = False
-            else:
-                self._open.append(_Planning.start(unit, self._device))
+        while self._units and len(self._open) < room and self._num_reading < _HEADER_THREADS:
+            self._open.append(_Planning.start(self._units.popleft(), self._device))
         known = [planning for planning in self._open if planning.result is not None][: max(room, 0)]
         for planning in known:
             self._open.remove(planning)

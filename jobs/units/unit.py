@@ -46,6 +46,12 @@ class Unit:
         return (self.target.model_id, self.target.revision, self.analysis_key)
 
 
+def unit_of(target: Target, options: AnalysisOptions, selection: LayerSelection) -> Unit:
+    """What analysing `target` so is known by."""
+    key = key_with_base(analysis_key(options, selection), target.base_revision)
+    return Unit(target, key, options, selection)
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """What one worker does in one call: a unit, or some weights of it."""

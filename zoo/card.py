@@ -18,17 +18,21 @@ import yaml  # type: ignore[import-untyped]
 MAX_CARD_BYTES = 2**20
 """Front matter beyond this is not read (the largest honest cards, MTEB's, are a few 100 kB)."""
 MAX_EVALUATIONS = 10_000
-"""Results kept of one card."""
+"""Results that are kept of one card; the rest is a problem of the card."""
 MAX_TEXT = 500
-"""Characters kept of one text field."""
+"""Characters that are kept of one text field."""
 MAX_DEPTH = 32
-"""Nested YAML collections; `model-index` needs six."""
+"""YAML nested deeper than this is refused; `model-index` needs six levels."""
 
 _FRONT_MATTER = re.compile(r"\A\ufeff?\s*---[ \t]*\r?\n(.*?)(?:\r?\n)?^---[ \t]*\r?$", re.S | re.M)
+"""A card whose first lines are `---`, YAML, `---`; the group is the YAML."""
 _FIRST_BYTES = 4096
+"""Bytes of a README.md that are read first; most front matter is shorter."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+"""Characters that no text of a card may bring to a terminal or a table."""
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
-# CBaseLoader where PyYAML was built with libyaml: a card of 1 MB in one second instead of ten.
+"""How YAML writes that there is no value."""
+# CBaseLoader, where PyYAML was built with libyaml, reads a card of 1 MB in one second instead of ten.
 _Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
@@ -80,8 +84,8 @@ def front_of(read: Callable[[int, int], bytes], size: int) -> bytes:
     while len(raw) < min(size, MAX_CARD_BYTES + 1):
         raw += read(len(raw), min(step, size - len(raw), MAX_CARD_BYTES + 1 - len(raw)))
         text = raw.decode("utf-8", errors="replace")
-        found = _FRONT_MATTER.match(text)
-        is_closed = found is not None and text[found.end() : found.end() + 1] == "\n"
+        matter = _FRONT_MATTER.match(text)
+        is_closed = matter is not None and text[matter.end() : matter.end() + 1] == "\n"
         if is_closed or not text.lstrip("\ufeff \t\r\n").startswith("---"):
             break
         step *= 2
@@ -92,13 +96,13 @@ def parse_card(raw: bytes) -> Card:
     """The card in the bytes of a README.md. Never raises; see `Card.problems`."""
     cut = len(raw) > MAX_CARD_BYTES
     text = raw[:MAX_CARD_BYTES].decode("utf-8", errors="replace")
-    found = _FRONT_MATTER.match(text)
-    if found is None:
+    matter = _FRONT_MATTER.match(text)
+    if matter is None:
         if cut and text.lstrip("\ufeff \t\r\n").startswith("---"):
             return Card(problems=(f"front matter is longer than {MAX_CARD_BYTES} bytes",))
         return Card()
     try:
-        metadata = _load_bounded(found.group(1))
+        metadata = _load_bounded(matter.group(1))
     except (yaml.YAMLError, ValueError, RecursionError) as err:
         return Card(problems=(_text(f"front matter is no plain YAML: {err}") or "",))
     return card_from_metadata(metadata)
@@ -141,7 +145,8 @@ def _load_bounded(text: str) -> object:
 
 
 def _evaluations(index: object, problems: list[str]) -> Iterator[Evaluation]:
-    num = 0
+    """The results in the `model-index` of a card; what is wrong with it is added to `problems`."""
+    num_results = 0
     for model in _items(index, "model-index", problems):
         for result in _items(_get(model, "results"), "results", problems):
             task = _text(_get(_get(result, "task"), "type"))
@@ -152,18 +157,21 @@ def _evaluations(index: object, problems: list[str]) -> Iterator[Evaluation]:
                 if name is None or value is None:
                     problems.append(f"metric {name or 'without a type'}: value is no finite number")
                     continue
-                if num == MAX_EVALUATIONS:
+                if num_results == MAX_EVALUATIONS:
                     problems.append(f"more than {MAX_EVALUATIONS} results; the rest is left out")
                     return
-                num += 1
+                num_results += 1
                 yield Evaluation(task, dataset, name, value)
 
 
 def _dataset(dataset: object) -> str | None:
+    """Name of a data set with configuration and split, where they are given."""
     name = _text(_get(dataset, "name")) or _text(_get(dataset, "type"))
-    found = (_text(_get(dataset, "config")), _text(_get(dataset, "split")))
+    config_and_split = (_text(_get(dataset, "config")), _text(_get(dataset, "split")))
     # many cards repeat configuration or split in the name: MTEB AmazonCounterfactual (en)
-    extra = [part for part in found if part is not None and f"({part})" not in (name or "")]
+    extra = [
+        part for part in config_and_split if part is not None and f"({part})" not in (name or "")
+    ]
     if not extra:
         return name
     return f"{name or '?'} ({', '.join(extra)})"[:MAX_TEXT]
@@ -174,6 +182,7 @@ def _get(node: object, key: str) -> object:
 
 
 def _items(node: object, what: str, problems: list[str]) -> Sequence[object]:
+    """`node` if it is a list; empty when it is absent, and with a problem when it is anything else."""
     if node is None or (isinstance(node, str) and node in _NULLS):
         return ()
     if isinstance(node, Sequence) and not isinstance(node, str | bytes):
@@ -183,6 +192,7 @@ def _items(node: object, what: str, problems: list[str]) -> Sequence[object]:
 
 
 def _text(value: object) -> str | None:
+    """`value` as one line of bounded length; None when it is no text, or says that there is none."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
@@ -193,11 +203,13 @@ def _text(value: object) -> str | None:
 
 
 def _texts(value: object) -> tuple[str, ...]:
+    """The texts in `value`, which may be one or a list."""
     many = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
     return tuple(text for text in map(_text, many[:1000]) if text is not None)
 
 
 def _number(value: object) -> float | None:
+    """`value` as a finite number; None when it is none."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:

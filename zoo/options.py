@@ -12,9 +12,13 @@ from typing import Literal, get_args
 from zoo.errors import UseError
 
 ShuffleMode = Literal["auto", "full", "top", "none"]
+"""How much of the shuffled spectrum is computed; see `AnalysisOptions.shuffle`."""
 FusedMode = Literal["split", "whole", "both"]
+"""How fused projections are taken; see `LayerSelection.fused`."""
 Metrics = Literal["all", "tail"]
+"""Which numbers are computed; see `AnalysisOptions.metrics`."""
 AdapterMode = Literal["delta", "merged", "both"]
+"""What is taken of an adapter; see `LayerSelection.adapters`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ KRYLOV_DTYPE = torch.float32
 """Precision of products with tall blocks of vectors."""
 
 T = TypeVar("T")
+"""What the work gives back."""
 
 
 def choose_device(name: str) -> torch.device:

@@ -10,9 +10,10 @@ import ctypes
 import sys
 
 _M_MMAP_THRESHOLD = -3
-"""glibc, malloc.h"""
+"""The option of `mallopt` that sets the threshold, as glibc's malloc.h numbers it."""
 _THRESHOLD_BYTES = 4 << 20
-"""Fresh pages cost 0.25 ms a MiB: at 1 MiB an analysis of small layers took a tenth longer."""
+"""Arrays from this size on get pages of their own. Fresh pages cost 0.25 ms a MiB: with 1 MiB an
+analysis of small layers took a tenth longer."""
 
 
 def return_large_arrays() -> bool:

@@ -10,6 +10,7 @@ import os
 import sys
 
 _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+"""Environment variables from which the libraries take their number of threads when they are loaded."""
 
 
 def export_threads(count: int) -> None:
@@ -21,7 +22,8 @@ def export_threads(count: int) -> None:
 def set_threads(count: int) -> None:
     """Set torch, OpenBLAS, MKL and OpenMP to `count` threads in this process.
 
-    A library that is loaded later reads the environment; torch, seconds to load, is left unloaded.
+    A library that is loaded later reads the environment. Torch, which takes seconds to load, is not
+    loaded for this.
     """
     from threadpoolctl import threadpool_limits
 

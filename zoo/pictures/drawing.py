@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 
-_TITLE_SIZE = 11
+Cells = Mapping[str, object]
+"""One row of `layers`: its values by column."""
+
+_TITLE_POINTS = 11
+"""Size of a title."""
 _LETTERS_AN_INCH = 10.5
-"""Of the title's size, in the widest mix seen in names of tensors."""
+"""Letters of a title that fit an inch, in the widest mix seen in names of tensors."""
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -30,7 +34,7 @@ def new_figure(width: float, height: float) -> Figure:
     return New(figsize=(width, height), dpi=120, layout="constrained")
 
 
-def number(columns: Mapping[str, object], name: str) -> float | None:
+def number(columns: Cells, name: str) -> float | None:
     """A column as a finite number, or None."""
     value = columns.get(name)
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
@@ -39,7 +43,7 @@ def number(columns: Mapping[str, object], name: str) -> float | None:
 def set_title(figure: Figure, text: str) -> None:
     """The title, as it is written: no mathematics, in one line, cut in the middle where too long."""
     most = int(figure.get_figwidth() * _LETTERS_AN_INCH)
-    figure.suptitle(_cut(drawable(text), most), fontsize=_TITLE_SIZE, parse_math=False)
+    figure.suptitle(_cut(drawable(text), most), fontsize=_TITLE_POINTS, parse_math=False)
 
 
 def _cut(text: str, most: int) -> str:

@@ -7,7 +7,7 @@ keeps no global state (no pyplot). No meaning is carried by colour alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from zoo.pictures.drawing import (
     GREY,
     ORANGE,
     RED,
+    Cells,
     log_ticks,
     new_figure,
     number,
@@ -33,21 +34,21 @@ if TYPE_CHECKING:
 
     from zoo.spectral.spectrum import Spectrum
 
-Columns = Mapping[str, object]
-
-_NUM_BINS = 60
-_MAX_BINS = 200
-"""Of a picture in which the bulk is a small part of the axis."""
-_DECADES = 4
-"""Eigenvalues further below the largest are counted in a note, not drawn."""
+_MAX_BINS = 60
+"""Most bins of a histogram of the whole spectrum, and twice those of the bulk."""
+_MAX_BINS_OF_LONG_AXIS = 200
+"""Most bins of a histogram in which the bulk is a small part of the axis."""
+_SHOWN_DECADES = 4
+"""Eigenvalues smaller than λ_max by more decades than this are counted in a note, not drawn."""
 _MAX_LAYER_PICTURES = 64
+"""Layers of one model that get a picture of their own."""
 
 
 class Measured(Protocol):
     """What a layer's pictures need: its columns and, where kept, its spectra."""
 
     @property
-    def columns(self) -> Columns: ...
+    def columns(self) -> Cells: ...
     @property
     def spectrum(self) -> Spectrum | None: ...
     @property
@@ -80,14 +81,14 @@ def report_figures(model_id: str, reports: Sequence[Measured]) -> dict[str, Figu
     return figures
 
 
-def _interest(columns: Columns) -> tuple[float, float]:
+def _interest(columns: Cells) -> tuple[float, float]:
     """Sorting key: number of traps, then distance of ln alpha from the middle of 2 to 6."""
     alpha = number(columns, "alpha")
     distance = 0.0 if alpha is None else abs(math.log(alpha / math.sqrt(12.0)))
     return number(columns, "num_traps") or 0.0, distance
 
 
-def layer_title(columns: Columns) -> str:
+def layer_title(columns: Cells) -> str:
     """Tensor, part and expert as a reader would write them, with the shape."""
     names = [str(columns[k]) for k in ("tensor", "part") if columns.get(k) is not None]
     if columns.get("expert") is not None:
@@ -95,9 +96,7 @@ def layer_title(columns: Columns) -> str:
     return f"{' · '.join(names)}  ({columns.get('num_rows')} × {columns.get('num_cols')})"
 
 
-def layer_figure(
-    evals: Vector, rand_evals: Vector | None, columns: Columns, *, title: str
-) -> Figure:
+def layer_figure(evals: Vector, rand_evals: Vector | None, columns: Cells, *, title: str) -> Figure:
     """The spectrum with its tail fit, beside the shuffled spectrum where there is one."""
     figure = new_figure(12.0 if rand_evals is not None else 6.4, 4.6)
     if rand_evals is None:
@@ -110,7 +109,7 @@ def layer_figure(
     return figure
 
 
-def draw_esd(axes: Axes, evals: Vector, columns: Columns) -> None:
+def draw_esd(axes: Axes, evals: Vector, columns: Cells) -> None:
     """Draw one layer's spectrum; uses `alpha, alpha_stderr, ks_distance, xmin, num_tail,
     erg_lambda_min` where they are not None.
     """
@@ -153,7 +152,7 @@ def draw_esd(axes: Axes, evals: Vector, columns: Columns) -> None:
     _legend(axes, "lower left")
 
 
-def draw_shuffled(axes: Axes, evals: Vector, rand_evals: Vector, columns: Columns) -> None:
+def draw_shuffled(axes: Axes, evals: Vector, rand_evals: Vector, columns: Cells) -> None:
     """Draw the spectrum and the shuffled one on one scale; uses `rand_mp_sigma, q,
     trap_threshold, trap_counts` where they are not None.
     """
@@ -197,6 +196,7 @@ def draw_shuffled(axes: Axes, evals: Vector, rand_evals: Vector, columns: Column
 
 
 def _legend(axes: Axes, where: Literal["best", "lower left"]) -> None:
+    """A legend that what is drawn below it shines through."""
     axes.legend(fontsize=8, frameon=True, framealpha=0.85, edgecolor="none", loc=where)
 
 
@@ -204,13 +204,13 @@ def _common_bins(rand_evals: Vector, low: float, high: float) -> Vector:
     """Bins in ln λ from low to high, as wide as suits the bulk of the shuffled spectrum."""
     first, last = np.quantile(rand_evals, (0.02, 0.98))
     bulk = math.log(last / first) if first > 0.0 else 0.0
-    wanted = float(np.clip(1.5 * math.sqrt(rand_evals.size), 6, _NUM_BINS // 2))
+    bins_of_bulk = float(np.clip(1.5 * math.sqrt(rand_evals.size), 6, _MAX_BINS // 2))
     whole = math.log(high / low)
-    bins = whole / bulk * wanted if bulk > 0.01 * whole else wanted
-    return np.geomspace(low, high, int(np.clip(bins, 12, _MAX_BINS)) + 1)
+    bins = whole / bulk * bins_of_bulk if bulk > 0.01 * whole else bins_of_bulk
+    return np.geomspace(low, high, int(np.clip(bins, 12, _MAX_BINS_OF_LONG_AXIS)) + 1)
 
 
-def _traps(rand_evals: Vector, columns: Columns, threshold: float) -> Vector:
+def _traps(rand_evals: Vector, columns: Cells, threshold: float) -> Vector:
     """The eigenvalues counted as traps of the first shuffle: `trap_counts` where it is there.
 
     More may lie beyond the threshold: at most half of a slice are traps, and each slice of a kernel
@@ -223,22 +223,23 @@ def _traps(rand_evals: Vector, columns: Columns, threshold: float) -> Vector:
 
 
 def _counted(count: int, hidden: int) -> str:
-    """The legend's word on how many eigenvalues there are."""
-    note = f", {hidden} below 1e-{_DECADES}·λ_max not shown" if hidden else ""
+    """How many eigenvalues there are, and how many of them are not drawn, for the legend."""
+    note = f", {hidden} below 1e-{_SHOWN_DECADES}·λ_max not shown" if hidden else ""
     return f"{count} eigenvalue{'s' if count != 1 else ''}{note}"
 
 
 def _visible(evals: Vector) -> tuple[Vector, int]:
-    """The eigenvalues within `_DECADES` of the largest, and how many are not."""
-    start = int(np.searchsorted(evals, float(evals[-1]) * 10.0**-_DECADES, side="left"))
+    """The eigenvalues within `_SHOWN_DECADES` of the largest, and how many are not."""
+    start = int(np.searchsorted(evals, float(evals[-1]) * 10.0**-_SHOWN_DECADES, side="left"))
     return evals[start:], start
 
 
 def _log_bins(shown: Vector) -> Vector:
+    """Bins of equal width in ln λ over the eigenvalues."""
     low, high = float(shown[0]), float(shown[-1])
     if low == high:
         low, high = 0.9 * low, 1.1 * high
-    bins = int(np.clip(3 * math.sqrt(shown.size), 12, _NUM_BINS))
+    bins = int(np.clip(3 * math.sqrt(shown.size), 12, _MAX_BINS))
     edges = np.geomspace(low, high, bins)
     edges[0], edges[-1] = low, high  # geomspace may round inwards
     return edges

@@ -8,26 +8,38 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.pictures.drawing import BLUE, GREEN, GREY, ORANGE, RED, new_figure, number, set_title
+from zoo.pictures.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    RED,
+    Cells,
+    new_figure,
+    number,
+    set_title,
+)
 from zoo.spectral.arrays import Vector
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Columns = Mapping[str, object]
-
 _PALETTE = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", "#000000", "#B0A000")
+"""Colours of the roles, in turn; their number and that of the markers have no common divisor but 2,
+so that 40 roles differ in one or the other."""
 _MARKERS = "osD^vP*X<>"
+"""Markers of the roles, in turn."""
 _ALPHA_TICKS = (1, 1.5, 2, 3, 4, 6, 8, 12, 20, 40)
+"""Values of alpha that get a label, where the axis reaches them."""
 
 
-def alpha_by_depth(rows: Iterable[Columns], *, title: str) -> Figure:
+def alpha_by_depth(rows: Iterable[Cells], *, title: str) -> Figure:
     """alpha of every fitted layer against its block, one marker a role, with standard errors.
 
     Layers outside any block stand at either end; of a model without blocks the layers stand in the
@@ -70,7 +82,7 @@ def alpha_by_depth(rows: Iterable[Columns], *, title: str) -> Figure:
     return figure
 
 
-def funnel(rows: Iterable[Columns], *, title: str) -> Figure:
+def funnel(rows: Iterable[Cells], *, title: str) -> Figure:
     """(alpha, erg_delta) of every fitted layer; the ideal layer sits at (2, 0)."""
     rows = list(rows)
     fitted = [
@@ -105,7 +117,7 @@ def funnel(rows: Iterable[Columns], *, title: str) -> Figure:
     return figure
 
 
-def _depths(rows: Sequence[Columns]) -> tuple[list[float], dict[float, str]]:
+def _depths(rows: Sequence[Cells]) -> tuple[list[float], dict[float, str]]:
     """An x for every row (its block; embeddings before, heads after), and tick labels."""
     blocks = [number(row, "block") for row in rows]
     known = [i for i, block in enumerate(blocks) if block is not None]
@@ -144,15 +156,15 @@ def _count_axis(axes: Axes, count: int) -> None:
         axes.set_xticks([])
 
 
-def _say_why(axes: Axes, rows: Sequence[Columns]) -> None:
-    """What a picture without a point says: how many layers there are, and why none has a fit."""
-    why = Counter(str(row.get("tail_status") or row.get("status") or "no fit") for row in rows)
-    counts = "\n".join(f"{count} {reason}" for reason, count in why.most_common(6))
+def _say_why(axes: Axes, rows: Sequence[Cells]) -> None:
+    """Writes into a picture without points how many layers there are, and why none has a fit."""
+    reasons = Counter(str(row.get("tail_status") or row.get("status") or "no fit") for row in rows)
+    counts = "\n".join(f"{count} {reason}" for reason, count in reasons.most_common(6))
     text = f"no layer has a power-law fit\n{counts}" if rows else "no layers"
     axes.text(0.5, 0.75, text, transform=axes.transAxes, ha="center", va="center", color=GREY)
 
 
-def _alpha_scale(axes: Axes, rows: Sequence[Columns], which: str) -> None:
+def _alpha_scale(axes: Axes, rows: Sequence[Cells], which: str) -> None:
     """A logarithmic alpha axis with round ticks that covers every layer."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 

@@ -335,7 +335,7 @@ def test_memory_read_ahead_is_bounded(hub: HubServer) -> None:
     largest = 0
     for name, start, end in wanted:
         read_bytes(small.open(name), start, end - start)
-        largest = max(largest, prefetcher._queued)
+        largest = max(largest, prefetcher._queued_bytes)
     assert largest <= 100_000 + 2**17
     small.close()
 

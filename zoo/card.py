@@ -32,7 +32,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 """Characters that no text of a card may bring to a terminal or a table."""
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 """How YAML writes that there is no value."""
-# CBaseLoader, where PyYAML was built with libyaml, reads a card of 1 MB in one second instead of ten.
+# Where PyYAML was built with libyaml, CBaseLoader reads a card of 1 MB in one second, not ten.
 _Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
@@ -182,7 +182,7 @@ def _get(node: object, key: str) -> object:
 
 
 def _items(node: object, what: str, problems: list[str]) -> Sequence[object]:
-    """`node` if it is a list; empty when it is absent, and with a problem when it is anything else."""
+    """`node` if it is a list; empty when it is absent, or anything else, which is a problem."""
     if node is None or (isinstance(node, str) and node in _NULLS):
         return ()
     if isinstance(node, Sequence) and not isinstance(node, str | bytes):
@@ -192,7 +192,7 @@ def _items(node: object, what: str, problems: list[str]) -> Sequence[object]:
 
 
 def _text(value: object) -> str | None:
-    """`value` as one line of bounded length; None when it is no text, or says that there is none."""
+    """`value` as one line of bounded length; None when it is no text or says that there is none."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:

@@ -35,32 +35,39 @@ from zoo.errors import (
 from zoo.hub.pacing import HubPacing, Pacing, RequestKind
 
 T = TypeVar("T")
+"""What a request gives back."""
 Params = Sequence[tuple[str, str]]
+"""The fields of a query and their values, in order."""
 
 MAX_JSON_BYTES = 64 * 2**20
-"""One reply of the API; a page of 1,000 models with their configs has about 2 MB."""
+"""A longer reply of the API is refused; a page of 1,000 models with configs has about 2 MB."""
 _TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-_PORTS = {"http": 80, "https": 443}
+"""Environment variables that may hold the token, the preferred one first."""
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+"""The port that an address means when it names none."""
+_MAX_REDIRECTS = 3
+"""Redirects of one request to the API that are followed: a renamed repository gives one."""
 
 
 @dataclass(frozen=True, slots=True)
 class HubOptions:
-    """How patient a client is. Times are seconds."""
+    """How patient a client is."""
 
     connect_s: float = 10.0
-    """To open a connection."""
+    """Seconds that opening a connection may take."""
     stall_s: float = 60.0
-    """Without a byte (or with fewer than `min_rate` bytes a second) before a body is given up."""
+    """A body is given up after so many seconds without a byte, or with fewer than `min_rate` bytes
+    a second."""
     min_rate: float = 1024.0
     """Bytes per second, averaged over `stall_s`, below which a body counts as stalled."""
     attempts: int = 8
     """Tries of one request, the first one included."""
     wait_initial_s: float = 1.0
-    """Before the second try; doubles from try to try, with jitter."""
+    """Seconds before the second try; the wait doubles from try to try, with jitter."""
     wait_max_s: float = 60.0
-    """Between two tries at most."""
+    """Most seconds between two tries."""
     max_pause_s: float = 900.0
-    """When the pacing asks for a longer wait, the request fails as transient instead."""
+    """When the pacing asks for a longer wait in seconds, the request fails as transient instead."""
 
 
 def env_token() -> str | None:
@@ -127,14 +134,14 @@ class HubClient:
 
         A ChangedError is not tried again: the model has to start anew.
         """
-        o = self.options
+        options = self.options
         for attempt in stamina.retry_context(
             on=lambda err: isinstance(err, TransientError) and not isinstance(err, ChangedError),
-            attempts=o.attempts,
+            attempts=options.attempts,
             timeout=None,
-            wait_initial=o.wait_initial_s,
-            wait_max=o.wait_max_s,
-            wait_jitter=o.wait_initial_s,
+            wait_initial=options.wait_initial_s,
+            wait_max=options.wait_max_s,
+            wait_jitter=options.wait_initial_s,
         ):
             with attempt:
                 return once()
@@ -157,8 +164,8 @@ class HubClient:
         Failures of the connection, also while the body is read, become TransientError.
         """
         self._pause(kind, what)
-        o = self.options
-        timeout = httpx2.Timeout(o.stall_s, connect=o.connect_s)
+        options = self.options
+        timeout = httpx2.Timeout(options.stall_s, connect=options.connect_s)
         sent = {**self._headers(url), "Accept-Encoding": "identity", **(headers or {})}
         try:
             with get_session().stream(
@@ -175,8 +182,8 @@ class HubClient:
                 yield response
         except httpx2.TimeoutException as err:
             raise TransientError(
-                f"{what}: no byte for {o.stall_s:.0f} s or no connection in {o.connect_s:.0f} s "
-                f"({type(err).__name__})"
+                f"{what}: no byte for {options.stall_s:.0f} s or no connection in "
+                f"{options.connect_s:.0f} s ({type(err).__name__})"
             ) from err
         except (httpx2.NetworkError, httpx2.ProtocolError, httpx2.ProxyError) as err:
             scheme, host, port = _origin(url)
@@ -190,6 +197,7 @@ class HubClient:
             raise SourceError(f"{what}: request impossible ({type(err).__name__})") from err
 
     def _pause(self, kind: RequestKind | None, what: str) -> None:
+        """Waits as long as the pacing asks for; TransientError when that is too long."""
         wait = self.pacing.acquire(kind) if kind is not None else 0.0
         if wait > self.options.max_pause_s:
             raise TransientError(
@@ -200,19 +208,20 @@ class HubClient:
             self._sleep(wait)
 
     def _headers(self, url: str) -> dict[str, str]:
+        """The headers of a request, with the token where `url` is the endpoint's own."""
         token = env_token() if self.is_own(url) else None
         return build_hf_headers(token=token or False, library_name="spectral-zoo")
 
     def _json(
-        self, url: str, params: Params, *, what: str, hops: int = 3
+        self, url: str, params: Params, *, what: str, redirects_left: int = _MAX_REDIRECTS
     ) -> tuple[object, str | None]:
         """The JSON at `url` and the address of the next page."""
         with self.open("GET", url, kind="api", what=what, params=params) as response:
             if 300 <= response.status_code < 400:  # a renamed repository
                 target = urljoin(url, response.headers.get("location", ""))
-                if hops == 0 or not self.is_own(target):
+                if redirects_left == 0 or not self.is_own(target):
                     raise SourceError(f"{what}: redirected in a circle or off {self.endpoint}")
-                return self._json(target, (), what=what, hops=hops - 1)
+                return self._json(target, (), what=what, redirects_left=redirects_left - 1)
             if response.status_code != 200:
                 raise status_error(response, what)
             raw = bytearray()
@@ -224,45 +233,51 @@ class HubClient:
                     )
             following = response.links.get("next", {}).get("url")
         try:
-            said = json.loads(raw)
+            answer = json.loads(raw)
         except (ValueError, RecursionError) as err:
             # proxies answer 200 with a page of their own when they are in trouble
             raise TransientError(f"{what}: the reply is not JSON") from err
         if following is not None and not self.is_own(urljoin(url, following)):
             raise SourceError(f"{what}: the next page lies outside {self.endpoint}")
-        return said, urljoin(url, following) if following else None
+        return answer, urljoin(url, following) if following else None
 
 
 def status_error(response: httpx2.Response, what: str) -> ZooError:
     """The error for a response that is no success, from its status and `X-Error-Code`."""
     status = response.status_code
     code = response.headers.get("x-error-code", "")
-    said = response.headers.get("x-error-message", "")[:200]
-    told = f"{what}: HTTP {status}" + (f" {code}" if code else "") + (f" ({said})" if said else "")
+    message = response.headers.get("x-error-message", "")[:200]
+    description = f"{what}: HTTP {status}" + (f" {code}" if code else "")
+    description += f" ({message})" if message else ""
     has_token = "authorization" in response.request.headers
     if code == "GatedRepo":
         hint = "the token has no access" if has_token else "set HF_TOKEN"
-        return GatedError(f"{told}; ask for access on the model's page; {hint}")
+        return GatedError(f"{description}; ask for access on the model's page; {hint}")
     if code == "RevisionNotFound":
-        return NotFoundError(f"{told}; check branch, tag or commit")
+        return NotFoundError(f"{description}; check branch, tag or commit")
     if code == "EntryNotFound":
-        return NotFoundError(f"{told}; no such file at this revision")
+        return NotFoundError(f"{description}; no such file at this revision")
     if code == "RepoNotFound" or status in {404, 410}:
         hint = "" if has_token else "; a private one needs HF_TOKEN"
-        return NotFoundError(f"{told}; no such repository{hint}")
-    if "is disabled" in said:
-        return NotFoundError(f"{told}; the Hub has taken it down")
+        return NotFoundError(f"{description}; no such repository{hint}")
+    if "is disabled" in message:
+        return NotFoundError(f"{description}; the Hub has taken it down")
     if status in {401, 403}:
         return GatedError(
-            f"{told}; " + ("the token has no access" if has_token else "set HF_TOKEN")
+            f"{description}; " + ("the token has no access" if has_token else "set HF_TOKEN")
         )
     if status in {408, 425, 429} or status >= 500:
-        return TransientError(told)
+        return TransientError(description)
     if status == 416:
-        return ChangedError(f"{told}; the file is shorter than it was")
-    return SourceError(f"{told}; expected a success")
+        return ChangedError(f"{description}; the file is shorter than it was")
+    return SourceError(f"{description}; expected a success")
 
 
 def _origin(url: str) -> tuple[str, str, int]:
+    """(scheme, host, port) of an address."""
     parts = urlsplit(url)
-    return parts.scheme, (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0)
+    return (
+        parts.scheme,
+        (parts.hostname or "").lower(),
+        parts.port or _DEFAULT_PORTS.get(parts.scheme, 0),
+    )

@@ -14,6 +14,7 @@ from zoo.errors import GatedError, ZooError
 from zoo.hub.client import HubClient, HubOptions, env_token
 
 _IMPATIENT: Final = HubOptions(connect_s=3.0, stall_s=5.0, attempts=1, max_pause_s=0.0)
+"""A person waits for the answer: one try of a few seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +22,11 @@ class Health:
     """What two requests told."""
 
     endpoint: str
+    """Address that was asked."""
     reached_s: float | None
     """Seconds until the first answer; None when there was none."""
     problem: str
-    """Why not; empty when reached."""
+    """Why the Hub was not reached; empty when it was."""
     scope: str | None
     """Role of the token (`read`, `write`, `fineGrained`, ...); None without a token, or unknown."""
     token_problem: str
@@ -44,18 +46,19 @@ def ask_hub(endpoint: str | None = None) -> Health:
     if env_token() is None:
         return Health(client.endpoint, seconds, "", None, "")
     try:
-        said = client.get_json(client.api_url("whoami-v2"), what="token")
+        answer = client.get_json(client.api_url("whoami-v2"), what="token")
     except GatedError:
         return Health(client.endpoint, seconds, "", None, "the Hub does not know this token")
     except ZooError as error:
         return Health(client.endpoint, seconds, "", None, str(error))
-    scope = _role(said)
+    scope = _role(answer)
     return Health(client.endpoint, seconds, "", scope, "" if scope else "the Hub names no role")
 
 
-def _role(said: object) -> str | None:
+def _role(answer: object) -> str | None:
     """`auth.accessToken.role` of the answer, as one plain word."""
+    node = answer
     for key in ("auth", "accessToken", "role"):
-        said = said.get(key) if isinstance(said, Mapping) else None
-    is_word = isinstance(said, str) and said.isascii() and said.isalnum() and len(said) <= 32
-    return str(said) if is_word else None
+        node = node.get(key) if isinstance(node, Mapping) else None
+    is_word = isinstance(node, str) and node.isascii() and node.isalnum() and len(node) <= 32
+    return str(node) if is_word else None

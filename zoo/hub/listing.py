@@ -17,10 +17,12 @@ from zoo.errors import NotFoundError, SourceError, UseError
 from zoo.hub.client import HubClient
 from zoo.hub.location import checked_repo_id
 
-PAGE = 1000
+MODELS_PER_PAGE = 1000
 """Models asked for in one page; the Hub's own maximum."""
 MAX_TEXT = 500
+"""Characters kept of one text."""
 _SHA = re.compile(r"[0-9a-f]{40}")
+"""A commit."""
 _SORTS = {
     "downloads": "downloads",
     "likes": "likes",
@@ -31,6 +33,7 @@ _SORTS = {
     "trending_score": "trendingScore",
     "trendingScore": "trendingScore",
 }
+"""The Hub's word for an order, by ours and by its own."""
 _EXPAND = (
     "author",
     "baseModels",
@@ -49,6 +52,7 @@ _EXPAND = (
     "tags",
     "usedStorage",
 )
+"""Fields that a listing is asked for, so that no model needs a request of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class HubModel:
     gated: str | None
     """`auto` or `manual`; None: open."""
     downloads: int | None
-    """Over the last 30 days."""
+    """Downloads over the last 30 days."""
     likes: int | None
     library: str | None
     pipeline_tag: str | None
@@ -102,7 +106,7 @@ class ModelQuery:
     search: str | None = None
     """Part of the id."""
     tags: tuple[str, ...] = ()
-    """All of them."""
+    """A model has to have all of them."""
     pipeline_tag: str | None = None
     library: str | None = None
     sort: str | None = None
@@ -130,8 +134,8 @@ def resolve_model(client: HubClient, repo_id: str, revision: str = "main") -> Hu
     """
     checked_repo_id(repo_id)
     what = f"{repo_id}@{revision}"
-    said = client.get_json(client.model_url(repo_id, "revision", revision), what=what)
-    model = parse_model(said)
+    answer = client.get_json(client.model_url(repo_id, "revision", revision), what=what)
+    model = parse_model(answer)
     if model is None:
         raise SourceError(f"{what}: the Hub's answer has no id and commit")
     if _SHA.fullmatch(revision) and model.sha != revision:
@@ -142,7 +146,7 @@ def resolve_model(client: HubClient, repo_id: str, revision: str = "main") -> Hu
 def query_models(client: HubClient, query: ModelQuery) -> Iterator[HubModel]:
     """The models a query finds, page by page as they are taken. UseError for a wrong sort."""
     params = _params(query)
-    left = query.limit if query.limit is not None else -1
+    left = query.limit if query.limit is not None else -1  # below 0: no limit
     seen: set[str] = set()  # models move between pages when the order changes meanwhile
     if left == 0:
         return
@@ -164,32 +168,32 @@ def list_revisions(client: HubClient, repo_id: str, pattern: str = "*") -> tuple
     A name that is both branch and tag is taken as the branch. NotFoundError when none fits.
     """
     checked_repo_id(repo_id)
-    said = client.get_json(client.model_url(repo_id, "refs"), what=f"revisions of {repo_id}")
-    found: dict[str, str] = {}
+    answer = client.get_json(client.model_url(repo_id, "refs"), what=f"revisions of {repo_id}")
+    commit_of: dict[str, str] = {}
     for kind in ("branches", "tags"):
-        for ref in _list(_get(said, kind)):
+        for ref in _list(_get(answer, kind)):
             name, sha = _get(ref, "name"), _get(ref, "targetCommit")
             if isinstance(name, str) and isinstance(sha, str) and _SHA.fullmatch(sha):
-                found.setdefault(name, sha)
-    fitting = [Revision(n, s) for n, s in found.items() if fnmatchcase(n, pattern)]
-    if not fitting:
-        some = ", ".join(sorted(found, key=_natural)[:8]) or "none"
+                commit_of.setdefault(name, sha)
+    matching = [Revision(n, s) for n, s in commit_of.items() if fnmatchcase(n, pattern)]
+    if not matching:
+        some = ", ".join(sorted(commit_of, key=_natural)[:8]) or "none"
         raise NotFoundError(f"{repo_id} has no revision like {pattern!r}; it has: {some}")
-    return tuple(sorted(fitting, key=lambda r: _natural(r.name)))
+    return tuple(sorted(matching, key=lambda r: _natural(r.name)))
 
 
-def parse_model(said: object) -> HubModel | None:
+def parse_model(entry: object) -> HubModel | None:
     """One model of the API's JSON; None when it lacks a usable id or commit."""
-    repo_id, sha = _get(said, "id"), _get(said, "sha")
+    repo_id, sha = _get(entry, "id"), _get(entry, "sha")
     if not isinstance(repo_id, str) or not isinstance(sha, str) or not _SHA.fullmatch(sha):
         return None
     try:
         checked_repo_id(repo_id)
     except UseError:
         return None
-    tags = tuple(t for t in _list(_get(said, "tags")) if isinstance(t, str) and len(t) <= MAX_TEXT)
-    card = card_from_metadata(_get(said, "cardData"))
-    index = card_from_metadata({"model-index": _get(said, "model-index")})
+    tags = tuple(t for t in _list(_get(entry, "tags")) if isinstance(t, str) and len(t) <= MAX_TEXT)
+    card = card_from_metadata(_get(entry, "cardData"))
+    index = card_from_metadata({"model-index": _get(entry, "model-index")})
     if index.evaluations and not card.evaluations:
         card = Card(
             index.evaluations,
@@ -200,30 +204,31 @@ def parse_model(said: object) -> HubModel | None:
             card.tags,
             card.problems,
         )
-    gated = _get(said, "gated")
+    gated = _get(entry, "gated")
     licenses = [t.removeprefix("license:") for t in tags if t.startswith("license:")]
     return HubModel(
         id=repo_id,
         sha=sha,
-        author=_text(_get(said, "author")),
+        author=_text(_get(entry, "author")),
         gated="manual" if gated is True else _text(gated),
-        downloads=_count(_get(said, "downloads")),
-        likes=_count(_get(said, "likes")),
-        library=_text(_get(said, "library_name")) or card.library,
-        pipeline_tag=_text(_get(said, "pipeline_tag")) or card.pipeline_tag,
-        architecture=_first_text(_get(_get(said, "config"), "architectures")),
+        downloads=_count(_get(entry, "downloads")),
+        likes=_count(_get(entry, "likes")),
+        library=_text(_get(entry, "library_name")) or card.library,
+        pipeline_tag=_text(_get(entry, "pipeline_tag")) or card.pipeline_tag,
+        architecture=_first_text(_get(_get(entry, "config"), "architectures")),
         license=card.license or (licenses[0] if licenses else None),
         base_models=card.base_models or _base_models(tags),
         tags=tags,
-        created_at=_text(_get(said, "createdAt")),
-        last_modified=_text(_get(said, "lastModified")),
-        num_params=_count(_get(_get(said, "safetensors"), "total")),
-        num_bytes=_count(_get(said, "usedStorage")),
+        created_at=_text(_get(entry, "createdAt")),
+        last_modified=_text(_get(entry, "lastModified")),
+        num_params=_count(_get(_get(entry, "safetensors"), "total")),
+        num_bytes=_count(_get(entry, "usedStorage")),
         card=card,
     )
 
 
 def _params(query: ModelQuery) -> list[tuple[str, str]]:
+    """The query as the API wants it. UseError for a sort that it does not know."""
     params = [("expand", field) for field in _EXPAND]
     params += [("filter", tag) for tag in (*query.tags, *filter(None, [query.library]))]
     for key, value in (
@@ -239,17 +244,18 @@ def _params(query: ModelQuery) -> list[tuple[str, str]]:
         if query.sort not in _SORTS:
             raise UseError(f"got sort {query.sort!r}, wanted one of {', '.join(_SORTS)}")
         params.append(("sort", _SORTS[query.sort]))
-    page = PAGE if query.limit is None else min(query.limit, PAGE)
+    page = MODELS_PER_PAGE if query.limit is None else min(query.limit, MODELS_PER_PAGE)
     return [*params, ("limit", str(page))]
 
 
 def _num_parameters(query: ModelQuery) -> str:
+    """The bounds on the size as the API wants them: `min:1B,max:8B`."""
     bounds = (("min", query.min_params), ("max", query.max_params))
     return ",".join(f"{side}:{_with_unit(n)}" for side, n in bounds if n is not None)
 
 
 def _with_unit(number: int) -> str:
-    """7000000000 -> 7B: the form the Hub's own client documents."""
+    """The number as the Hub's own client documents it: 7000000000 is `7B`."""
     for unit, name in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
         if number >= unit and number % unit == 0:
             return f"{number // unit}{name}"
@@ -272,6 +278,7 @@ def _base_models(tags: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sorting key in which numbers inside a name count as numbers."""
     pieces = re.findall(r"\d{1,18}|\D+", name)
     return tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in pieces)
 

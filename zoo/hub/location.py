@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from zoo.hub.repository import HubStore
 
 _SHA = re.compile(r"[0-9a-f]{40}")
+"""A commit."""
 _REPO_ID = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}(?:/[A-Za-z0-9_][\w.-]{0,95})?", re.ASCII)
+"""What may be the id of a repository."""
 
 
 @dataclass(frozen=True, slots=True)

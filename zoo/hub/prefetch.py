@@ -16,10 +16,9 @@ from zoo.errors import ZooError
 from zoo.hub.ranges import ByteRange
 
 QUEUE_BYTES = 128 * 2**20
-"""Fetched and not yet read."""
-
+"""Bytes that may have been fetched and not yet read: the memory of reading ahead."""
 CLOSE_S = 5.0
-"""How long closing waits for the thread."""
+"""Seconds that closing waits for the thread."""
 
 Fetch = Callable[[str, ByteRange, Callable[[bytes], None]], None]
 """(file, range, sink): hands the bytes of the range to the sink, in order."""
@@ -35,9 +34,12 @@ class PlannedSpan:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
+    """Bytes that were fetched."""
+
     place: int
-    """Position of its span in the plan."""
+    """Position of their span in the plan."""
     start: int
+    """Position of the first of them in the file."""
     data: bytes
 
 
@@ -55,7 +57,7 @@ class Prefetcher:
         self._fetch = fetch
         self._queue_bytes = queue_bytes
         self._blocks: deque[_Block] = deque()
-        self._queued = 0
+        self._queued_bytes = 0
         self._changed = threading.Condition()
         self._is_done = False
         self._is_stopped = False
@@ -96,6 +98,7 @@ class Prefetcher:
         self._thread.join(CLOSE_S)
 
     def _place(self, file: str, at: int) -> int | None:
+        """Position in the plan of the span that holds byte `at`, of those still to come."""
         first = self._passed[0]
         for place in range(first, len(self._plan)):
             span = self._plan[place]
@@ -119,16 +122,18 @@ class Prefetcher:
                 self._changed.wait()
 
     def _release(self, place: int, upto: int) -> None:
+        """The bytes of the span before `upto` have been handed out: drop what held them."""
         with self._changed:
             self._passed = (place, upto)
             while self._blocks and not _reaches(self._blocks[0], place, upto):
                 self._drop_first()
 
     def _drop_first(self) -> None:
-        self._queued -= len(self._blocks.popleft().data)
+        self._queued_bytes -= len(self._blocks.popleft().data)
         self._changed.notify_all()
 
     def _run(self) -> None:
+        """The thread: fetches the plan, and keeps what went wrong for the reader."""
         try:
             for place, span in enumerate(self._plan):
                 self._fetch_span(place, span)
@@ -148,14 +153,14 @@ class Prefetcher:
         def sink(data: bytes) -> None:
             nonlocal at
             with self._changed:
-                while self._queued and self._queued + len(data) > self._queue_bytes:
+                while self._queued_bytes and self._queued_bytes + len(data) > self._queue_bytes:
                     if self._is_stopped:
                         raise _StoppedError
                     self._changed.wait()
                 if self._is_stopped:
                     raise _StoppedError
                 self._blocks.append(_Block(place, at, data))
-                self._queued += len(data)
+                self._queued_bytes += len(data)
                 at += len(data)
                 self._changed.notify_all()
 

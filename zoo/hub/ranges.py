@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 MAX_GAP_BYTES = 2**20
-"""Gaps of this size and above are never read along."""
+"""A gap of this size or more between wanted bytes is never read along."""
 MAX_OVERHEAD = 0.02
-"""All gaps read along, over the bytes wanted."""
+"""The gaps that are read along are together at most this share of the bytes wanted."""
 MAX_SPAN_BYTES = 128 * 2**20
-"""Longest single request."""
+"""Bytes of the longest single request."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,13 +36,14 @@ class ByteRange:
 
 def union(wanted: Iterable[ByteRange]) -> tuple[ByteRange, ...]:
     """The same bytes as disjoint ranges, ascending, with a gap between any two."""
-    out: list[ByteRange] = []
+    disjoint: list[ByteRange] = []
     for piece in sorted(w for w in wanted if w.length > 0):
-        if out and piece.start <= out[-1].end:
-            out[-1] = ByteRange(out[-1].start, max(out[-1].end, piece.end))
+        if disjoint and piece.start <= disjoint[-1].end:
+            last = disjoint[-1]
+            disjoint[-1] = ByteRange(last.start, max(last.end, piece.end))
         else:
-            out.append(piece)
-    return tuple(out)
+            disjoint.append(piece)
+    return tuple(disjoint)
 
 
 def holds(pieces: Sequence[ByteRange], start: int, end: int) -> bool:
@@ -94,5 +95,6 @@ def whole_or_spans(wanted: Iterable[ByteRange], *, size: int) -> tuple[ByteRange
 
 
 def _cut(piece: ByteRange, max_span: int) -> list[ByteRange]:
+    """The piece in spans of at most `max_span` bytes."""
     starts = range(piece.start, piece.end, max_span)
     return [ByteRange(s, min(s + max_span, piece.end)) for s in starts]

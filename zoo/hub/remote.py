@@ -26,20 +26,28 @@ from zoo.hub.pacing import RequestKind
 from zoo.io.files import Counters
 
 HEAD_BYTES = 2**16
-"""Fetched with the first look at a file, and kept: most headers fit, and none is asked twice."""
-MIN_HEAD_BYTES = 2**12
+"""Bytes fetched with the first look at a file, and kept: most headers fit, none is asked twice."""
 HEAD_SHARE = 1 / 256
-"""Of a small file less is fetched: all of it may be more than is wanted of the tensors behind."""
+"""Of a small file only this share is fetched so: more may not be wanted of the tensors behind."""
+MIN_HEAD_BYTES = 2**12
+"""But no less than this."""
 PROGRESS_BYTES = 2**16
-"""A broken request that got this far starts a new count of attempts."""
-_MAX_HOPS = 5
+"""A broken request that brought so many bytes starts a new count of attempts."""
+_MAX_REDIRECTS = 5
+"""Redirects of one request that are followed."""
 _MAX_IGNORED = 3
+"""An endpoint that ignores the range so many times in a row is given up."""
 _MAX_UNUSED_LINKS = 2
-_RANGE_SIGNED = "signed-range="  # X-Xet-Signed-Range: the link serves the range it names, no other
+"""After so many signed links in a row that served one range only, each is used once."""
+_RANGE_SIGNED = "signed-range="
+"""Part of a link that serves the range it names and no other (`X-Xet-Signed-Range`)."""
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
+"""(first byte, last byte, size of the file)."""
 _LINK_REFUSED = frozenset({400, 401, 403, 404, 410})
+"""Answers to a signed link that is used again which say that it has expired."""
 
 Sink = Callable[[bytes], None]
+"""Takes the bytes of a file, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +167,7 @@ class RemoteFile:
             self._client.retrying(once)
 
     def _pass(self, at: int, block: bytes) -> None:
-        """Count and hash a block before anyone sees it."""
+        """Count and hash a block before anyone sees it. ChangedError where the hash is another."""
         with self._lock:
             self._counters.bytes_read += len(block)
             if self._meta.sha256 is None or not at <= self._hashed < at + len(block):
@@ -178,16 +186,17 @@ class RemoteFile:
     def _blocks(self, start: int, end: int) -> Generator[bytes]:
         """One request's bytes. TransientError when there are fewer than asked for."""
         with self._open(start, end) as response:
-            got = 0
+            num_received = 0
             pace = _Pace(self._client.options.stall_s, self._client.options.min_rate, self._what)
             for block in response.iter_raw():
                 pace.passed(len(block))
-                block = block[: end - start - got]
-                got += len(block)
+                block = block[: end - start - num_received]
+                num_received += len(block)
                 yield block
-            if got < end - start:
+            if num_received < end - start:
                 raise TransientError(
-                    f"{self._what}: connection ended after {got:,} of {end - start:,} bytes"
+                    f"{self._what}: connection ended after {num_received:,} of "
+                    f"{end - start:,} bytes"
                 )
 
     @contextmanager
@@ -203,7 +212,7 @@ class RemoteFile:
             self._link = None  # it has expired: ask the Hub for a new one
             self._unused_links += 1
         url = self._url
-        for _ in range(_MAX_HOPS):
+        for _ in range(_MAX_REDIRECTS):
             with self._request(url, start, end) as response:
                 if self._client.is_own(url):
                     self._check_identity(response)
@@ -213,7 +222,7 @@ class RemoteFile:
                     yield response
                     return
                 url = urljoin(url, response.headers.get("location", ""))
-        raise SourceError(f"{self._what}: more than {_MAX_HOPS} redirects")
+        raise SourceError(f"{self._what}: more than {_MAX_REDIRECTS} redirects")
 
     def _is_reusable(self, url: str) -> bool:
         """Whether a link may serve other ranges too, by what it says and by experience."""
@@ -222,6 +231,7 @@ class RemoteFile:
 
     @contextmanager
     def _request(self, url: str, start: int, end: int) -> Iterator[httpx2.Response]:
+        """One counted request for the range, with no `Range` header where it is the whole file."""
         with self._lock:
             self._counters.requests += 1
         is_whole = start == 0 and end == self.size
@@ -251,11 +261,11 @@ class RemoteFile:
         if response.headers.get("content-encoding", "identity") != "identity":
             raise SourceError(f"{self._what}: the reply is compressed; wanted plain bytes")
         if status == 206:
-            found = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
-            if found is None or tuple(map(int, found.groups())) != (start, end - 1, self.size):
-                got = response.headers.get("content-range", "no Content-Range")
+            header = response.headers.get("content-range", "no Content-Range")
+            match = _CONTENT_RANGE.fullmatch(header)
+            if match is None or tuple(map(int, match.groups())) != (start, end - 1, self.size):
                 raise ChangedError(
-                    f"{self._what}: got {got[:80]}, wanted bytes {start}-{end - 1}/{self.size}"
+                    f"{self._what}: got {header[:80]}, wanted bytes {start}-{end - 1}/{self.size}"
                 )
             self._ignored = 0
             return

@@ -17,8 +17,9 @@ from zoo.io.files import ByteFile, Counters
 from zoo.io.names import checked_name, is_hidden
 
 MAX_FILES = 100_000
-"""A repository of more files is no single model."""
+"""A repository of more files is refused: it is no single model."""
 SPAN_BYTES = 64 * 2**20
+"""Neighbouring tensors are fetched together in reads of about this many bytes."""
 
 
 class HubStore:
@@ -104,6 +105,7 @@ class HubStore:
             file.read_into(start + done, buffer[done:])
 
     def _plan(self) -> Iterator[PlannedSpan]:
+        """The spans that bring what was announced and is not kept yet."""
         for name, pieces in self._announced.items():
             if not pieces:
                 continue
@@ -125,6 +127,7 @@ class HubStore:
         self._announced = {}
 
     def _remote(self, name: str) -> RemoteFile:
+        """The file of that name; one object each, which remembers its link and its head."""
         with self._lock:
             known = self._files.get(name)
         if known is not None:
@@ -132,13 +135,14 @@ class HubStore:
         meta = self._listed().get(checked_name(name, said_by=self.model_id))
         if meta is None:
             raise NotFoundError(f"{self.model_id}@{self.revision[:12]} has no file {name!r}")
-        made = RemoteFile(
+        file = RemoteFile(
             self._client, self.model_id, self.revision, meta, self.counters, self._lock
         )
         with self._lock:
-            return self._files.setdefault(name, made)
+            return self._files.setdefault(name, file)
 
     def _listed(self) -> Mapping[str, RemoteMeta]:
+        """Every file of the revision by name; listed once."""
         if self._metas is None:
             self._metas = {m.name: m for m in sorted(self._list(), key=lambda m: m.name)}
         return self._metas
@@ -146,11 +150,11 @@ class HubStore:
     def _list(self) -> Iterator[RemoteMeta]:
         what = f"{self.model_id}@{self.revision[:12]}"
         url = self._client.model_url(self.model_id, "tree", self.revision)
-        num = 0
+        num_files = 0
         for page in self._client.pages(url, (("recursive", "true"),), what=f"files of {what}"):
             self.counters.requests += 1
-            num += len(page)
-            if num > MAX_FILES:
+            num_files += len(page)
+            if num_files > MAX_FILES:
                 raise CheckpointError(
                     f"{what} holds more than {MAX_FILES:,} files; wanted one model's repository"
                 )
@@ -187,10 +191,10 @@ def _meta(entry: object, what: str) -> RemoteMeta | None:
     if not isinstance(name, str) or not isinstance(size, int) or not 0 <= size < 2**50:
         raise SourceError(f"{what}: the listing says {str(entry)[:100]}, expected path and size")
     sha256 = lfs.get("oid") if isinstance(lfs, dict) else None
-    known = sha256 if isinstance(sha256, str) and len(sha256) == 64 else None
+    checked = sha256 if isinstance(sha256, str) and len(sha256) == 64 else None
     return RemoteMeta(
         name=checked_name(name, said_by=what),
         size=size,
-        etag=known or (oid if isinstance(oid, str) else None),
-        sha256=known,
+        etag=checked or (oid if isinstance(oid, str) else None),
+        sha256=checked,
     )

@@ -90,18 +90,21 @@ def _kind(request: httpx2.Request) -> RequestKind | None:
 
 
 def _pacing_of(request: httpx2.Request) -> Pacing:
+    """The pacing of the endpoint that the request goes to."""
     url = request.url
     port = f":{url.port}" if url.port else ""
     return process_client(f"{url.scheme}://{url.host}{port}").pacing
 
 
 def _pace(request: httpx2.Request) -> None:
+    """Waits before another library's request is sent."""
     kind = _kind(request)
     if kind is not None and (wait := _pacing_of(request).acquire(kind)) > 0.0:
         time.sleep(min(wait, _PROCESS.options.max_pause_s))
 
 
 def _observe(response: httpx2.Response) -> None:
+    """Tells the pacing what the Hub answered to another library's request."""
     kind = _kind(response.request)
     if kind is not None:
         _pacing_of(response.request).observe(kind, response.status_code, dict(response.headers))

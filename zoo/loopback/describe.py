@@ -15,22 +15,30 @@ from zoo.card import MAX_CARD_BYTES, Card, parse_card
 from zoo.loopback.shelf import Repo, Tree, iso_time
 
 Json = dict[str, Any]
+"""An object of the API's JSON."""
 
 CONFIG_BYTES = 2**20
+"""A longer config.json is left out."""
 HEADER_BYTES = 100 * 2**20
+"""A longer safetensors header, or index, is left out."""
 POINTER_BYTES = 135
+"""The size that the Hub gives for the pointer git holds in place of a large file."""
 _ALWAYS = ("id", "modelId", "_id")
+"""Fields that every listing shows."""
 _LISTED = ("private", "downloads", "likes", "tags", "pipeline_tag", "library_name", "createdAt")
+"""Fields that a listing shows when it is asked for none."""
 
 
 def describe(repo: Repo, tree: Tree) -> Json:
     """Everything the API can say of one revision; callers pick the fields asked for."""
-    card = parse_card(tree.files["README.md"].head(MAX_CARD_BYTES + 1)) if _has(tree) else Card()
+    card = Card()
+    if _has_card(tree):
+        card = parse_card(tree.files["README.md"].head(MAX_CARD_BYTES + 1))
     config = _config(tree)
     parameters = _parameters(tree)
     modified = max((b.mtime_ns for b in tree.files.values()), default=0)
     settings = repo.settings
-    out: Json = {
+    fields: Json = {
         "id": repo.id,
         "modelId": repo.id,
         "_id": repo.id,
@@ -56,8 +64,8 @@ def describe(repo: Repo, tree: Tree) -> Json:
         "config": config or None,
     }
     if parameters:
-        out["safetensors"] = {"parameters": parameters, "total": sum(parameters.values())}
-    return {key: value for key, value in out.items() if value is not None}
+        fields["safetensors"] = {"parameters": parameters, "total": sum(parameters.values())}
+    return {key: value for key, value in fields.items() if value is not None}
 
 
 def pick(full: Json, expand: list[str], *, full_listing: bool) -> Json:
@@ -72,23 +80,23 @@ def pick(full: Json, expand: list[str], *, full_listing: bool) -> Json:
 def entry(tree: Tree, name: str) -> Json:
     """One file as the tree and paths-info endpoints show it."""
     blob, digest = tree.files[name], tree.digest(name)
-    out: Json = {"type": "file", "path": name, "size": blob.size, "oid": digest.git_oid}
+    shown: Json = {"type": "file", "path": name, "size": blob.size, "oid": digest.git_oid}
     if tree.is_lfs(name):
-        out["lfs"] = {"oid": digest.sha256, "size": blob.size, "pointerSize": POINTER_BYTES}
-    return out
+        shown["lfs"] = {"oid": digest.sha256, "size": blob.size, "pointerSize": POINTER_BYTES}
+    return shown
 
 
 def sibling(tree: Tree, name: str) -> Json:
     """One file as model_info with `blobs=true` shows it."""
-    shown = entry(tree, name)
-    out: Json = {"rfilename": name, "size": shown["size"], "blobId": shown["oid"]}
-    if "lfs" in shown:
-        out["lfs"] = {
-            "sha256": shown["lfs"]["oid"],
-            "size": shown["size"],
+    of_tree = entry(tree, name)
+    shown: Json = {"rfilename": name, "size": of_tree["size"], "blobId": of_tree["oid"]}
+    if "lfs" in of_tree:
+        shown["lfs"] = {
+            "sha256": of_tree["lfs"]["oid"],
+            "size": of_tree["size"],
             "pointerSize": POINTER_BYTES,
         }
-    return out
+    return shown
 
 
 def safetensors_header(tree: Tree, name: str) -> Json | None:
@@ -111,14 +119,15 @@ def read_json(tree: Tree, name: str) -> Json | None:
 
 
 def _json_object(raw: bytes) -> Json | None:
+    """The object in `raw`; None when it holds none."""
     try:
-        said = json.loads(raw)
+        value = json.loads(raw)
     except (ValueError, RecursionError):
         return None
-    return said if isinstance(said, dict) else None
+    return value if isinstance(value, dict) else None
 
 
-def _has(tree: Tree) -> bool:
+def _has_card(tree: Tree) -> bool:
     return "README.md" in tree.files
 
 
@@ -126,8 +135,9 @@ def _config(tree: Tree) -> Json:
     blob = tree.files.get("config.json")
     if blob is None or blob.size > CONFIG_BYTES:
         return {}
-    said = read_json(tree, "config.json") or {}
-    return {k: said[k] for k in ("architectures", "model_type", "quantization_config") if k in said}
+    config = read_json(tree, "config.json") or {}
+    shown = ("architectures", "model_type", "quantization_config")
+    return {key: config[key] for key in shown if key in config}
 
 
 def _parameters(tree: Tree) -> dict[str, int]:
@@ -146,6 +156,7 @@ def _parameters(tree: Tree) -> dict[str, int]:
 
 
 def _numel(meta: object) -> int | None:
+    """Number of elements by a header's entry; None where its shape makes no sense."""
     shape = meta.get("shape") if isinstance(meta, Mapping) else None
     if not isinstance(shape, list):
         return None
@@ -166,14 +177,14 @@ def _tags(card: Card, config: Json) -> list[str]:
 
 
 def _card_data(card: Card) -> Json | None:
-    said: Json = {
+    data: Json = {
         "license": card.license,
         "library_name": card.library,
         "pipeline_tag": card.pipeline_tag,
         "tags": list(card.tags),
         "base_model": list(card.base_models),
     }
-    return {k: v for k, v in said.items() if v} or None
+    return {k: v for k, v in data.items() if v} or None
 
 
 def _model_index(repo_id: str, card: Card) -> list[Json] | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from zoo.errors import ChangedError, UnsafeError
 
 BLOCK_BYTES = 2**20
+"""Bytes read and hashed at a time."""
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n"
 """What git itself holds for a file stored out of it."""
 

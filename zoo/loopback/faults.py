@@ -36,6 +36,7 @@ FaultKind = Literal[
     "disabled",
 ]
 KINDS: Final[tuple[str, ...]] = get_args(FaultKind)
+"""Every kind of fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +52,13 @@ class Fault:
     match: str = "*"
     """Glob on the unquoted path of the request, such as `*/resolve/*.safetensors`."""
     method: str = "*"
-    """Glob on the method."""
+    """Glob on the method of the request."""
     after: int = 0
-    """Matching requests let through first."""
+    """So many matching requests are let through first."""
     every: int = 1
-    """Of the rest, every n-th is hit."""
+    """Of those after them, every n-th is hit."""
     times: int | None = None
-    """How many are hit in all; None: no end."""
+    """Most requests that are hit in all; None: no end."""
     from_s: float = 0.0
     """Seconds after the fault was switched on before it starts."""
     until_s: float | None = None
@@ -91,6 +92,7 @@ def parse_fault(text: str) -> Fault:
 
 
 def _parse_as(annotation: str, value: str) -> str | int | float:
+    """`value` as a field of this annotation holds it; ValueError when it is no number."""
     if annotation.startswith("int"):
         return int(value)
     return float(value) if annotation.startswith("float") else value
@@ -126,25 +128,26 @@ class Faults:
 
 
 class _Counted:
-    """A fault and what it has seen."""
+    """A fault with the count of the requests it matched and of those it hit."""
 
     def __init__(self, fault: Fault, since: float) -> None:
         self.fault = fault
         self._since = since
-        self._seen = 0
+        self._matched = 0
         self._hits = 0
 
     def hit(self, method: str, path: str, now: float) -> bool:
+        """Whether this request is hit. Counts it."""
         fault, age = self.fault, now - self._since
         if age < fault.from_s or (fault.until_s is not None and age >= fault.until_s):
             return False
         if not (fnmatchcase(path, fault.match) and fnmatchcase(method, fault.method)):
             return False
-        self._seen += 1
-        late = self._seen - fault.after
+        self._matched += 1
+        number = self._matched - fault.after
         if (
-            late < 1
-            or late % fault.every
+            number < 1
+            or number % fault.every
             or (fault.times is not None and self._hits >= fault.times)
         ):
             return False

@@ -12,8 +12,11 @@ from zoo.loopback.origin import Origin, RequestKind, Served
 from zoo.loopback.replies import FilePart, Reply, Request, error_reply
 
 BODY_BYTES = 2**20
+"""A request with a longer body is refused."""
 BLOCK_BYTES = 2**16
+"""Bytes of a body that are sent at a time where a fault is at work."""
 IDLE_S = 60.0
+"""Seconds after which a connection without a request is closed."""
 
 
 class _CutError(ConnectionError):
@@ -77,6 +80,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _kind(self, request: Request) -> RequestKind:
+        """The rate limit that the request counts against."""
         if self.server.is_cdn:
             return "cdn"
         if request.segments[:1] == ("api",):
@@ -84,6 +88,7 @@ class Handler(BaseHTTPRequestHandler):
         return "resolvers" if {"resolve", "raw"} & set(request.segments) else "pages"
 
     def _read(self) -> Request | None:
+        """The request; None when its body is too long."""
         headers = {k.lower(): v for k, v in self.headers.items()}
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > BODY_BYTES:
@@ -120,7 +125,7 @@ class Handler(BaseHTTPRequestHandler):
             if record is not None:
                 record.bytes_sent = reply.length
         elif {"slow", "stall", "cut", "garble"} & set(faults):
-            self._send_badly(body, faults, record)
+            self._send_with_faults(body, faults, record)
         elif body.length:
             self._send_file(body, record)
 
@@ -135,7 +140,10 @@ class Handler(BaseHTTPRequestHandler):
                     record.bytes_sent = sent
                     self.close_connection = True
 
-    def _send_badly(self, part: FilePart, faults: Mapping[str, Fault], record: Served) -> None:
+    def _send_with_faults(
+        self, part: FilePart, faults: Mapping[str, Fault], record: Served
+    ) -> None:
+        """The body, slowed, stalled, cut off or with one wrong bit, as the faults say."""
         closing = self.server.hub.closing
         rate = faults["slow"].rate if "slow" in faults else None
         garble = faults["garble"].at_byte if "garble" in faults else None
@@ -163,6 +171,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def _status_fault(fault: Fault, kind: str) -> Reply:
+    """The error that a fault asks for, with how long to wait where it says so."""
     headers = {}
     if fault.kind in {"429", "503"} and fault.seconds != Fault("429").seconds:
         headers["Retry-After"] = str(round(fault.seconds))

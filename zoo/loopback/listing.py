@@ -11,13 +11,15 @@ from zoo.loopback.describe import Json, pick
 from zoo.loopback.replies import Reply, Request, error_reply, json_reply
 
 _SORTS = {"downloads", "likes", "lastModified", "createdAt", "trendingScore"}
+"""Fields by which a listing can be sorted, highest first."""
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+"""What the letter behind a number of parameters multiplies it by."""
 
 
 def list_models(request: Request, models: list[Json], *, page_size: int) -> Reply:
     """One page of the listing, with a `Link` to the next one."""
     try:
-        found = [m for m in models if _wanted(m, request.query)]
+        matching = [m for m in models if _matches(m, request.query)]
         offset = int(request.first("cursor") or 0)
         limit = int(request.first("limit") or page_size)
     except ValueError as err:
@@ -26,23 +28,25 @@ def list_models(request: Request, models: list[Json], *, page_size: int) -> Repl
     if sort is not None:
         if sort not in _SORTS:
             return error_reply(400, f"sort has to be one of {', '.join(sorted(_SORTS))}")
-        found.sort(key=lambda m: (m.get(sort) is not None, m.get(sort)), reverse=True)
+        matching.sort(key=lambda m: (m.get(sort) is not None, m.get(sort)), reverse=True)
     # the Hub reads `limit` as the length of a page; clients stop by themselves
     page = min(max(limit, 1), page_size)
     full = (request.first("full") or "").lower() in {"true", "1"}
     shown = [
         pick(m, request.query.get("expand", []), full_listing=full)
-        for m in found[offset : offset + page]
+        for m in matching[offset : offset + page]
     ]
     headers = {}
-    if offset + page < len(found):
+    if offset + page < len(matching):
         query = {**request.query, "cursor": [str(offset + page)]}
         url = f"{request.base_url}/api/models?{urlencode(query, doseq=True)}"
         headers["Link"] = f'<{url}>; rel="next"'
     return json_reply(shown, headers)
 
 
-def _wanted(model: Json, query: Mapping[str, list[str]]) -> bool:
+def _matches(model: Json, query: Mapping[str, list[str]]) -> bool:
+    """Whether the model meets every condition of the query. ValueError for a senseless one."""
+
     def one(key: str) -> str | None:
         return query[key][0] if query.get(key) else None
 
@@ -71,10 +75,10 @@ def _in_range(total: int | None, asked: str | None) -> bool:
     if total is None:
         return False
     for item in asked.split(","):
-        found = re.fullmatch(r"(min|max):(\d+(?:\.\d+)?)([KMBT]?)", item.strip())
-        if found is None:
+        match = re.fullmatch(r"(min|max):(\d+(?:\.\d+)?)([KMBT]?)", item.strip())
+        if match is None:
             raise ValueError(f"num_parameters={asked!r}, expected min:1B,max:8B")
-        bound = float(found[2]) * _UNITS[found[3]]
-        if (found[1] == "min" and total < bound) or (found[1] == "max" and total > bound):
+        bound = float(match[2]) * _UNITS[match[3]]
+        if (match[1] == "min" and total < bound) or (match[1] == "max" and total > bound):
             return False
     return True

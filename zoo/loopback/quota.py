@@ -14,6 +14,7 @@ class RateLimit:
     quota: int
     """Requests in one window."""
     window_s: float = 300.0
+    """Seconds of one window."""
 
 
 class Window:

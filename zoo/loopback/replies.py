@@ -71,11 +71,12 @@ def error_reply(
     status: int, message: str, code: str | None = None, headers: Mapping[str, str] | None = None
 ) -> Reply:
     """An error as the Hub words it: `X-Error-Code`, `X-Error-Message` and a JSON body."""
-    out = {"Content-Type": "application/json; charset=utf-8", **(headers or {})}
-    out["X-Error-Message"] = message.encode("ascii", "replace").decode().replace("\n", " ")
+    all_headers = {"Content-Type": "application/json; charset=utf-8", **(headers or {})}
+    one_line = message.encode("ascii", "replace").decode().replace("\n", " ")
+    all_headers["X-Error-Message"] = one_line
     if code:
-        out["X-Error-Code"] = code
-    return Reply(status, out, json.dumps({"error": message}).encode())
+        all_headers["X-Error-Code"] = code
+    return Reply(status, all_headers, json.dumps({"error": message}).encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +89,10 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | BadRange | N
 
     None when there is no header, or one the server may ignore (several ranges, another unit).
     """
-    found = re.fullmatch(r"\s*bytes\s*=\s*(\d{0,18})-(\d{0,18})\s*", header or "")
-    if found is None or found.groups() == ("", ""):
+    match = re.fullmatch(r"\s*bytes\s*=\s*(\d{0,18})-(\d{0,18})\s*", header or "")
+    if match is None or match.groups() == ("", ""):
         return None
-    first, last = found.groups()
+    first, last = match.groups()
     if not first:
         length = min(int(last), size)
         return (size - length, length) if length else BadRange()

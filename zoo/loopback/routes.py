@@ -31,8 +31,11 @@ from zoo.loopback.replies import (
 from zoo.loopback.shelf import Repo, Shelf, Tree
 
 _ACTIONS = frozenset({"revision", "tree", "refs", "paths-info", "safetensors-metadata"})
+"""What can be asked of one repository, by the word after its id."""
 _RESOLVERS = frozenset({"resolve", "raw"})
-TREE_PAGE = 1000
+"""The word after a repository's id in the address of a file."""
+FILES_PER_PAGE = 1000
+"""Files in one page of a tree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +77,8 @@ class Cdn:
     def admits(self, request: Request) -> bool:
         """Whether the link was signed here, for this range, and has not expired."""
         query = {k: v[0] for k, v in request.query.items()}
-        given = query.pop("Signature", "")
-        if not hmac.compare_digest(given.encode(), self._sign(request.path, query).encode()):
+        signature = query.pop("Signature", "")
+        if not hmac.compare_digest(signature.encode(), self._sign(request.path, query).encode()):
             return False
         signed = query.get("X-Xet-Signed-Range")
         in_time = self.clock() < float(query["Expires"])
@@ -127,15 +130,19 @@ class Routes:
         return error_reply(404, "no such object")
 
     def _answer(self, request: Request, faults: Mapping[str, Fault]) -> Reply:
-        seg = request.segments
-        if seg[:2] == ("api", "models"):
-            return self._api(request, seg[2:], faults) if len(seg) > 2 else self._list(request)
-        if seg == ("api", "whoami-v2"):
+        segments = request.segments
+        if segments[:2] == ("api", "models"):
+            return (
+                self._api(request, segments[2:], faults)
+                if len(segments) > 2
+                else self._list(request)
+            )
+        if segments == ("api", "whoami-v2"):
             return self._whoami(request)
         for split in (1, 2):
-            if len(seg) > split + 2 and seg[split] in _RESOLVERS:
-                repo_id, name = "/".join(seg[:split]), "/".join(seg[split + 2 :])
-                return self._resolve(request, repo_id, seg[split + 1], name, faults)
+            if len(segments) > split + 2 and segments[split] in _RESOLVERS:
+                repo_id, name = "/".join(segments[:split]), "/".join(segments[split + 2 :])
+                return self._resolve(request, repo_id, segments[split + 1], name, faults)
         return error_reply(404, "no such page")
 
     def _whoami(self, request: Request) -> Reply:
@@ -177,12 +184,16 @@ class Routes:
             raise NotFoundError("Repository not found")
         return repo
 
-    def _api(self, request: Request, seg: tuple[str, ...], faults: Mapping[str, Fault]) -> Reply:
-        split = 1 if len(seg) == 1 or seg[1] in _ACTIONS else 2
-        repo = self._open_repo(request, "/".join(seg[:split]), faults)
+    def _api(
+        self, request: Request, segments: tuple[str, ...], faults: Mapping[str, Fault]
+    ) -> Reply:
+        split = 1 if len(segments) == 1 or segments[1] in _ACTIONS else 2
+        repo = self._open_repo(request, "/".join(segments[:split]), faults)
         if repo.settings.disabled or "disabled" in faults:
             return error_reply(403, "Access to this resource is disabled.")
-        action, rest = (seg[split], seg[split + 1 :]) if len(seg) > split else ("revision", ())
+        action, rest = (
+            (segments[split], segments[split + 1 :]) if len(segments) > split else ("revision", ())
+        )
         if action == "refs":
             return json_reply(_refs(repo))
         try:
@@ -199,12 +210,12 @@ class Routes:
         return _safetensors_metadata(tree, "/".join(rest) or "model.safetensors.index.json")
 
     def _info(self, request: Request, repo: Repo, tree: Tree, faults: Mapping[str, Fault]) -> Reply:
-        out = dict(self._describe(repo, tree))
+        shown = dict(self._describe(repo, tree))
         if request.first("blobs"):
-            out["siblings"] = [sibling(tree, name) for name in tree.files]
+            shown["siblings"] = [sibling(tree, name) for name in tree.files]
         if "changed_sha" in faults:
-            out["sha"] = sha1(out["sha"].encode(), usedforsecurity=False).hexdigest()
-        return json_reply(out)
+            shown["sha"] = sha1(shown["sha"].encode(), usedforsecurity=False).hexdigest()
+        return json_reply(shown)
 
     def _resolve(
         self,
@@ -248,19 +259,20 @@ class Routes:
         faults: Mapping[str, Fault],
     ) -> Reply:
         blob = tree.files[name]
-        out = {"ETag": f'"{_etag(tree, name, faults)}"', "Accept-Ranges": "bytes", **headers}
-        out["Content-Type"] = "application/octet-stream"
+        etag = f'"{_etag(tree, name, faults)}"'
+        all_headers = {"ETag": etag, "Accept-Ranges": "bytes", **headers}
+        all_headers["Content-Type"] = "application/octet-stream"
         wanted = parse_range(request.headers.get("range"), blob.size)
         if_range = request.headers.get("if-range")
-        if "ignore_range" in faults or (if_range and if_range != out["ETag"]):
+        if "ignore_range" in faults or (if_range and if_range != all_headers["ETag"]):
             wanted = None
         if isinstance(wanted, BadRange):
-            return Reply(416, {**out, "Content-Range": f"bytes */{blob.size}"})
+            return Reply(416, {**all_headers, "Content-Range": f"bytes */{blob.size}"})
         if wanted is None:
-            return Reply(200, out, FilePart(blob, 0, blob.size))
+            return Reply(200, all_headers, FilePart(blob, 0, blob.size))
         start, length = wanted
-        out["Content-Range"] = f"bytes {start}-{start + length - 1}/{blob.size}"
-        return Reply(206, out, FilePart(blob, start, length))
+        all_headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{blob.size}"
+        return Reply(206, all_headers, FilePart(blob, start, length))
 
 
 def _etag(tree: Tree, name: str, faults: Mapping[str, Fault]) -> str:
@@ -293,7 +305,7 @@ def _tree_page(request: Request, tree: Tree, folder: str) -> Reply:
     shown = names if recursive else [n for n in names if "/" not in n[len(prefix) :]]
     try:
         offset = int(request.first("cursor") or 0)
-        page = min(max(int(request.first("limit") or TREE_PAGE), 1), TREE_PAGE)
+        page = min(max(int(request.first("limit") or FILES_PER_PAGE), 1), FILES_PER_PAGE)
     except ValueError:
         return error_reply(400, "cursor and limit have to be numbers")
     rows = [entry(tree, n) for n in shown[offset : offset + page]]
@@ -312,8 +324,8 @@ def _tree_page(request: Request, tree: Tree, folder: str) -> Reply:
 def _posted_paths(request: Request) -> list[str]:
     if "json" in request.headers.get("content-type", ""):
         try:
-            said = json.loads(request.body)
-            return [str(p) for p in said["paths"]]
+            body = json.loads(request.body)
+            return [str(p) for p in body["paths"]]
         except (ValueError, KeyError, TypeError):
             return []
     return parse_qs(request.body.decode("utf-8", "replace")).get("paths", [])

@@ -24,6 +24,7 @@ from zoo.loopback.routes import Access, Cdn, Routes
 from zoo.loopback.shelf import Shelf
 
 RECORD_LENGTH = 100_000
+"""Requests that are remembered; the oldest go first."""
 
 
 class HubServer:

@@ -31,9 +31,11 @@ from zoo.loopback.digests import Blob, Digest, Digests
 LFS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".npz", ".h5", ".onnx", ".msgpack")
 """Files the Hub stores out of git, and names by sha256."""
 LFS_BYTES = 10 * 2**20
-"""Any file of this size is stored out of git."""
+"""Any file of this size or more is stored out of git."""
 SETTINGS_BYTES = 2**16
+"""Bytes read of `.hub/repo.json`; a longer one cannot be used."""
 _ID_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}")
+"""An owner's or a repository's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +166,13 @@ class Shelf:
         real = self._inside(folder)
         if real is None or not real.is_dir():
             return {}
-        found = sorted(real.iterdir())
-        return {unquote(e.name): self._tree(e) for e in found if e.is_dir() and self._inside(e)}
+        folders = [e for e in sorted(real.iterdir()) if e.is_dir() and self._inside(e)]
+        return {unquote(folder.name): self._tree(folder) for folder in folders}
 
     def _tree(self, folder: Path) -> Tree:
         real = self._inside(folder)
-        found = self._walk(str(real), "", frozenset()) if real else ()
-        return Tree({b.name: b for b in sorted(found, key=lambda b: b.name)}, self._digests)
+        blobs = self._walk(str(real), "", frozenset()) if real else ()
+        return Tree({b.name: b for b in sorted(blobs, key=lambda b: b.name)}, self._digests)
 
     def _walk(self, folder: str, prefix: str, above: frozenset[str]) -> Iterator[Blob]:
         """Regular files below a folder whose own links are resolved."""
@@ -199,15 +201,15 @@ class Shelf:
             return Settings()
         try:
             with path.open("rb") as file:
-                said = json.loads(file.read(SETTINGS_BYTES))
+                settings = json.loads(file.read(SETTINGS_BYTES))
             return Settings(
-                gated=str(said["gated"]) if said.get("gated") else None,
-                private=bool(said.get("private", False)),
-                disabled=bool(said.get("disabled", False)),
-                downloads=int(said.get("downloads", 0)),
-                likes=int(said.get("likes", 0)),
-                last_modified=said.get("last_modified"),
-                created_at=said.get("created_at"),
+                gated=str(settings["gated"]) if settings.get("gated") else None,
+                private=bool(settings.get("private", False)),
+                disabled=bool(settings.get("disabled", False)),
+                downloads=int(settings.get("downloads", 0)),
+                likes=int(settings.get("likes", 0)),
+                last_modified=settings.get("last_modified"),
+                created_at=settings.get("created_at"),
             )
         except (OSError, ValueError, TypeError, AttributeError, KeyError) as err:
             raise NotFoundError(f"{hub.parent.name}/.hub/repo.json cannot be used: {err}") from err

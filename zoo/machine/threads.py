@@ -10,7 +10,7 @@ import os
 import sys
 
 _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-"""Environment variables from which the libraries take their number of threads when they are loaded."""
+"""Variables of the environment from which libraries take their number of threads when loaded."""
 
 
 def export_threads(count: int) -> None:

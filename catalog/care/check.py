@@ -24,13 +24,15 @@ from catalog.schema import SCHEMA_VERSION, TABLES, UNIT_TABLES
 from catalog.schema.arrow import arrow_schema
 from catalog.schema.table import Table
 
-Kind = Literal[
+FindingKind = Literal[
     "torn", "foreign", "schema", "null_key", "not_finite", "no_reason", "duplicate", "incomplete",
     "orphan", "unfinished",
 ]  # fmt: skip
-_NOTES: tuple[Kind, ...] = ("orphan", "unfinished")
+"""What can be wrong with a file or a row."""
+_NOTES: tuple[FindingKind, ...] = ("orphan", "unfinished")
+"""Kinds that are no error: no view shows such rows or files."""
 
-_NO_REASON = {
+_NO_REASON_QUERIES = {
     "layers": """
         select concat(model_id, ' layer ', layer_index, ' ', tensor) as what, case
             when status <> 'ok' and reason is null then 'status ' || status || ' without a reason'
@@ -45,24 +47,26 @@ _NO_REASON = {
             'value is NULL without a reason' as problem
         from evaluations where value is null and reason is null""",
 }
-_DUPLICATE = {
+"""Questions whose rows (`what`, `problem`) are numbers that are NULL without a reason, by table."""
+_ROW_KEYS = {
     "layers": "layer_index",
     "spectra": "layer_index",
     "traps": "layer_index, replicate, trap_index",
     "tensors": "tensor",
 }
+"""Columns that no two rows of one unit share, by table."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that is not as it should be."""
 
-    kind: Kind
-    """What sort of thing."""
+    kind: FindingKind
+    """What sort of thing it is."""
     where: str
     """The file, or the table and row."""
     detail: str
-    """What was found, what was wanted, what to do."""
+    """What is there, what was wanted, what to do."""
 
     @property
     def severity(self) -> Literal["error", "note"]:
@@ -93,6 +97,7 @@ def findings_table(findings: tuple[Finding, ...]) -> pa.Table:
 
 
 def _check_table(folder: Folder, table: Table) -> Iterator[Finding]:
+    """What is wrong with the files of a table."""
     for tier in folder.folders(table.name):
         if tier != HOT and not (tier[:1] == "g" and tier[1:].isdigit()):
             yield Finding(
@@ -104,6 +109,7 @@ def _check_table(folder: Folder, table: Table) -> Iterator[Finding]:
 
 
 def _check_file(folder: Folder, table: Table, tier: str, name: str) -> Iterator[Finding]:
+    """What is wrong with one file of the generation `tier`."""
     path = folder.at(table.name, tier, name)
     if not name.endswith(".parquet"):
         yield Finding("foreign", path, "not a Parquet file; move it away")
@@ -124,6 +130,7 @@ def _check_file(folder: Folder, table: Table, tier: str, name: str) -> Iterator[
 def _check_schema(
     table: Table, path: str, file: pq.ParquetFile, rows: pa.Table
 ) -> Iterator[Finding]:
+    """Where the columns of a whole file break the schema that it says it has."""
     metadata = file.metadata.metadata or {}
     version = metadata.get(b"zoo.schema", b"none").decode()
     if not version.isdigit() or int(version) > SCHEMA_VERSION:
@@ -153,20 +160,22 @@ def _check_schema(
 
 
 def _leftovers(folder: Folder) -> Iterator[Finding]:
+    """Files that are being written, or were when their writer was killed."""
     for name in folder.names("tmp") if folder.is_local else ():
         if name.endswith(".tmp"):
             yield Finding("unfinished", folder.at("tmp", name), "being written, or left by a kill")
 
 
 def _check_rows(root: str) -> list[Finding]:
+    """What is wrong with the rows that the views show, and what no view shows."""
     findings: list[Finding] = []
     with connect(root) as con:
-        for table, query in _NO_REASON.items():
+        for table, query in _NO_REASON_QUERIES.items():
             findings += [
                 Finding("no_reason", f"{table}: {row['what']}", row["problem"])
                 for row in ask(con, query).to_pylist()
             ]
-        for table, key in _DUPLICATE.items():
+        for table, key in _ROW_KEYS.items():
             query = (
                 f"select model_id, revision, analysis_key, {key}, count(*) as n from {table} "
                 f"group by all having n > 1"
@@ -177,16 +186,16 @@ def _check_rows(root: str) -> list[Finding]:
             ]
         query = """
             select m.model_id, m.revision, m.analysis_key, m.layers_analysed as wanted,
-                count(l.layer_index) as found
+                count(l.layer_index) as measured
             from models as m left join layers as l
                 on l.sweep_id = m.sweep_id and l.model_id = m.model_id
                 and l.revision = m.revision and l.analysis_key = m.analysis_key
                 and l.status = 'ok'
-            group by all having wanted <> found"""
+            group by all having wanted <> measured"""
         findings += [
             Finding(
                 "incomplete", f"layers: {row['model_id']} @ {row['revision']}",
-                f"{row['found']} measured layers, its models row says {row['wanted']}; "
+                f"{row['measured']} measured layers, its models row says {row['wanted']}; "
                 f"sweep it again with --overwrite always",
             )
             for row in ask(con, query).to_pylist()

@@ -36,14 +36,16 @@ from catalog.write.commits import UnitKey, part_name, prepare, unit_stem
 TARGET_BYTES = 256 * 2**20
 """Merged files are closed, and generations left alone from then on, at about this size."""
 GRACE_S = 5.0
-"""Each pause for readers."""
+"""Seconds of each of the two pauses for readers."""
 ORPHAN_AGE_S = 24 * 3600.0
-"""A data part without its models part may still get it; after this it is dropped. One of a unit
-that was finished by another commit is dropped at once."""
+"""Seconds after which a data part without its models part is dropped: until then it may still get
+one. A data part of a unit that was finished by another commit is dropped at once."""
 _BATCH_ROWS = {"spectra": 256}
-_MANY_ROWS = 50_000
+"""Rows of a table that are merged at a time, where they are long."""
+_DEFAULT_BATCH_ROWS = 50_000
+"""Rows of the other tables that are merged at a time."""
 
-Path = tuple[str, str, str]
+FilePath = tuple[str, str, str]
 """Table, generation, file name."""
 
 
@@ -51,7 +53,7 @@ Path = tuple[str, str, str]
 class _Plan:
     """What one run reads, and where it writes."""
 
-    files: Mapping[Path, Stamp]
+    files: Mapping[FilePath, Stamp]
     """Every data file, as it was before anything was read."""
     sources: frozenset[str]
     """Generations that are merged."""
@@ -92,19 +94,20 @@ def compact(
     )  # fmt: skip
 
 
-def _files(folder: Folder) -> dict[Path, Stamp]:
+def _files(folder: Folder) -> dict[FilePath, Stamp]:
     """Every data file; the empty ones are not among them."""
-    found = {}
+    stamps = {}
     for table in TABLES:
         for tier in folder.folders(table):
             for name in folder.names(table, tier):
                 stamp = folder.stamp(table, tier, name)
                 if tier != SEEDS and name.endswith(".parquet") and stamp is not None:
-                    found[table, tier, name] = stamp
-    return found
+                    stamps[table, tier, name] = stamp
+    return stamps
 
 
 def _plan(folder: Folder, target_bytes: int) -> _Plan:
+    """The run: hot files are merged, and generations that are small or were never finished."""
     files = _files(folder)
     tiers = {tier for _, tier, _ in files}
     size = {t: sum(s.size for (_, tier, _), s in files.items() if tier == t) for t in tiers}
@@ -118,17 +121,18 @@ def _plan(folder: Folder, target_bytes: int) -> _Plan:
 
 
 def _is_worth_it(plan: _Plan) -> bool:
+    """True unless the run would only write one generation anew."""
     return HOT in plan.sources or len(plan.sources) > 1
 
 
-def _sizes(when: str, table: str, files: Mapping[Path, Stamp]) -> dict[str, int]:
+def _sizes(when: str, table: str, files: Mapping[FilePath, Stamp]) -> dict[str, int]:
     stamps = [stamp for (t, _, _), stamp in files.items() if t == table]
     return {f"files_{when}": len(stamps), f"bytes_{when}": sum(s.size for s in stamps)}
 
 
 def _merge(
     con: duckdb.DuckDBPyConnection, folder: Folder, target_bytes: int
-) -> tuple[_Plan, list[Path] | None]:
+) -> tuple[_Plan, list[FilePath] | None]:
     """Write the new generation, `models` last; with the hot files whose rows are in it.
 
     None when nothing is worth merging. What is shown is asked once: a unit committed a moment later
@@ -142,7 +146,7 @@ def _merge(
         f"from internal.shown_models where generation in (from unnest(?))",
         [sorted(plan.sources)],
     )
-    merged: list[Path] = []
+    merged: list[FilePath] = []
     for name in (*UNIT_TABLES, "models", "failures", "sweeps", "listing"):
         table = TABLES[name]
         keys = ", ".join(table.part_key)
@@ -162,7 +166,7 @@ def _merge(
         write_sorted(
             folder,
             table,
-            rows.to_arrow_reader(_BATCH_ROWS.get(name, _MANY_ROWS)),
+            rows.to_arrow_reader(_BATCH_ROWS.get(name, _DEFAULT_BATCH_ROWS)),
             generation=plan.target,
             target_bytes=target_bytes,
         )
@@ -172,10 +176,10 @@ def _merge(
 
 def _hot_names(con: duckdb.DuckDBPyConnection, table: Table, view: str) -> list[str]:
     """Names of the hot files that hold the parts in `view`."""
-    found = con.execute(
+    parts = con.execute(
         f"select distinct {', '.join(table.part_key)} from {view} where generation = ?", [HOT]
     ).fetchall()
-    keys = (dict(zip(table.part_key, key, strict=True)) for key in found)
+    keys = (dict(zip(table.part_key, key, strict=True)) for key in parts)
     return [f"{part_name(table.name, key)}.parquet" for key in keys]
 
 
@@ -183,7 +187,7 @@ def _drop(
     con: duckdb.DuckDBPyConnection,
     folder: Folder,
     plan: _Plan,
-    merged: list[Path],
+    merged: list[FilePath],
     *,
     grace_s: float,
     orphan_age_s: float,
@@ -209,11 +213,11 @@ def _drop(
 def _owned(con: duckdb.DuckDBPyConnection) -> tuple[set[str], set[str]]:
     """Names of the hot data files that models rows own, and of all finished units (their stems)."""
     needed = set(_hot_names(con, TABLES["layers"], "internal.live_models"))  # as in all unit tables
-    found = con.execute("select distinct model_id, revision, analysis_key from models").fetchall()
-    return needed, {unit_stem(UnitKey(*key)) for key in found}
+    units = con.execute("select distinct model_id, revision, analysis_key from models").fetchall()
+    return needed, {unit_stem(UnitKey(*unit)) for unit in units}
 
 
-def _delete(folder: Folder, plan: _Plan, paths: list[Path]) -> None:
+def _delete(folder: Folder, plan: _Plan, paths: list[FilePath]) -> None:
     """Delete files that are still those the plan saw."""
     for path in paths:
         if path in plan.files and folder.stamp(*path) == plan.files[path]:

@@ -27,21 +27,21 @@ def write_sorted(
     A file is closed at the first part that begins beyond `target_bytes`.
     """
     schema = arrow_schema(table.name).remove_metadata()
-    rest = _Rest(batches, schema, table.part_key)
+    unwritten = _Unwritten(batches, schema, table.part_key)
     count = 0
-    while rest.rows is not None:
+    while unwritten.rows is not None:
 
         def write(path: str) -> None:
             with parquet_writer(path, table.name, {}, tier=generation) as writer:
-                rest.drain(writer, lambda: os.path.getsize(path) > target_bytes)
+                unwritten.drain(writer, lambda: os.path.getsize(path) > target_bytes)
 
         folder.put_written(write, table.name, generation, f"part-{count:04d}.parquet")
         count += 1
     return count
 
 
-class _Rest:
-    """Rows that are not written yet."""
+class _Unwritten:
+    """The rows that are not written yet; `rows` are the next of them, None when there are none."""
 
     def __init__(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema, key: Sequence[str]
@@ -69,6 +69,7 @@ class _Rest:
             self._advance()
 
     def _advance(self) -> None:
+        """Takes the next batch that has rows."""
         self.rows = None
         for batch in self._batches:
             if batch.num_rows:
@@ -77,4 +78,5 @@ class _Rest:
                 return
 
     def _keys(self, rows: pa.Table) -> list[tuple[object, ...]]:
+        """The part that each row belongs to."""
         return list(zip(*(rows.column(c).to_pylist() for c in self._key), strict=True))

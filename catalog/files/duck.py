@@ -13,10 +13,13 @@ import duckdb
 
 from catalog.files.folder import Folder
 
-_ROUNDS = 8
-_PAUSE_S = 0.02  # doubled each time: 2.5 s in all
+_ATTEMPTS = 8
+"""Times that a query is tried while files change under it."""
+_PAUSE_S = 0.02
+"""Seconds before the second try; doubled each time, which makes 2.5 s in all."""
 
 T = TypeVar("T")
+"""What a query gives."""
 
 
 def open_duck(folder: Folder) -> duckdb.DuckDBPyConnection:
@@ -51,7 +54,7 @@ def while_others_write(read: Callable[[], T]) -> T:
     in between gives a footer that does not fit the pages, a compaction takes the file away. The
     last error is raised: then a file is torn, or the storage fails.
     """
-    for number in range(_ROUNDS - 1):
+    for number in range(_ATTEMPTS - 1):
         try:
             return read()
         except duckdb.Error as error:

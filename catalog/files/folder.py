@@ -32,8 +32,12 @@ from urllib.parse import unquote, urlsplit
 from catalog.errors import DiskFullError, StorageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Errors that say that there is no room: disk, quota, or the limit on the size of a file."""
 _STALE_S = 24 * 3600.0
-_FRESH_S = 60.0  # a process id of another container may look dead here
+"""Seconds after which a file in `tmp/` is deleted, whoever writes it."""
+_FRESH_S = 60.0
+"""Seconds for which one is kept although its writer seems to be gone: a process of another
+container looks dead here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +118,11 @@ class Folder:
                         is_folder = kind == "directory"
                         return tuple(sorted(e.name for e in entries if e.is_dir() == is_folder))
                 self.remote.invalidate_cache()
-                found = self.remote.ls(self.at(*parts), detail=True)
+                infos = self.remote.ls(self.at(*parts), detail=True)
             except (FileNotFoundError, NotADirectoryError):
                 return ()
-        names = (str(f["name"]).rstrip("/").rsplit("/", 1)[-1] for f in found if f["type"] == kind)
-        return tuple(sorted(names))
+        paths = (str(info["name"]) for info in infos if info["type"] == kind)
+        return tuple(sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in paths))
 
     def read(self, *parts: str) -> bytes:
         """All bytes of a file."""
@@ -132,9 +136,9 @@ class Folder:
         with _explained("look at", self.at(*parts)):
             try:
                 if self.remote is None:
-                    found = os.stat(self.at(*parts))
-                    identity = f"{found.st_ino} {found.st_mtime_ns}"
-                    return Stamp(found.st_size, found.st_mtime, identity)
+                    status = os.stat(self.at(*parts))
+                    identity = f"{status.st_ino} {status.st_mtime_ns}"
+                    return Stamp(status.st_size, status.st_mtime, identity)
                 self.remote.invalidate_cache()
                 info = self.remote.info(self.at(*parts))
             except FileNotFoundError:
@@ -158,8 +162,9 @@ class Folder:
             self._put_written(writers)
             return
         with ThreadPoolExecutor(max(len(files), 1), "put") as pool:
-            for done in [pool.submit(self._pipe, data, parts) for parts, data in files.items()]:
-                done.result()
+            puts = [pool.submit(self._pipe, data, parts) for parts, data in files.items()]
+            for put in puts:
+                put.result()
 
     def _pipe(self, data: bytes | memoryview, parts: tuple[str, ...]) -> None:
         assert self.remote is not None
@@ -179,7 +184,8 @@ class Folder:
         return final
 
     def _put_written(self, writers: Mapping[tuple[str, ...], Callable[[str], None]]) -> None:
-        """All aside first, then all safe, then all named, then all names safe."""
+        """Write all files aside, flush them, rename them, and flush the folders, each step for all
+        before the next: a disk's journal is flushed once."""
         asides = {self.at(*parts): self._aside() for parts in writers}
         folders = {os.path.dirname(final) for final in asides}
         try:
@@ -204,6 +210,7 @@ class Folder:
                     os.unlink(aside)
 
     def _aside(self) -> str:
+        """A path in `tmp/` that tells its writer's host and process."""
         return self.at("tmp", f"{_host()}.{os.getpid()}.{secrets.token_hex(8)}.tmp")
 
     def delete(self, *parts: str) -> None:
@@ -247,14 +254,14 @@ def _explained(verb: str, path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        got = f"cannot {verb} {path}: {error.strerror or error}"
+        what = f"cannot {verb} {path}: {error.strerror or error}"
         if error.errno in _FULL:
             raise DiskFullError(
-                f"{got}; free some space (or raise the quota) and run the same command again: "
+                f"{what}; free some space (or raise the quota) and run the same command again: "
                 f"finished units are kept"
             ) from error
         raise StorageError(
-            f"{got}; give a folder this user may write to (--out), then run the same command again"
+            f"{what}; give a folder this user may write to (--out), then run the same command again"
         ) from error
 
 

@@ -1,9 +1,9 @@
 """What lies where in a catalog's folder: the file that makes it a catalog, and generations of parts.
 
-<root>/zoo-catalog.json            MARKER
-<root>/<table>/hot/*.parquet       HOT: as commits write them
-<root>/<table>/g000001/*.parquet   generation(1): compacted files
-<root>/<table>/g000000/*.parquet   seed(version): an empty file
+<root>/zoo-catalog.json            the marker (`MARKER`)
+<root>/<table>/hot/*.parquet       parts as commits write them (`HOT`)
+<root>/<table>/g000001/*.parquet   compacted files (`generation(1)`)
+<root>/<table>/g000000/*.parquet   an empty file for every schema version (`seed`)
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from catalog.files.folder import Folder
 from catalog.schema import SCHEMA_VERSION
 
 MARKER = "zoo-catalog.json"
-"""File at the root that makes a folder a catalog."""
+"""The file at the root that makes a folder a catalog."""
 
 HOT = "hot"
-"""Generation (folder) of parts as commits write them. Sorts after every compacted generation."""
+"""The generation (folder) of parts as commits write them. It sorts after every compacted one."""
 
 SEEDS = "g000000"
-"""Generation (folder) of the empty files of a table, one for every schema version it has seen."""
+"""The generation (folder) of a table's empty files, one for every schema version it has seen."""
 
 
 def seed(version: int) -> tuple[str, str]:

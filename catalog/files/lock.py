@@ -57,6 +57,7 @@ def writing(folder: Folder, *, alone: bool) -> Iterator[None]:
 
 @contextmanager
 def _exclusive(folder: Folder, file: str, what: str) -> Iterator[None]:
+    """Holds the lock `file`, and says in it who holds it; LockedError when another process does."""
     if not folder.is_local:
         yield
         return
@@ -89,6 +90,7 @@ def _open(folder: Folder, file: str) -> int:
 
 
 def _holder(handle: int) -> str:
+    """Who holds a lock, for a message."""
     try:
         held = json.loads(os.pread(handle, 4096, 0))
         return f"process {held['pid']} since {held['since']}"

@@ -34,11 +34,13 @@ from read_parquet(
 empty one, gives the columns, and a question over many files is answered a third faster."""
 
 _ALWAYS = ("live_models", "snapshot_models")
-"""What `query` reads before every question."""
+"""Views that `query` reads before every question."""
 _CREATES = re.compile(
     r"(?:create (?:or replace )?(?:view|table|macro) (?:if not exists )?|set variable )([\w.]+)"
 )
+"""A statement that creates something; the group is the name of it."""
 _WORD = re.compile(r"\w+")
+"""A word of SQL; names of views are among them."""
 _LOOKS_AROUND = re.compile(
     r"\b(show|describe|information_schema|(duckdb|pragma|pg|sqlite)_\w*)\b", re.IGNORECASE
 )
@@ -111,8 +113,8 @@ def script_for(views: Iterable[str] | None, *, is_uniform: bool) -> str:
 def views_of(query: str) -> frozenset[str] | None:
     """Names of the views that the answer to `query` depends on; None when it may be any of them.
 
-    Any: several statements, other ones than a SELECT, questions about the views themselves, and
-    such as name no view at all.
+    It may be any view where there are several statements, or one that is no SELECT, or where the
+    question is about the views themselves, or names none of them.
     """
     try:
         statements = duckdb.extract_statements(query)

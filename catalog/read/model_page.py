@@ -14,6 +14,7 @@ VIEWS = ("models", "models_latest", "layers_latest")
 
 _METRICS = ("alpha", "num_traps", "trap_excess_max", "erg_log_ratio", "stable_rank",
             "log_spectral_norm", "log_norm", "rand_distance")  # fmt: skip
+"""Columns of `layers` that are set side by side when two models are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ def find_model(con: duckdb.DuckDBPyConnection, model: str) -> ModelRef:
     A revision may be cut short as long as it is unique. QueryError names the nearest ids.
     """
     model_id, _, wanted = (model, "", "") if _is_known(con, model) else model.rpartition("@")
-    found = ask_rows(
+    revisions = ask_rows(
         con,
         """
         select model_id, revision, step from models_latest
@@ -44,12 +45,12 @@ def find_model(con: duckdb.DuckDBPyConnection, model: str) -> ModelRef:
         """,
         {"id": model_id or model, "wanted": wanted},
     ).to_pylist()
-    if len(found) == 1:
-        return ModelRef(**found[0])
-    if found:
+    if len(revisions) == 1:
+        return ModelRef(**revisions[0])
+    if revisions:
         raise QueryError(
-            f"{model!r} fits {len(found)} revisions, such as {found[0]['revision']} and "
-            f"{found[1]['revision']}; give more digits"
+            f"{model!r} fits {len(revisions)} revisions, such as {revisions[0]['revision']} and "
+            f"{revisions[1]['revision']}; give more digits"
         )
     raise QueryError(_not_found(con, model, model_id))
 
@@ -79,7 +80,7 @@ def compare(con: duckdb.DuckDBPyConnection, a: str, b: str) -> Answer:
     (`presence`: both, a, b). Deltas are b minus a.
     """
     left, right = find_model(con, a), find_model(con, b)
-    wanted = ", ".join(
+    compared = ", ".join(
         f"x.{m} as {m}_a, y.{m} as {m}_b, y.{m} - x.{m} as {m}_delta" for m in _METRICS
     )
     return ask_rows(
@@ -93,7 +94,7 @@ def compare(con: duckdb.DuckDBPyConnection, a: str, b: str) -> Answer:
             coalesce(x.expert, y.expert) as expert,
             case when y.tensor is null then 'a' when x.tensor is null then 'b' else 'both' end
                 as presence,
-            {wanted}
+            {compared}
         from x full join y
             on x.tensor = y.tensor
             and coalesce(x.part, '') = coalesce(y.part, '')
@@ -109,6 +110,7 @@ def _is_known(con: duckdb.DuckDBPyConnection, model: str) -> bool:
 
 
 def _not_found(con: duckdb.DuckDBPyConnection, model: str, model_id: str) -> str:
+    """Why `model` names nothing, with what the catalog has instead."""
     if model_id and _is_known(con, model_id):
         quoted = model_id.replace("'", "''")
         return (

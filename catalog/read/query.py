@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 T = TypeVar("T")
+"""What a question gives."""
 Values = Sequence[object] | Mapping[str, object]
+"""Values of a query's parameters, by position or by name."""
 
 _SIMPLE = re.compile(
     r"(BOOLEAN|U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|VARCHAR|DECIMAL\(\d+,\d+\)|"

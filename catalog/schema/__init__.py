@@ -17,7 +17,7 @@ from catalog.schema.table import Column, Table
 from catalog.schema.traps import TRAPS
 
 SCHEMA_VERSION = 2
-"""Stored as `zoo.schema` in every file."""
+"""The version of the schema below; every file stores its own as `zoo.schema`."""
 
 TABLES: Mapping[str, Table] = MappingProxyType(
     {

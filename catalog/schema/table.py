@@ -25,6 +25,7 @@ class Type(StrEnum):
     INTS = "list<item: int64>"
 
 
+# the types under short names, for the declarations of the tables
 TEXT = Type.TEXT
 INT = Type.INT
 INT32 = Type.INT32

@@ -51,6 +51,7 @@ def _known(name: str) -> tuple[frozenset[str], tuple[type | None, ...]]:
 
 
 def _plain(kind: pa.DataType) -> type | None:
+    """The Python type that Arrow takes as it is for a column of this type; None without one."""
     if pa.types.is_string(kind):
         return str
     if pa.types.is_boolean(kind):
@@ -63,6 +64,7 @@ def _plain(kind: pa.DataType) -> type | None:
 def _array(
     table: Table, column: Column, kind: type | None, rows: Sequence[Mapping[str, object]]
 ) -> pa.Array:
+    """The column of `rows` as an Arrow array; SchemaError names what does not fit."""
     name = column.name
     cells = [row.get(name) for row in rows]
     arrow_type = ARROW_TYPES[column.type]

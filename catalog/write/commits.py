@@ -25,6 +25,7 @@ from catalog.schema.keys import COMMIT
 from catalog.write.parts import digest, encode, make_part, part_stem, write_part
 
 Row = Mapping[str, object]
+"""A row of a table: value by column; an absent column is NULL."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -147,13 +148,13 @@ def done_units(root: str) -> frozenset[UnitKey]:
         )
         files = folder.glob("models", "*", "*.parquet")
         try:
-            found = while_others_write(lambda: con.execute(query, [files]).fetchall())
+            units = while_others_write(lambda: con.execute(query, [files]).fetchall())
         except duckdb.Error as error:
             raise TornError(
                 f"cannot read the models of {folder.root}: {error}; run `zoo check` to find the "
                 f"file, move it away and run the same command again"
             ) from error
-    return frozenset(UnitKey(*map(str, key)) for key in found)
+    return frozenset(UnitKey(*map(str, unit)) for unit in units)
 
 
 def drop_unfinished(root: str, units: Iterable[UnitKey]) -> int:
@@ -168,16 +169,16 @@ def drop_unfinished(root: str, units: Iterable[UnitKey]) -> int:
         return 0
     with writing(folder, alone=True):
         finished = {unit_stem(key) for key in done_units(root)}
-        wanted = {unit_stem(key) for key in units} - finished
-        doomed = [
+        unfinished = {unit_stem(key) for key in units} - finished
+        dropped = [
             (table, HOT, name)
             for table in UNIT_TABLES
             for name in folder.names(table, HOT)
-            if name.rpartition("-")[0] in wanted
+            if name.rpartition("-")[0] in unfinished
         ]
-        for path in doomed:
+        for path in dropped:
             folder.delete(*path)
-    return len(doomed)
+    return len(dropped)
 
 
 def unit_stem(key: UnitKey) -> str:
@@ -205,6 +206,7 @@ def part_name(table: str, keys: Mapping[str, str]) -> str:
 
 
 def _key(row: Row, column: str) -> str:
+    """One of the common keys of a row; SchemaError without it."""
     value = row.get(column)
     if not isinstance(value, str) or not value:
         raise SchemaError(f"{column}: wanted text, got {value!r:.80}; every commit needs its keys")
@@ -212,6 +214,7 @@ def _key(row: Row, column: str) -> str:
 
 
 def _with_keys(table: str, row: Row, keys: Mapping[str, str]) -> Row:
+    """The row with the common keys; SchemaError when it has other ones."""
     for column, value in keys.items():
         if row.get(column, value) != value:
             raise SchemaError(

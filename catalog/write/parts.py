@@ -22,7 +22,8 @@ from catalog.schema import SCHEMA_VERSION, TABLES
 from catalog.schema.arrow import arrow_schema
 from catalog.write.arrow import table_from_rows
 
-_STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,189}")
+_SAFE_STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,189}")
+"""File names, without ending, that are safe on every file system."""
 
 
 def part_stem(*, model_id: str, revision: str, key: Sequence[str]) -> str:
@@ -35,6 +36,7 @@ def part_stem(*, model_id: str, revision: str, key: Sequence[str]) -> str:
 
 
 def _slug(text: str, length: int) -> str:
+    """`text` with plain letters alone, cut to `length`."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text.replace("/", "--"))
     return plain.strip("-.")[:length] or "x"
 
@@ -69,7 +71,7 @@ def make_part(
 
     Every column is there, absent ones as typed NULLs. SchemaError names the column that does not fit.
     """
-    if not _STEM.fullmatch(name):
+    if not _SAFE_STEM.fullmatch(name):
         raise SchemaError(f"part name {name!r:.200} is not safe as a file name; use part_stem()")
     data = encode(table_from_rows(table, rows), table=table, metadata=metadata)
     return Part((table, HOT, f"{name}.parquet"), data)
@@ -110,8 +112,8 @@ def parquet_writer(
     of the time of a commit to save a tenth of a few kilobytes; compaction writes both.
     """
     schema, text, keys = _settings(table)
-    kept = {f"zoo.{key}": value for key, value in metadata.items()}
-    kept |= {"zoo.schema": str(SCHEMA_VERSION), "zoo.table": table}
+    footer = {f"zoo.{key}": value for key, value in metadata.items()}
+    footer |= {"zoo.schema": str(SCHEMA_VERSION), "zoo.table": table}
     with pq.ParquetWriter(
         sink,
         schema,
@@ -122,13 +124,13 @@ def parquet_writer(
     ) as writer:
         yield writer
         writer.add_key_value_metadata(
-            {key: value.encode("utf-8", "backslashreplace") for key, value in kept.items()}
+            {key: value.encode("utf-8", "backslashreplace") for key, value in footer.items()}
         )
 
 
 @cache
 def _settings(table: str) -> tuple[pa.Schema, list[str], list[str]]:
-    """The Arrow schema of a table without its manual, its text columns, its keys."""
+    """(Arrow schema of a table without units and meanings, its text columns, its keys)."""
     schema = arrow_schema(table).remove_metadata()
     text = [field.name for field in schema if pa.types.is_string(field.type)]
     return schema, text, list(TABLES[table].sort_key)

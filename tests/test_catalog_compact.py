@@ -98,7 +98,7 @@ def test_files_are_cut_between_units(root: str) -> None:
     fill(root)
     before = contents(root)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compact_module, "_MANY_ROWS", 3)  # batches that end within a unit
+        patch.setattr(compact_module, "_DEFAULT_BATCH_ROWS", 3)  # batches that end within a unit
         compact(root, grace_s=0, target_bytes=1)
     assert contents(root) == before
     assert len(Folder.parse(root).names("layers", "g000001")) > 1

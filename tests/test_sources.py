@@ -128,6 +128,15 @@ def test_without_a_folder_the_disk_is_not_asked(
     assert address_of("owner/name", folder="").kind == "path"
 
 
+def test_a_link_that_leads_nowhere_is_a_path_and_the_hub_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zoo: Zoo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    assert zoo("analyze", "loop") == 1
+    assert "a link that leads to itself" in capsys.readouterr().err
+
+
 def test_training_state_is_no_model_file() -> None:
     assert is_model_file("model.safetensors") and is_model_file("a/pytorch_model.bin")
     for name in ("optimizer.pt", "rng_state_0.pth", "training_args.bin", "README.md"):

@@ -42,13 +42,13 @@ def address_of(text: str, *, folder: str | None = None) -> Address:
     """What `text` means.
 
     With `folder`, what exists there (or is an absolute path that exists) is a path, whatever it
-    looks like: `owner/name` may be a folder. Without, the form of the text decides alone. The
+    looks like: `owner/name` may be a folder, `name` a link that leads nowhere. Without, the form of the text decides alone. The
     `place` of a path is joined to `folder`; whether anything lies there is not said.
     """
     if is_url(text):
         return Address("url", text)
     path = os.path.join(folder or "", os.path.expanduser(text))
-    if (folder is not None and os.path.exists(path)) or not names_hub(text):
+    if (folder is not None and os.path.lexists(path)) or not names_hub(text):
         return Address("path", path)
     repo, _, revision = text.partition("@")
     return Address("hub", repo, revision or None)

@@ -90,8 +90,8 @@ def compare(kind: str, w: torch.Tensor) -> Difference:
     """One layer both ways."""
     bits = 64 if w.dtype == torch.float64 else 32
     m = min(w.shape)
-    found = eigenvalues(w[None], storage_bits=bits, device=torch.device("cpu"))[0]
-    ours = Spectrum.rounded(found)
+    evals = eigenvalues(w[None], storage_bits=bits, device=torch.device("cpu"))[0]
+    ours = Spectrum.rounded(evals)
     exact = np.sort(np.linalg.svd(w.to(torch.float64).numpy(), compute_uv=False)) ** 2
     epsilon = 2.0**-52 if bits == 64 else 2.0**-23
     above = exact > exact[-1] * (m * epsilon) ** 2
@@ -112,17 +112,17 @@ def main() -> None:
     seeds = range(parser.parse_args().seeds)
     torch.set_num_threads(1)
     planted = (layer for seed in seeds for layer in planted_layers(seed))
-    found = [compare(k, w) for k, w in chain(real_layers(), planted)]
-    kinds = dict.fromkeys(d.kind.split(",")[0] for d in found)
+    differences = [compare(k, w) for k, w in chain(real_layers(), planted)]
+    kinds = dict.fromkeys(d.kind.split(",")[0] for d in differences)
     print("| layers | number | max |Δalpha| | max |Δks_distance| | max relative Δλ | within |")
     print("| --- | --- | --- | --- | --- | --- |")
     for kind in (*kinds, "all"):
-        rows = [d for d in found if kind in ("all", d.kind.split(",")[0])]
+        rows = [d for d in differences if kind in ("all", d.kind.split(",")[0])]
         within = [d for d in rows if d.is_agreed and d.alpha <= 1e-3 and d.ks_distance <= 1e-4]
         worst = [max(getattr(d, f) for d in rows) for f in ("alpha", "ks_distance", "lambda_rel")]
         cells = " | ".join(f"{w:.1e}" for w in worst)
         print(f"| {kind} | {len(rows)} | {cells} | {100 * len(within) / len(rows):.2f} % |")
-    for d in found:
+    for d in differences:
         if not (d.is_agreed and d.alpha <= 1e-3 and d.ks_distance <= 1e-4):
             print(f"outside: {d}")
 

@@ -55,7 +55,7 @@ def shuffle_once(w: Vector, seed: int) -> Outcome:
     variance = float((centred**2).mean())
     kurtosis = float((centred**4).mean()) / variance**2 - 3.0
     moments = Moments(float(w.mean()), variance, kurtosis)
-    found = measure_full(
+    shuffled = measure_full(
         torch.from_numpy(w.astype(np.float32))[None],
         (Permutation(seed, w.size),),
         entries=EntryFacts(float(np.abs(w).max()), moments, 0),
@@ -64,11 +64,12 @@ def shuffle_once(w: Vector, seed: int) -> Outcome:
         keep=False,
         device=torch.device("cpu"),
     )
-    if found.test is None or found.evals is None:
+    if shuffled.test is None or shuffled.evals is None:
         raise AssertionError("noise always has a bulk")
-    fit = incumbent_fit(found.evals[0], n=n, m=m)
+    fit = incumbent_fit(shuffled.evals[0], n=n, m=m)
     theirs = fit is not None and fit.num_spikes > 0
-    return Outcome(bool(found.test.traps), theirs, found.test.slices[0].max_standardised)
+    test = shuffled.test
+    return Outcome(bool(test.traps), theirs, test.slices[0].max_standardised)
 
 
 def planted_size(n: int, m: int, units: float) -> float:
@@ -85,13 +86,13 @@ def planted_size(n: int, m: int, units: float) -> float:
 def draw(law: str, n: int, m: int, units: float | None, draws: int) -> list[Outcome]:
     """`draws` matrices of one law, with one planted entry unless `units` is None."""
     rng = np.random.default_rng([n, m, int(10 * (units or 0.0)), len(law)])
-    found = []
+    outcomes = []
     for seed in range(draws):
         w = LAWS[law](rng, (n, m))
         if units is not None:
             w[rng.integers(n), rng.integers(m)] = planted_size(n, m, units)
-        found.append(shuffle_once(w, seed))
-    return found
+        outcomes.append(shuffle_once(w, seed))
+    return outcomes
 
 
 def share(outcomes: list[Outcome], rule: Callable[[Outcome], bool]) -> float:
@@ -107,9 +108,10 @@ def false_alarms(shapes: list[tuple[int, int]], draws: int) -> None:
     print("| --- | --- | --- | --- | --- |")
     for n, m in shapes:
         for law in LAWS:
-            found = draw(law, n, m, None, draws)
-            ours, theirs = share(found, lambda o: o.ours), share(found, lambda o: o.incumbent)
-            mean = float(np.mean([o.standardised for o in found]))
+            outcomes = draw(law, n, m, None, draws)
+            ours = share(outcomes, lambda o: o.ours)
+            theirs = share(outcomes, lambda o: o.incumbent)
+            mean = float(np.mean([o.standardised for o in outcomes]))
             print(f"| {n}x{m} | {law} | {ours:.1f} | {theirs:.1f} | {mean:.2f} |", flush=True)
     print()
 
@@ -125,8 +127,9 @@ def power(
     for n, m in shapes:
         row = []
         for z in units:
-            found = draw("gaussian", n, m, z, draws)
-            row.append((share(found, lambda o: o.ours), share(found, lambda o: o.incumbent)))
+            outcomes = draw("gaussian", n, m, z, draws)
+            theirs = share(outcomes, lambda o: o.incumbent)
+            row.append((share(outcomes, lambda o: o.ours), theirs))
         curves[n, m] = row
         cells = " | ".join(f"{a:.0f} / {b:.0f}" for a, b in row)
         print(f"| {n}x{m} | {cells} |", flush=True)

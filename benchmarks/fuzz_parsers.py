@@ -41,8 +41,8 @@ SHA = "0" * 40
 def card(data: bytes) -> None:
     """Never raises; every number kept is finite."""
     for raw in (data, b"---\n" + data + b"\n---\n"):
-        found = parse_card(raw)
-        assert all(math.isfinite(e.value) and e.metric for e in found.evaluations)
+        card = parse_card(raw)
+        assert all(math.isfinite(e.value) and e.metric for e in card.evaluations)
 
 
 def header(data: bytes) -> None:
@@ -59,10 +59,10 @@ def index(data: bytes) -> None:
 
 
 def config(data: bytes) -> None:
-    """JSON or an error of ours; the main part of an object is found."""
-    found = parse_config(data, file="config.json")
-    if isinstance(found, dict):
-        main_config({"config.json": found}, "")
+    """JSON or an error of ours; the main part of an object is taken."""
+    config = parse_config(data, file="config.json")
+    if isinstance(config, dict):
+        main_config({"config.json": config}, "")
 
 
 def gguf(data: bytes) -> None:
@@ -87,8 +87,8 @@ def pickle(data: bytes) -> None:
     """The unpickler may fail in any way but one: running something."""
     ran.clear()
     try:
-        found = pickle_child.Reader(pickle_child.Counting(io.BytesIO(data))).load()
-        pickle_child.tensors_in(found)
+        content = pickle_child.Reader(pickle_child.Counting(io.BytesIO(data))).load()
+        pickle_child.tensors_in(content)
     except Exception:  # a child that dies is an answer: its parent says so
         pass
     assert not ran, f"the pickle ran something: {ran}"
@@ -97,19 +97,20 @@ def pickle(data: bytes) -> None:
 def hub(data: bytes) -> None:
     """Fields of any JSON object, on top of a good id and commit."""
     try:
-        said = json.loads(data)
+        entry = json.loads(data)
     except (ValueError, RecursionError):
         return
-    parse_model(said)
-    if isinstance(said, dict):
-        assert parse_model({**said, "id": "a/b", "sha": SHA}) is not None
+    parse_model(entry)
+    if isinstance(entry, dict):
+        assert parse_model({**entry, "id": "a/b", "sha": SHA}) is not None
 
 
 def range_header(data: bytes) -> None:
     """Accepted ranges lie inside the file."""
-    found = parse_range(data.decode("latin-1"), 1000)
-    if isinstance(found, tuple):
-        assert 0 <= found[0] < found[0] + found[1] <= 1000
+    wanted = parse_range(data.decode("latin-1"), 1000)
+    if isinstance(wanted, tuple):
+        start, length = wanted
+        assert 0 <= start < start + length <= 1000
 
 
 WORDS = {

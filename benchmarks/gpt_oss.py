@@ -153,9 +153,9 @@ def zoo(*arguments: object) -> tuple[float, str, dict[str, int]]:
     """Seconds, standard output, and peak resident bytes of the command and of each process below it."""
     started = time.perf_counter()
     peaks: dict[str, int] = {}
-    with tempfile.TemporaryFile("w+") as said:  # a pipe that nobody reads would fill up
+    with tempfile.TemporaryFile("w+") as printed:  # a pipe that nobody reads would fill up
         process = subprocess.Popen(
-            [sys.executable, "-m", "jobs", *map(str, arguments)], stdout=said
+            [sys.executable, "-m", "jobs", *map(str, arguments)], stdout=printed
         )
         while process.poll() is None:
             for one in _family(process.pid):
@@ -166,8 +166,8 @@ def zoo(*arguments: object) -> tuple[float, str, dict[str, int]]:
                     continue
             time.sleep(0.05)
         seconds = time.perf_counter() - started
-        said.seek(0)
-        out = said.read()
+        printed.seek(0)
+        out = printed.read()
     if process.returncode:
         raise SystemExit(f"zoo {arguments[0]} ended with {process.returncode}")
     return seconds, out, peaks

@@ -82,15 +82,15 @@ def build(root: str, models: int, layers: list[LayerMeasures]) -> int:
 
 def per_layer(layers: list[LayerMeasures]) -> dict[int, float]:
     """Milliseconds of mathematics for one layer, by smaller side."""
-    found: dict[int, list[float]] = {}
+    seconds: dict[int, list[float]] = {}
     for layer in layers:
         assert layer.spectrum is not None
         row = {**layer.columns, "stored_dtype": "F32"}
         started = time.perf_counter()
         for _ in range(5):
             refit_layer(row, layer.spectrum, layer.rand_spectrum, SAME)
-        found.setdefault(int(str(row["m"])), []).append((time.perf_counter() - started) / 5)
-    return {m: 1e3 * float(np.mean(times)) for m, times in sorted(found.items())}
+        seconds.setdefault(int(str(row["m"])), []).append((time.perf_counter() - started) / 5)
+    return {m: 1e3 * float(np.mean(times)) for m, times in sorted(seconds.items())}
 
 
 def main() -> None:

@@ -160,7 +160,7 @@ def peak_of(rows: int, cols: int) -> dict[str, float]:
 
 def measure(task: str, repeats: int = 1) -> dict[str, float]:
     """The best of `repeats` child processes."""
-    found = []
+    results = []
     for _ in range(repeats):
         command = [sys.executable, "-W", "ignore", "-m", "benchmarks.speed", "--child", task]
         done = subprocess.run(
@@ -168,8 +168,8 @@ def measure(task: str, repeats: int = 1) -> dict[str, float]:
         )
         if done.returncode:
             raise SystemExit(f"{task} failed:\n{done.stderr[-3000:]}")
-        found.append(json.loads(done.stdout.strip().splitlines()[-1]))
-    return min(found, key=lambda row: row.get("seconds", row.get("ours", 0.0)))
+        results.append(json.loads(done.stdout.strip().splitlines()[-1]))
+    return min(results, key=lambda row: row.get("seconds", row.get("ours", 0.0)))
 
 
 def against(what: str, label: str, *, suffix: str, repeats: int) -> str:

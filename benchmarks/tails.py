@@ -55,17 +55,17 @@ def sample(alpha: float, num_tail: int, rng: np.random.Generator) -> np.ndarray:
 def run_case(alpha: float, num_tail: int, draws: int) -> Case:
     """Bias and coverage over `draws` seeded samples."""
     rng = np.random.default_rng([int(10 * alpha), num_tail])
-    found, errors, xmins, known = [], [], [], []
+    fitted, errors, xmins, known = [], [], [], []
     for _ in range(draws):
         x = sample(alpha, num_tail, rng)
         fit = fit_tail(x, m=x.size, storage_bits=64)
         if not isinstance(fit, TailFit):
             raise SystemExit(f"no fit for alpha {alpha}, tail {num_tail}: {fit}; wanted one")
-        found.append(fit.alpha)
+        fitted.append(fit.alpha)
         errors.append(fit.alpha_stderr)
         xmins.append(fit.xmin)
         known.append(tail_alpha(np.concatenate(([1.0], x[num_tail:]))))
-    a, e, k = np.array(found), np.array(errors), np.array(known)
+    a, e, k = np.array(fitted), np.array(errors), np.array(known)
     k_error = (k - 1.0) / math.sqrt(num_tail)
     return Case(
         alpha=alpha,

@@ -105,16 +105,16 @@ def _views() -> Iterator[str]:
         first = True
         for name in names:
             yield f"### `{name}`"
-            said = _comment_above(text, name)
-            if first and said != head:
+            comment = _comment_above(text, name)
+            if first and comment != head:
                 yield head
-            if said:
-                yield said
-            yield _said_columns(columns[name])
+            if comment:
+                yield comment
+            yield _columns_in_words(columns[name])
             first = False
 
 
-def _said_columns(columns: list[str]) -> str:
+def _columns_in_words(columns: list[str]) -> str:
     """The columns of a view; those of a whole table by the table's name."""
     for table in TABLES.values():
         whole = [column.name for column in table.columns]
@@ -133,10 +133,10 @@ def _view_columns() -> dict[str, list[str]]:
                 "select table_name, column_name from duckdb_columns() "
                 "where schema_name = 'main' order by table_name, column_index"
             ).fetchall()
-    found: dict[str, list[str]] = {}
+    columns_of: dict[str, list[str]] = {}
     for view, column in rows:
-        found.setdefault(view, []).append(column)
-    return found
+        columns_of.setdefault(view, []).append(column)
+    return columns_of
 
 
 def _comment(text: str) -> str:
@@ -146,8 +146,8 @@ def _comment(text: str) -> str:
 
 def _comment_above(text: str, view: str) -> str:
     """The comment directly above a view."""
-    found = re.search(rf"((?:^--.*\n)+)create or replace view {view} as", text, re.MULTILINE)
-    return _paragraphs(found[1]) if found else ""
+    match = re.search(rf"((?:^--.*\n)+)create or replace view {view} as", text, re.MULTILINE)
+    return _paragraphs(match[1]) if match else ""
 
 
 def _paragraphs(comment: str) -> str:

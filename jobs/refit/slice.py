@@ -47,7 +47,8 @@ def prepare() -> None:
 
 
 def run(task: Slice) -> Recomputed | ZooError:
-    """Recompute one slice; a wrong value comes back to be raised in the driver, as if computed there."""
+    """Recompute one slice; a wrong value comes back to be raised in the driver, as if computed
+    there."""
     try:
         return refit_slice(pa.ipc.read_record_batch(task.rows, task.schema), task.orders)
     except ZooError as error:

@@ -1,4 +1,5 @@
-"""A runner fed by a thread of its own: its workers get their next task while the caller reads or writes.
+"""A runner fed by a thread of its own: its workers get their next task while the caller reads or
+writes.
 
 For work in which nothing is tried again: the first worker that dies, or raises, ends all of it.
 """
@@ -48,7 +49,8 @@ class Feeder(Generic[TaskT, ResultT]):
         return result
 
     def close(self) -> None:
-        """Hand out nothing more, and wait a moment for the thread; what is not there yet is lost."""
+        """Hand out nothing more, and wait a moment for the thread; what is not there yet is
+        lost."""
         self._orders.put(None)
         self._thread.join()
 

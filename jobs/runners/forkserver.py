@@ -1,4 +1,5 @@
-"""The process that workers can be forked from: it imports what they need once, so that they start in no time.
+"""The process that workers can be forked from: it imports what they need once, so that they start
+in no time.
 
 Only for work that does not load torch, whose threads do not survive a fork.
 """

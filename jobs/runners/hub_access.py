@@ -1,4 +1,5 @@
-"""What a process needs to be polite to a Hub. The Hub client, slow to import, is loaded by those who use it."""
+"""What a process needs to be polite to a Hub. The Hub client, slow to import, is loaded by those
+who use it."""
 
 from __future__ import annotations
 

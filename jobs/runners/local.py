@@ -1,7 +1,7 @@
 """Runner on this machine: a pool of processes, one task each, no Ray.
 
-`concurrent.futures` breaks its whole pool when one process dies, and cannot say which task did it; here each
-worker has a pipe of its own, so a crash is known by task, and a dead worker is replaced.
+`concurrent.futures` breaks its whole pool when one process dies, and cannot say which task did it;
+here each worker has a pipe of its own, so a crash is known by task, and a dead worker is replaced.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class LocalRunner(Generic[TaskT, ResultT]):
         start_method: StartMethod = "spawn",
         ahead: int = 0,
     ) -> None:
-        """`threads`: of mathematics, in each worker. `hub`: how patient workers are with a Hub; None
-        when the work needs none. `start_method`: a forkserver starts workers in no time where
+        """`threads`: of mathematics, in each worker. `hub`: how patient workers are with a Hub;
+        None when the work needs none. `start_method`: a forkserver starts workers in no time where
         `jobs.runners.forkserver` has loaded what they need, which must not be torch. `ahead`: tasks
         a worker holds beside the one it works on, so that it need not wait for the next."""
         self._context = (
@@ -204,8 +204,8 @@ def _obituary(worker: _Worker[TaskT]) -> Died:
 def _serve(
     pipe: Connection, work: Work[TaskT, ResultT], threads: int, hub: HubAccess | None
 ) -> None:
-    """Body of a worker process: None once it is prepared, then tasks in, outcomes out, until the pipe
-    closes."""
+    """Body of a worker process: None once it is prepared, then tasks in, outcomes out, until the
+    pipe closes."""
     # Terminals and systemd send these to the whole group; the driver drains, then kills.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -220,8 +220,8 @@ def _serve(
 
 
 def _receive(pipe: Connection, tasks: SimpleQueue[tuple[TaskT] | None]) -> None:
-    """Put what is sent to this process into `tasks`, so that the driver never waits with a task that
-    a busy worker holds for later; None at the end."""
+    """Put what is sent to this process into `tasks`, so that the driver never waits with a task
+    that a busy worker holds for later; None at the end."""
     try:
         with contextlib.suppress(EOFError, ConnectionResetError):
             while True:

@@ -1,7 +1,8 @@
 """Pacing of the Hub for all processes on this machine: it lives in a process of its own.
 
-The Hub counts requests per token or address, not per process, so all workers and the driver share one
-`HubPacing`. One that is lost costs pacing, never a model. Ray's workers share an actor: `ray_pacing`.
+The Hub counts requests per token or address, not per process, so all workers and the driver share
+one `HubPacing`. One that is lost costs pacing, never a model. Ray's workers share an actor:
+`ray_pacing`.
 """
 
 from __future__ import annotations

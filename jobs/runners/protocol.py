@@ -1,6 +1,7 @@
-"""What a runner is: workers that take tasks of any kind. The local pool and Ray both are one; a test can be a third.
+"""What a runner is: workers that take tasks of any kind. The local pool and Ray both are one; a
+test can be a third.
 
-A runner keeps `num_slots` workers, each busy with at most one task. It never retries and never judges:
+`num_slots` tasks can be with the workers of a runner at a time. It never retries and never judges:
 it says what came back, and replaces workers that died. Tasks are told apart by identity.
 """
 
@@ -31,7 +32,8 @@ class Runner(Protocol[TaskT, ResultT]):
 
     @property
     def num_slots(self) -> int:
-        """Tasks that can run at the same time; changes as a cluster gains and loses nodes, and may be 0."""
+        """Tasks that can be submitted and not ended; changes as a cluster gains and loses nodes,
+        and may be 0."""
 
     @property
     def memory_bytes(self) -> int:
@@ -42,13 +44,14 @@ class Runner(Protocol[TaskT, ResultT]):
         """How its workers reach the Hub; None when it was started without."""
 
     def submit(self, task: TaskT) -> None:
-        """Start a task on an idle worker; RuntimeError when all are busy (the caller's own mistake)."""
+        """Give a task to a worker; RuntimeError when all are busy (the caller's own mistake)."""
 
     def wait(self, timeout_s: float) -> list[Done[TaskT, ResultT]]:
         """Tasks that ended, as soon as there is one; an empty list after `timeout_s`."""
 
     def began_s(self, task: TaskT) -> float:
-        """`time.monotonic()` when a running task began; infinite while its worker still starts."""
+        """`time.monotonic()` when a running task began; infinite while its worker has not got to
+        it."""
 
     def kill(self, task: TaskT) -> None:
         """Kill the worker that runs `task`; it is reported by `wait` as died of a timeout."""

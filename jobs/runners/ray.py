@@ -1,7 +1,8 @@
 """Runner on a Ray cluster: one actor a slot. Ray is imported here and in the `ray_*` files alone.
 
-Actors are made with `max_restarts=0` and replaced here: only so does a death keep its cause (out of memory,
-node lost, crash). Weights never enter the object store: an actor reads what it needs and returns rows.
+Actors are made with `max_restarts=0` and replaced here: only so does a death keep its cause (out of
+memory, node lost, crash). Weights never enter the object store: an actor reads what it needs and
+returns rows.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class _Slot(Generic[TaskT]):
 
     actor: Any
     birth: Any
-    """Its first answer is still awaited; None: it has come. The cluster may have no room for it now."""
+    """Its first answer is still awaited; None: it has come. The cluster may have no room for it
+    now."""
     task: TaskT | None = None
     submitted_s: float = 0.0
     ref: Any = None
@@ -45,10 +47,11 @@ class _Slot(Generic[TaskT]):
 
 
 class RayRunner(Generic[TaskT, ResultT]):
-    """A `Runner` of Ray actors of a class of its own; starts a local Ray unless `address` names a cluster.
+    """A `Runner` of Ray actors of a class of its own; starts a local Ray unless `address` names a
+    cluster.
 
-    Work goes only to actors that have answered: one that waits for room on the cluster (a node died) would
-    keep its task waiting with it.
+    Work goes only to actors that have answered: one that waits for room on the cluster (a node
+    died) would keep its task waiting with it.
     """
 
     def __init__(
@@ -200,7 +203,8 @@ def _obituary(slot: _Slot[TaskT], error: Exception) -> Died:
 
 
 def died_with_its_node(message: str) -> bool:
-    """True when Ray's message blames the node, not the worker. The one place that reads Ray's words."""
+    """True when Ray's message blames the node, not the worker. The one place that reads Ray's
+    words."""
     return "node has died" in message or "node was terminated" in message
 
 

@@ -1,4 +1,5 @@
-"""The Ray this process works on: one it was already in, one at an address, or one it starts and looks after."""
+"""The Ray this process works on: one it was already in, one at an address, or one it starts and
+looks after."""
 
 from __future__ import annotations
 
@@ -40,8 +41,8 @@ class RayCluster:
             self._launch()
 
     def fitting(self, wanted: Mapping[str, float]) -> int:
-        """How many workers fit that want so much each (`CPU`, `GPU`, bytes of `memory`); UseError for
-        none."""
+        """How many workers fit that want so much each (`CPU`, `GPU`, bytes of `memory`); UseError
+        for none."""
         resources = self.resources()
         fitting = min(int(resources.get(name, 0) // n) for name, n in wanted.items() if n)
         if fitting < 1:
@@ -61,11 +62,12 @@ class RayCluster:
         self._seen_alive_s = time.monotonic()
 
     def revive(self) -> bool:
-        """Start our own Ray anew if it is gone; its actors would wait for it for ever. True: it was.
+        """Start our own Ray anew if it is gone; its actors would wait for it for ever. True: it
+        was.
 
-        To be called while there is no worker. The raylet ends with any of its agents, and a killed one
-        takes all workers with it; their tasks have come back as `node` by then. A cluster at an address
-        may get other nodes: it is waited for. UseError when Ray dies time and again.
+        To be called while there is no worker. The raylet ends with any of its agents, and a killed
+        one takes all workers with it; their tasks have come back as `node` by then. A cluster at an
+        address may get other nodes: it is waited for. UseError when Ray dies time and again.
         """
         if not self._may_revive or time.monotonic() - self._seen_alive_s < _LIFELESS_S:
             return False

@@ -42,7 +42,8 @@ class RayPacing:
 def _start_actor() -> Any:
     """The actor, started if it is not there. It stays when this process ends.
 
-    It may lie on a node that dies; then it starts anew, and learns from the next reply what the Hub allows.
+    It may lie on a node that dies; then it starts anew, and learns from the next reply what the Hub
+    allows.
     """
     import ray
 

@@ -1,7 +1,8 @@
 """Who is to blame, and what to do next: one pure function over typed outcomes.
 
-Faults of the infrastructure and of the Hub never count against a model; memory exhaustion runs it alone on
-all the memory there is; what kills a worker twice is poison. Knows nothing of runners or clocks.
+Faults of the infrastructure and of the Hub never count against a model; memory exhaustion runs it
+alone on all the memory there is; what kills a worker twice is poison. Knows nothing of runners or
+clocks.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def cause_of(outcome: Raised | Died) -> str:
 def decide(outcome: Raised | Died, attempts: Attempts, *, retries: int) -> Again | GiveUp:
     """What to do after `outcome`, the task having been tried `attempts` times before.
 
-    `retries` is the number of second chances for faults that count against the model (spec: `[run] retries`).
+    `retries` is the number of second chances for faults that count against the model (spec: `[run]
+    retries`).
     """
     cause = cause_of(outcome)
     if cause in FREE:

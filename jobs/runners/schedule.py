@@ -1,7 +1,8 @@
 """Which task runs next: a queue with memory admission, second chances and units in several groups.
 
-A unit of work is done when all its tasks are; one task that is given up fails the unit. Pure bookkeeping
-over values; knows no runner, no catalog, no clock (the time is an argument), and not what the work is.
+A unit of work is done when all its tasks are; one task that is given up fails the unit. Pure
+bookkeeping over values; knows no runner, no catalog, no clock (the time is an argument), and not
+what the work is.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What a worker process does, whoever runs it: its start, then one task after the other, each to an outcome.
+"""What a worker process does, whoever runs it: its start, then one task after the other, each to an
+outcome.
 
 Knows nothing of what the work is.
 """
@@ -21,7 +22,8 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True, slots=True)
 class Work(Generic[TaskT, ResultT]):
-    """What the workers of a runner are there for: two functions of a module, which reach them by name."""
+    """What the workers of a runner are there for: two functions of a module, which reach them by
+    name."""
 
     prepare: Callable[[], None]
     """Called once in each worker before its first task, with its threads set and its way to the Hub

@@ -1,4 +1,5 @@
-"""What a sweep says while it runs: a live bar on a terminal, else one line every 30 seconds; always on stderr."""
+"""What a sweep says while it runs: a live bar on a terminal, else one line every 30 seconds; always
+on stderr."""
 
 from __future__ import annotations
 

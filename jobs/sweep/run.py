@@ -1,4 +1,5 @@
-"""A spec in the hand, a catalog to fill: lock, list, choose the runner, sweep, say what came out."""
+"""A spec in the hand, a catalog to fill: lock, list, choose the runner, sweep, say what came
+out."""
 
 from __future__ import annotations
 

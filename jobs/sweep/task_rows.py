@@ -1,4 +1,5 @@
-"""What one task of a sweep gives back: rows, without the keys that the driver knows (sweep and unit)."""
+"""What one task of a sweep gives back: rows, without the keys that the driver knows (sweep and
+unit)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""One task of a sweep -> its rows. Serial, the same on every runner; knows nothing of catalogs or retries."""
+"""One task of a sweep -> its rows. Serial, the same on every runner; knows nothing of catalogs or
+retries."""
 
 from __future__ import annotations
 

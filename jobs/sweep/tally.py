@@ -1,0 +1,70 @@
+"""How the units of a sweep came out: each is counted, told to the ledger, and said."""
+
+from __future__ import annotations
+
+from jobs.runners.schedule import UnitDone, UnitFailed
+from jobs.screen.progress import Progress
+from jobs.sources.target import Failure
+from jobs.sweep.ledger import Ledger, Overwrite
+from jobs.sweep.task_rows import TaskRows
+from jobs.units.unit import Unit
+
+Ended = UnitDone[Unit, TaskRows] | UnitFailed[Unit]
+"""How a unit came out."""
+
+
+class Tally:
+    """Counts of one sweep."""
+
+    def __init__(self, ledger: Ledger, progress: Progress, overwrite: Overwrite) -> None:
+        self._ledger = ledger
+        self._progress = progress
+        self._overwrite = overwrite
+        self.num_done = 0
+        self.num_failed = 0
+        self.num_skipped = 0
+        """Units that were listed again, as a revision that is in the catalog or the listing
+        already."""
+        self.num_failed_before = 0
+        """Units that were listed again, as a revision that failed for good in an earlier sweep."""
+        self.nbytes = 0
+        """Bytes that were read for the units done."""
+
+    @property
+    def num_ended(self) -> int:
+        """Units that need nothing more in this sweep."""
+        return self.num_done + self.num_failed + self.num_skipped + self.num_failed_before
+
+    def take(self, event: Ended) -> None:
+        """Commit a finished unit, or write its failure row."""
+        target = event.unit.target
+        if isinstance(event, UnitFailed):
+            self._ledger.fail(event)
+            self.num_failed += 1
+            self._progress.failed(target.model_id, target.step, event.cause, event.message)
+        else:
+            summary = self._ledger.commit(event)
+            self.num_done += 1
+            self.nbytes += summary.nbytes
+            self._progress.done(target.model_id, target.step, summary)
+
+    def take_again(self, before: Unit, after: Unit) -> bool:
+        """A unit whose files changed was listed again: True when its new revision has to be
+        measured."""
+        if not self._ledger.list_instead(before, after):
+            self.num_skipped += 1
+            return False
+        todo, skipped, failed_before = self._ledger.choose([after], self._overwrite)
+        self.num_skipped += len(skipped)
+        self.num_failed_before += len(failed_before)
+        target = after.target
+        self._progress.listed_again(target.model_id, target.step, target.revision)
+        if todo and target.failure is not None:
+            self.take(failed_unit(after, target.failure))
+            return False
+        return bool(todo)
+
+
+def failed_unit(unit: Unit, failure: Failure) -> UnitFailed[Unit]:
+    """A unit that is given up before any task of it has started."""
+    return UnitFailed(unit, failure.cause, failure.error_type, failure.message, None, 1)

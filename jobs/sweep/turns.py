@@ -1,0 +1,146 @@
+"""What a sweep does in turns while it runs: plan units, start their tasks, commit what ended, wait
+for more.
+
+Everything happens in one thread, so that there is one writer; only the headers of large units are
+read in the background.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from jobs.runners.protocol import Runner
+from jobs.runners.schedule import Schedule, UnitFailed
+from jobs.screen.progress import Progress
+from jobs.sources.target import failure_of
+from jobs.spec.tables import RunTable
+from jobs.sweep.relisting import Relisting
+from jobs.sweep.tally import Ended, Tally, failed_unit
+from jobs.sweep.task_rows import TaskRows
+from jobs.units.plan import TaskFeed
+from jobs.units.unit import Task, Unit
+from zoo.errors import StaleListingError, ZooError
+
+DRAIN_S = 60.0
+"""Seconds that running tasks get to finish, after the first Ctrl-C or when a budget is spent."""
+_UNITS_AHEAD = 4
+"""Units whose tasks are queued, for each task that can run at a time. Workers never wait for the
+next task, and the headers of a large unit are not read long before it starts."""
+
+
+class Turns:
+    """The units of a sweep on their way through a runner."""
+
+    def __init__(
+        self,
+        todo: Sequence[Unit],
+        run: RunTable,
+        *,
+        runner: Runner[Task, TaskRows],
+        tally: Tally,
+        progress: Progress,
+        interrupts: Callable[[], int],
+        started_s: float,
+    ) -> None:
+        """`run`: limits of time, bytes and retries. `interrupts`: how often the user has asked the
+        sweep to stop. `started_s`: when it began, by `time.monotonic()`."""
+        self._run = run
+        self._runner = runner
+        self._tally = tally
+        self._progress = progress
+        self._interrupts = interrupts
+        self._started_s = started_s
+        self._schedule: Schedule[Unit, Task, TaskRows] = Schedule(
+            memory_bytes=runner.memory_bytes, retries=run.retries
+        )
+        largest_first = sorted(todo, key=lambda unit: -unit.target.nbytes)
+        self._feed = TaskFeed(largest_first, device=run.device)
+        self._relisting = Relisting()
+        self._ended: list[Ended] = []
+        """Units that have ended and are not committed yet: workers get their next tasks first."""
+        self._stop_at_s: float | None = None
+        """When running tasks are given up; None: nothing has asked the sweep to stop."""
+
+    def take_all(self) -> None:
+        """Take turns until every unit has ended or it is time to stop."""
+        while not self._is_stopped():
+            if self._stop_at_s is None:
+                self._plan()
+                self._start()
+            self._commit()
+            if self._is_through():
+                return
+            self._collect()
+            self._kill_late()
+            self._progress.tick(self._schedule.num_running, self._schedule.num_waiting)
+        self._commit()
+
+    def _is_stopped(self) -> bool:
+        """True when nothing more is to be waited for: at the second Ctrl-C, or after the first one
+        or a spent budget, once the running tasks have ended or their time is over."""
+        if self._run.max_bytes is not None:
+            self._commit()  # what is spent must be known before more is started
+        now_s = time.monotonic()
+        if self._stop_at_s is None and (self._interrupts() or self._is_over_budget(now_s)):
+            self._stop_at_s = now_s + DRAIN_S
+            self._progress.draining(self._schedule.num_running)
+        if self._interrupts() > 1:
+            return True
+        if self._stop_at_s is None:
+            return False
+        return now_s > self._stop_at_s or not self._schedule.num_running
+
+    def _is_over_budget(self, now_s: float) -> bool:
+        run = self._run
+        is_late = run.max_seconds is not None and now_s - self._started_s > run.max_seconds
+        return is_late or (run.max_bytes is not None and self._tally.nbytes > run.max_bytes)
+
+    def _plan(self) -> None:
+        """Queue the tasks of the next units, as far as they are known by now."""
+        for before, after in self._relisting.take():
+            if self._tally.take_again(before, after):
+                self._feed.add(after)
+        room = _UNITS_AHEAD * max(self._runner.num_slots, 1) - self._schedule.num_waiting
+        for unit, planned in self._feed.take(room):
+            if isinstance(planned, ZooError):
+                self._tally.take(failed_unit(unit, failure_of(planned)))
+            else:
+                self._schedule.add(unit, planned)
+
+    def _start(self) -> None:
+        """Give idle workers their next tasks."""
+        while self._schedule.num_running < self._runner.num_slots:
+            task = self._schedule.next(time.monotonic())
+            if task is None:
+                return
+            self._runner.submit(task)
+
+    def _commit(self) -> None:
+        while self._ended:
+            self._tally.take(self._ended.pop(0))
+
+    def _is_through(self) -> bool:
+        is_idle = not self._schedule.num_open_units and not self._schedule.num_running
+        return is_idle and self._feed.is_exhausted and not self._relisting.num_open
+
+    def _collect(self) -> None:
+        """Wait a moment for tasks to end; a short one while nothing runs and headers are being
+        read."""
+        for done in self._runner.wait(0.5 if self._schedule.num_running else 0.05):
+            event = self._schedule.ended(done.task, done.outcome, time.monotonic())
+            if event is not None and not self._is_listed_again(event):
+                self._ended.append(event)
+
+    def _is_listed_again(self, event: Ended) -> bool:
+        """True for a unit whose files changed since it was listed, if that can be tried."""
+        is_stale = isinstance(event, UnitFailed) and event.cause == StaleListingError.cause
+        return is_stale and self._relisting.put(event.unit)
+
+    def _kill_late(self) -> None:
+        """Kill the workers of tasks that have run longer than their time limit."""
+        if self._run.timeout_s is None:
+            return
+        for task in self._schedule.running:
+            if time.monotonic() - self._runner.began_s(task) > self._run.timeout_s:
+                self._runner.kill(task)

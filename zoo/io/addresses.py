@@ -42,8 +42,9 @@ def address_of(text: str, *, folder: str | None = None) -> Address:
     """What `text` means.
 
     With `folder`, what exists there (or is an absolute path that exists) is a path, whatever it
-    looks like: `owner/name` may be a folder, `name` a link that leads nowhere. Without, the form of the text decides alone. The
-    `place` of a path is joined to `folder`; whether anything lies there is not said.
+    looks like: `owner/name` may be a folder, `name` a link that leads nowhere. Without, the form of
+    the text decides alone. The `place` of a path is joined to `folder`; whether anything lies there
+    is not said.
     """
     if is_url(text):
         return Address("url", text)

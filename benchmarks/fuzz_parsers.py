@@ -29,7 +29,7 @@ with atheris.instrument_imports(include=["zoo", "yaml", "json"]):
     from zoo.io import pickle_child
     from zoo.io.configs import main_config, parse_config
     from zoo.io.files import Counters, MemoryFile
-    from zoo.io.gguf import read_gguf_header
+    from zoo.io.gguf_header import read_gguf_header
     from zoo.io.header import parse_header
     from zoo.io.index import parse_index
     from zoo.io.pickles import _zip_entries

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from catalog.schema import SCHEMA_VERSION, TABLES, UNIT_TABLES, Table
-from catalog.schema.arrow import ARROW_TYPES, arrow_schema
+from catalog.schema.arrow_types import ARROW_TYPES, arrow_schema
 from catalog.schema.table import Type
 
 CONTRACT = {

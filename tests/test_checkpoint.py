@@ -24,10 +24,10 @@ from zoo.errors import (
     UseError,
 )
 from zoo.io.checkpoint import Checkpoint
+from zoo.io.fsspec_store import FsspecLocation
 from zoo.io.local import LocalLocation, LocalStore
 from zoo.io.memory import memory_checkpoint
 from zoo.io.opening import open_checkpoint
-from zoo.io.remote import FsspecLocation
 from zoo.io.tensors import empty_bytes
 
 A = torch.arange(6.0).reshape(2, 3)

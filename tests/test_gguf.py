@@ -17,7 +17,7 @@ from zoo.errors import CheckpointError, HeaderError, MissingShardError, Truncate
 from zoo.formats.account import account
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.files import Counters, MemoryFile
-from zoo.io.gguf import read_gguf_header
+from zoo.io.gguf_header import read_gguf_header
 from zoo.io.local import LocalLocation
 from zoo.io.opening import open_checkpoint
 

@@ -25,9 +25,9 @@ from zoo.errors import (
 )
 from zoo.hub import repository as store_module
 from zoo.hub.client import HubClient, HubOptions
+from zoo.hub.hub_file import HEAD_BYTES
 from zoo.hub.listing import resolve_model
 from zoo.hub.location import HubLocation
-from zoo.hub.remote import HEAD_BYTES
 from zoo.hub.repository import HubStore
 from zoo.io.files import read_bytes
 from zoo.io.opening import open_checkpoint

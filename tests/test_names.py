@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo.layers.names import number_blocks, place
 from zoo.layers.roles import ROLES, with_siblings
+from zoo.layers.tensor_names import number_blocks, place
 
 # name, block path, role, expert
 FOUND_ON_THE_HUB = [

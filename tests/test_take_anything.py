@@ -15,9 +15,9 @@ from zoo.formats.account import account
 from zoo.formats.weight import Account, Entry, Weight
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.memory import memory_checkpoint
-from zoo.layers.names import MAX_CHARS
 from zoo.layers.spec import LayerSpec
 from zoo.layers.take import take, take_layers
+from zoo.layers.tensor_names import MAX_CHARS
 from zoo.options import LayerSelection
 
 WORDS = st.sampled_from(

@@ -164,7 +164,7 @@ def locate(source: str | os.PathLike[str]) -> Location:
         raise UseError("got an empty path; wanted a folder, a weight file or a Hub id (owner/name)")
     address = address_of(text, folder="")
     if address.kind == "url":
-        from zoo.io.remote import FsspecLocation
+        from zoo.io.fsspec_store import FsspecLocation
 
         return FsspecLocation(text)
     if address.kind == "path":

@@ -21,7 +21,7 @@ from catalog.files.layout import HOT, check_marker
 from catalog.read.query import ask
 from catalog.read.views import connect
 from catalog.schema import SCHEMA_VERSION, TABLES, UNIT_TABLES
-from catalog.schema.arrow import arrow_schema
+from catalog.schema.arrow_types import arrow_schema
 from catalog.schema.table import Table
 
 FindingKind = Literal[

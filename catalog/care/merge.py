@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catalog.files.folder import Folder
-from catalog.schema.arrow import arrow_schema
+from catalog.schema.arrow_types import arrow_schema
 from catalog.schema.table import Table
 from catalog.write.parts import parquet_writer
 

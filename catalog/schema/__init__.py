@@ -1,4 +1,4 @@
-"""The one schema: every table with every column. `arrow` makes of it what is written to the files.
+"""The one schema: every table with every column. `arrow_types` makes of it what is written to the files.
 
 A reader of the catalog needs nothing else: `TABLES["layers"].column("alpha").meaning`.
 Adding a column raises SCHEMA_VERSION, and the column says so (`since`); rows written before read as

@@ -1,7 +1,7 @@
 """What a table and a column are, as values. Knows no particular table.
 
 A column says its unit and meaning, so that the schema is its own manual. Types are named here and
-become Arrow types in `arrow`: whoever only reads a catalog need not load Arrow, which takes longer
+become Arrow types in `arrow_types`: whoever only reads a catalog need not load Arrow, which takes longer
 than the answer to a small question.
 """
 

@@ -20,7 +20,7 @@ from catalog.files.folder import Folder
 from catalog.files.layout import HOT, MARKER, Marker, check_marker, read_marker, seed
 from catalog.files.lock import writing
 from catalog.schema import SCHEMA_VERSION, TABLES, UNIT_TABLES
-from catalog.schema.arrow import arrow_schema
+from catalog.schema.arrow_types import arrow_schema
 from catalog.schema.keys import COMMIT
 from catalog.write.parts import digest, encode, make_part, part_stem, write_part
 

@@ -19,8 +19,8 @@ from catalog.errors import SchemaError
 from catalog.files.folder import Folder
 from catalog.files.layout import HOT
 from catalog.schema import SCHEMA_VERSION, TABLES
-from catalog.schema.arrow import arrow_schema
-from catalog.write.arrow import table_from_rows
+from catalog.schema.arrow_types import arrow_schema
+from catalog.write.arrow_rows import table_from_rows
 
 _SAFE_STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,189}")
 """File names, without ending, that are safe on every file system."""

@@ -114,7 +114,7 @@ def write_parquet(layers: list[dict[str, object]], path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from catalog.schema.arrow import arrow_schema
+    from catalog.schema.arrow_types import arrow_schema
     from zoo.errors import UseError
 
     names = list(layers[0]) if layers else []

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from jobs.runners.hub_access import HubAccess
 from jobs.runners.outcome import Finished, Raised
 from zoo.errors import ResourceError, ZooError
-from zoo.io.names import shown
+from zoo.io.file_names import shown
 
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")

@@ -19,9 +19,9 @@ from jobs.sources.target import Origin, Target, failure_of
 from jobs.spec.tables import Source
 from zoo.errors import NotFoundError, TransientError, UseError, ZooError
 from zoo.io.configs import base_named_by_adapter
+from zoo.io.file_names import shown
+from zoo.io.fsspec_store import FsspecLocation, FsspecStore
 from zoo.io.local import BESIDE_A_FILE
-from zoo.io.names import shown
-from zoo.io.remote import FsspecLocation, FsspecStore
 from zoo.io.weight_files import is_model_file
 
 KIND = "bucket"

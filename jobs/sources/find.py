@@ -14,7 +14,7 @@ from jobs.sources.registry import Say, kind_of
 from jobs.sources.target import Failure, Origin, Target, failure_of
 from jobs.spec.tables import Source, Spec
 from zoo.errors import UseError, ZooError
-from zoo.io.names import shown
+from zoo.io.file_names import shown
 
 
 def find_targets(spec: Spec, say: Say | None = None) -> tuple[Target, ...]:

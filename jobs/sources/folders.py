@@ -20,8 +20,8 @@ from jobs.sources.target import Origin, Target, failure_of
 from jobs.spec.tables import Source
 from zoo.errors import CheckpointError, UseError, ZooError
 from zoo.io.configs import base_named_by_adapter
+from zoo.io.file_names import shown
 from zoo.io.local import LocalLocation, LocalStore
-from zoo.io.names import shown
 from zoo.io.weight_files import WEIGHT_SUFFIXES, is_model_file, is_weight_file
 
 KIND = "folder"

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from jobs.sources.registry import Say
 from zoo.errors import UseError
-from zoo.io.names import shown
+from zoo.io.file_names import shown
 
 P = TypeVar("P", bound=PurePath)
 

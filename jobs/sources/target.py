@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from zoo.errors import ZooError
-from zoo.io.names import shown
+from zoo.io.file_names import shown
 from zoo.io.store import Location, Store, reading
 
 

@@ -15,7 +15,7 @@ from jobs.sources.bases import listed_again
 from jobs.sources.target import Failure, Origin, Target, failure_of
 from jobs.units.unit import Unit, unit_of
 from zoo.errors import StaleListingError
-from zoo.io.names import shown
+from zoo.io.file_names import shown
 
 MAX_TIMES = 3
 """A model that changed again after it was listed anew so often in one sweep is still being written."""

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from zoo.errors import CheckpointError, NotFoundError, SourceError
 from zoo.hub.client import HubClient
+from zoo.hub.hub_file import RemoteFile, RemoteMeta, Sink
 from zoo.hub.prefetch import QUEUE_BYTES, PlannedSpan, Prefetcher
 from zoo.hub.ranges import ByteRange, holds, union, whole_or_spans
-from zoo.hub.remote import RemoteFile, RemoteMeta, Sink
+from zoo.io.file_names import checked_name, is_hidden
 from zoo.io.files import ByteFile, Counters
-from zoo.io.names import checked_name, is_hidden
 
 MAX_FILES = 100_000
 """A repository of more files is refused: it is no single model."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from zoo.errors import HeaderError
+from zoo.io.file_names import checked_name
 from zoo.io.header import MAX_HEADER_BYTES, strict_json
-from zoo.io.names import checked_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ from pathlib import Path
 
 from zoo.errors import CheckpointError, MissingPathError, StaleListingError, UnsafeError
 from zoo.io.configs import CONFIGS_OF_A_FILE
+from zoo.io.file_names import checked_name, shown
 from zoo.io.files import ByteFile, Counters, LocalFile
 from zoo.io.fingerprint import ListedFile, combine, list_file, matters
-from zoo.io.names import checked_name, shown
 from zoo.io.stamp import Stamp
 
 MAX_FILES = 100_000

@@ -10,7 +10,7 @@ from zoo.errors import CheckpointError, MissingShardError
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.configs import main_config, read_configs
 from zoo.io.files import read_bytes
-from zoo.io.gguf import Value, read_gguf_header
+from zoo.io.gguf_header import Value, read_gguf_header
 from zoo.io.header import MAX_HEADER_BYTES, TensorMeta, read_header
 from zoo.io.index import Index, parse_index
 from zoo.io.inventory import Group, Inventory, take_inventory

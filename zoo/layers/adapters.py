@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from zoo.layers.names import MAX_CHARS
+from zoo.layers.tensor_names import MAX_CHARS
 
 if TYPE_CHECKING:
     from zoo.io.checkpoint import Checkpoint

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from zoo.formats.weight import Weight
 from zoo.layers import experts, fused
 from zoo.layers.composed import Composed
-from zoo.layers.names import MAX_CHARS, Place, fallback_block, number_blocks, place
 from zoo.layers.roles import with_siblings
 from zoo.layers.settings import Settings, settings_for
 from zoo.layers.shapes import NotALayer, Shape, classify
 from zoo.layers.spec import Cut, LayerSpec
+from zoo.layers.tensor_names import MAX_CHARS, Place, fallback_block, number_blocks, place
 from zoo.options import LayerSelection
 
 _PARTS_WITH_ROLES = frozenset({"q", "k", "v", "gate", "up"})

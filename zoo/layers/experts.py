@@ -13,9 +13,9 @@ from typing import Final
 
 from zoo import seeds
 from zoo.layers.fused import Part, Split, Whole, pieces
-from zoo.layers.names import Place
 from zoo.layers.settings import Settings
 from zoo.layers.spec import Cut
+from zoo.layers.tensor_names import Place
 
 _STACK: Final = re.compile(
     r"(?:^|\.)experts?\.(?!#)[\w.]*\w$|_exps$|(?:moe|mlp)\.(?:input|output)_linear$"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from zoo.formats.weight import Weight
 from zoo.layers.adapters import Adapters, update_settings
 from zoo.layers.composed_weight import ComposedWeight
-from zoo.layers.names import MAX_CHARS
+from zoo.layers.tensor_names import MAX_CHARS
 
 if TYPE_CHECKING:
     import torch

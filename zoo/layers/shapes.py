@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from zoo.formats.weight import Fate
-from zoo.layers.names import Place
 from zoo.layers.spec import Kernel
+from zoo.layers.tensor_names import Place
 
 _BIAS: Final = re.compile(r"(?:^|[._])(?:bias|bias_[ih]h_l\d+(?:_reverse)?|in_proj_bias)$")
 _MASK: Final = re.compile(r"(?:attn|attention)\.(?:bias|masked_bias|mask|causal_mask|tril)$")

@@ -17,10 +17,10 @@ from zoo.io.paired import BASE
 from zoo.layers.adapters import Adapters, adapters_of
 from zoo.layers.composed import compose
 from zoo.layers.cuts import ModelView, layers_of
-from zoo.layers.names import place
 from zoo.layers.settings import settings_for
 from zoo.layers.shapes import NotALayer
 from zoo.layers.spec import LayerSpec, Taken
+from zoo.layers.tensor_names import place
 from zoo.layers.tied import Digest, digest_of, tie, tie_shared
 from zoo.options import LayerSelection
 

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, quote, urlencode
 from zoo.errors import ChangedError, NotFoundError, UnsafeError
 from zoo.loopback.describe import Json, describe, entry, read_json, safetensors_header, sibling
 from zoo.loopback.faults import Fault
-from zoo.loopback.listing import list_models
+from zoo.loopback.model_list import list_models
 from zoo.loopback.replies import (
     BadRange,
     FilePart,

@@ -22,10 +22,10 @@ from zoo.errors import (
     TruncatedError,
     UseError,
 )
+from zoo.io.file_names import checked_name, is_hidden
 from zoo.io.files import ByteFile, Counters
 from zoo.io.fingerprint import combine, matters
 from zoo.io.local import MAX_FILES
-from zoo.io.names import checked_name, is_hidden
 
 _BLOCK_BYTES = 16 << 20
 """Bytes of one range request: the client holds a copy of what it fetched."""

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from catalog.errors import SchemaError
 from catalog.schema import TABLES
-from catalog.schema.arrow import ARROW_TYPES, arrow_schema
+from catalog.schema.arrow_types import ARROW_TYPES, arrow_schema
 from catalog.schema.table import Column, Table
 
 

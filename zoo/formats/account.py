@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from zoo.formats.awq import awq
+from zoo.formats.bitmask import bitmask
 from zoo.formats.bitnet import bitnet
 from zoo.formats.bitsandbytes import bnb_4bit, bnb_8bit
 from zoo.formats.claim import Claim, Decoder, Free
+from zoo.formats.exl2 import exl2
 from zoo.formats.fp4 import fp4_packed, mxfp4_blocks
 from zoo.formats.fp8 import fp8
 from zoo.formats.gguf import gguf
@@ -29,7 +31,7 @@ from zoo.formats.weight import Account, Entry
 from zoo.io.checkpoint import Checkpoint
 
 DECODERS: tuple[Decoder, ...] = (
-    gguf, torchao, mlx, hqq, bitnet, bnb_4bit, bnb_8bit, awq, gptq, int_packed, mxfp4_blocks,
+    gguf, torchao, mlx, hqq, exl2, bitmask, bitnet, bnb_4bit, bnb_8bit, awq, gptq, int_packed, mxfp4_blocks,
     fp4_packed, int8, fp8, orphans,
 )  # fmt: skip
 """Decoders in the order in which they are asked: each sees only what those before it left."""

@@ -24,6 +24,7 @@ from zoo.formats.leftovers import leftover, no_weight
 from zoo.formats.mlx import mlx
 from zoo.formats.native import native
 from zoo.formats.orphans import orphans
+from zoo.formats.quark import quark
 from zoo.formats.signatures import format_of
 from zoo.formats.torchao import torchao
 from zoo.formats.undecoded import hold_codes, undecoded, without_partial
@@ -31,7 +32,7 @@ from zoo.formats.weight import Account, Entry
 from zoo.io.checkpoint import Checkpoint
 
 DECODERS: tuple[Decoder, ...] = (
-    gguf, torchao, mlx, hqq, exl2, bitmask, bitnet, bnb_4bit, bnb_8bit, awq, gptq, int_packed, mxfp4_blocks,
+    gguf, torchao, mlx, hqq, exl2, quark, bitmask, bitnet, bnb_4bit, bnb_8bit, awq, gptq, int_packed, mxfp4_blocks,
     fp4_packed, int8, fp8, orphans,
 )  # fmt: skip
 """Decoders in the order in which they are asked: each sees only what those before it left."""

@@ -27,8 +27,6 @@ from zoo.io.checkpoint import Checkpoint
 from zoo.io.dtypes import NATIVE_FLOATS
 from zoo.io.header import RowRange, TensorMeta
 
-VERSION = 1
-
 _SCALED = ("F8_E4M3", "F8_E5M2", "I8")
 _FLOATS = ("F16", "BF16", "F32")
 _CHUNK_ROWS = 256

@@ -25,8 +25,6 @@ from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.header import TensorMeta
 
-VERSION = 1
-
 _PER_BYTE = 4
 _FLOATS = ("F16", "BF16", "F32")
 

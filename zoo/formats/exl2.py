@@ -26,8 +26,6 @@ from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.header import RowRange, TensorMeta
 
-VERSION = 1
-
 _BITS = (2, 3, 4, 5, 6, 8)
 _PARTS = ("q_groups", "q_scale", "q_scale_max", "q_invperm")
 _PADDED_TO = 32

@@ -1,7 +1,10 @@
 """Quantised tensors of GGUF files, decoded by the `gguf` package.
 
-Rows of q and k projections of llama-like models are permuted within each head by the converter:
-singular values do not notice.
+A tensor `X.scale` beside `X.weight`, one number or one a matrix of a stack, multiplies (NVFP4 and old
+BitNet files); `X.input_scale` scales what flows through. Rows of q and k projections of llama-like
+models are permuted within each head by the converter: singular values do not notice.
+
+Source: gguf `quants.py`; llama.cpp `llama-model.cpp` for the scales.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import numpy as np
 import torch
 
 from zoo.errors import DecodeError
-from zoo.formats.claim import Claim, Free, claim_weight
+from zoo.formats.claim import Claim, Free, claim_weight, wanted
 from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.dtypes import DTYPE_BITS
@@ -30,10 +33,14 @@ def gguf(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
         return
     for name, meta in free.items():
         if meta.dtype not in DTYPE_BITS:
-            yield claim_weight(free, name, companions=(), make=partial(_plan, meta))
+            stem = name.removesuffix("weight")
+            scale = f"{stem}scale" if stem != name else ""
+            unread = (f"{stem}input_scale",) if stem != name else ()
+            make = partial(_plan, free, meta, scale)
+            yield claim_weight(free, name, companions=(scale,), unread=unread, make=make)
 
 
-def _plan(meta: TensorMeta) -> tuple[str, tuple[int, ...], str, Loader]:
+def _plan(free: Free, meta: TensorMeta, scale: str) -> tuple[str, tuple[int, ...], str, Loader]:
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
     from gguf.quants import dequantize
 
@@ -46,10 +53,20 @@ def _plan(meta: TensorMeta) -> tuple[str, tuple[int, ...], str, Loader]:
             f"{meta.name}: the gguf package cannot decode {meta.dtype}; update gguf, or convert "
             "the file to another type"
         ) from error
-    return meta.name, meta.shape, f"gguf_{meta.dtype.lower()}", partial(_load, meta)
+    factor = free.get(scale)
+    if factor is not None:
+        shapes = ((), (1,), meta.shape[:1]) if len(meta.shape) > 2 else ((), (1,))
+        wanted(free, scale, of=meta.name, shapes=shapes, dtypes=("F32",))
+    load = partial(_load, meta, factor)
+    return meta.name, meta.shape, f"gguf_{meta.dtype.lower()}", load
 
 
-def _load(meta: TensorMeta, checkpoint: Checkpoint, rows: RowRange | None = None) -> torch.Tensor:
+def _load(
+    meta: TensorMeta,
+    factor: TensorMeta | None,
+    checkpoint: Checkpoint,
+    rows: RowRange | None = None,
+) -> torch.Tensor:
     from gguf import GGMLQuantizationType
     from gguf.quants import dequantize
 
@@ -63,4 +80,9 @@ def _load(meta: TensorMeta, checkpoint: Checkpoint, rows: RowRange | None = None
     for start in range(0, len(stored), step):
         chunk = stored[start : start + step]
         values[start : start + step] = torch.from_numpy(dequantize(chunk, kind))
-    return values.view(shape)
+    made = values.view(shape)
+    if factor is not None:
+        factors = checkpoint.read(factor.name).flatten()
+        mine = factors[rows[0] : rows[1]] if rows is not None and len(factors) > 1 else factors
+        made *= mine.view(-1, *[1] * (len(shape) - 1))
+    return made

@@ -23,8 +23,6 @@ from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.header import RowRange, TensorMeta
 
-VERSION = 1
-
 _BITS = (2, 3, 4, 8)
 """Bits of a code that the format allows."""
 _AUTO_ROUND = ("auto_round", "intel/auto_round")

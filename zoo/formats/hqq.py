@@ -24,8 +24,6 @@ from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.header import TensorMeta
 
-VERSION = 1
-
 _NEEDED = ("scale", "zero", "nbits", "group_size", "axis", "packing", "shape")
 _FLAGS = ("quant_scale", "quant_zero", "view_as_float")
 _UNREAD = (

@@ -29,8 +29,6 @@ from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.header import TensorMeta
 
-VERSION = 1
-
 _AFFINE_BITS = (1, 2, 3, 4, 5, 6, 8)
 _FLOAT_MODES = {128: ("mxfp4", 32), 256: ("mxfp8", 32), 64: ("nvfp4", 16)}
 """Bits times group -> mode and group."""
@@ -134,16 +132,24 @@ def _load_affine(
 ) -> torch.Tensor:
     is_stack = len(shape) > 2
     part = rows if is_stack else None
-    words = checkpoint.read(meta.name, part).view(torch.int32).flatten(0, -2)
-    codes = unpack_words(words.t().contiguous(), bits=bits, count=shape[-1])
-    del words
-    matrix = codes.float().t()
-    del codes
+    matrix = _codes(checkpoint.read(meta.name, part), shape[-1], bits)
     for name, operation in ((scales, torch.Tensor.mul_), (biases, torch.Tensor.add_)):
         grid = checkpoint.read(name, part).float().flatten(0, -2)
         on_blocks(matrix, grid, (1, size), operation)
     values = torch.unflatten(matrix, 0, (-1, shape[-2])) if is_stack else matrix
     return values if is_stack or rows is None else values[rows[0] : rows[1]]
+
+
+def _codes(words: torch.Tensor, num_in: int, bits: int) -> torch.Tensor:
+    """U32 [..., words] to float32 [rows, inputs]."""
+    if 8 % bits:  # numbers straddle bytes
+        columns = words.view(torch.int32).flatten(0, -2).t().contiguous()
+        return unpack_words(columns, bits=bits, count=num_in).float().t()
+    stored = words.view(torch.uint8).flatten(0, -2)
+    matrix = torch.empty(stored.shape[0], stored.shape[1], 8 // bits)
+    for i in range(8 // bits):
+        matrix[..., i] = (stored >> (bits * i)) & ((1 << bits) - 1)
+    return matrix.flatten(1)
 
 
 def _plan_floats(

@@ -34,8 +34,6 @@ from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.header import RowRange, TensorMeta, strict_json
 
-VERSION = 1
-
 _QDATA = re.compile(r"^(?P<module>(.*\.)?)_(?P<param>\w+)_qdata$")
 _READ = ("scale", "zero_point", "scale_and_zero", "per_tensor_scale")
 _UNREAD = ("act_pre_scale", "act_quant_scale", "act_quant_zero_point", "act_per_tensor_scale")

@@ -26,8 +26,6 @@ from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.header import TensorMeta
 
-VERSION = 1
-
 _EIGHT_BIT = {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
 _FOUR_BIT = "float4_e2m1fn_x2"
 

@@ -27,8 +27,6 @@ from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.header import RowRange, TensorMeta
 
-VERSION = 1
-
 _PLACES = ((0, 0), (1, 4), (8, 1), (9, 5), (16, 2), (17, 6), (24, 3), (25, 7))
 """Input within the 32 of a word, counted from `a`, and the half-byte that holds it."""
 _FLOATS = ("F16", "BF16", "F32")

@@ -117,6 +117,7 @@ def _scale_of(checkpoint: Checkpoint, name: str) -> str | None:
     names = [f"{name}_scale", f"{name}_scale_inv"]
     if stem != name:
         names += [f"{stem}qscale_weight", f"{stem}scale_weight"]
+        names += [f"{stem}scale"] if checkpoint.container == "gguf" else []
     return next((scale for scale in names if scale in checkpoint.tensors), None)
 
 

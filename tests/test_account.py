@@ -90,7 +90,7 @@ def test_every_tensor_has_one_fate(
 def test_factors_of_codes_nobody_decodes_are_no_weight(codes: str, factors: str) -> None:
     made = accounted({f"a.{codes}": ints(8, 4), f"a.{factors}": torch.ones(8, 6)}, {})
     assert not made.weights
-    assert made.entries[0].fate == "unknown"
+    assert "unknown" in {entry.fate for entry in made.entries}
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,20 @@ from functools import cache
 from itertools import groupby
 from pathlib import Path
 
+from zoo.card import Evaluation
 from zoo.columns import Column, Group, columns_of
-from zoo.measure.row import LayerName, LayerRow, SpectrumRow, TrapRow
+from zoo.measure.row import LayerName, LayerRow, SpectrumRow, TensorRow, TrapRow
 
 PAGE = Path(__file__).resolve().parents[1] / "catalog" / "schema" / "measured.py"
 
-ROWS = {"LAYER_NAME": LayerName, "LAYER": LayerRow, "TRAP": TrapRow, "SPECTRUM": SpectrumRow}
+ROWS: dict[str, type[Group]] = {
+    "LAYER_NAME": LayerName,
+    "LAYER": LayerRow,
+    "TRAP": TrapRow,
+    "SPECTRUM": SpectrumRow,
+    "TENSOR": TensorRow,
+    "EVALUATION": Evaluation,
+}
 """The rows that are stored, by the name of their columns in the module."""
 
 TYPES = {
@@ -31,6 +39,7 @@ TYPES = {
     "int": "INT",
     "int32": "INT32",
     "real": "REAL",
+    "time": "TIME",
     "ints": "INTS",
     "ints32": "INTS32",
     "reals32": "REALS32",
@@ -81,6 +90,8 @@ def _entry(column: Column) -> str:
     options = ", nullable=False" if column.is_required else ""
     if column.choices:
         options += f", choices=({', '.join(_quoted(choice) for choice in column.choices)})"
+    if column.since > 1:
+        options += f", since={column.since}"
     lines = textwrap.wrap(meaning, 80, drop_whitespace=False, break_long_words=False)
     text = "\n".join(f"           {_quoted(line)}" for line in lines)
     if options and len(text.splitlines()[-1] + options) > 97:

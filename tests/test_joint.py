@@ -9,11 +9,19 @@ import pytest
 from catalog.schema import TABLES
 from catalog.schema.keys import KEYS
 from jobs.sweep import rows
+from jobs.sweep.model_row import ModelRow
 from tests.models import weights, write_model
 from zoo.api import Report, analyze
+from zoo.card import Evaluation
+from zoo.columns import Group, cells, names_of
+from zoo.measure.row import LayerRow, SpectrumRow, TensorRow, TrapRow
 
-LATER = {"jsd", "jsd_stderr", "jsd_control_p95", "probe_kind", "num_probes", "temperature"}
-"""Columns of the probes, which are not built yet: always NULL."""
+FILLED = {
+    "layers": {"step"},
+    "models": {"base_revision", "decoders", "options_key", "number_versions"},
+    "evaluations": {"step", "reason"},
+}
+"""Columns that a row gets beside the keys when its unit is committed."""
 
 
 @pytest.fixture(scope="module")
@@ -24,27 +32,37 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
 
 
 def stored(table: str) -> set[str]:
+    """Columns of a table but for the keys."""
     return {column.name for column in TABLES[table].columns} - {column.name for column in KEYS}
 
 
-def test_a_layers_row_has_every_column_of_the_table(report: Report) -> None:
-    assert set(rows.layer_row(report.reports[0], step=None)) == stored("layers")
+@pytest.mark.parametrize(
+    ("table", "row"),
+    [
+        ("layers", LayerRow),
+        ("traps", TrapRow),
+        ("spectra", SpectrumRow),
+        ("tensors", TensorRow),
+        ("evaluations", Evaluation),
+        ("models", ModelRow),
+    ],
+)
+def test_a_row_has_every_column_of_its_table(table: str, row: type[Group]) -> None:
+    assert set(names_of(row)) | FILLED.get(table, set()) == stored(table)
 
 
-def test_a_traps_row_has_every_column_of_the_table(report: Report) -> None:
-    assert report.reports[0].traps
-    row = rows.trap_rows(report.reports[0])[0]
-    assert stored("traps") - LATER <= set(row) <= stored("traps")
-
-
-def test_a_spectra_row_has_every_column_of_the_table(report: Report) -> None:
-    row = rows.spectrum_row(report.reports[0])
-    assert row is not None
-    assert set(row) == stored("spectra")
+def test_a_measured_model_fills_its_rows(report: Report) -> None:
+    measured = report.reports[0]
+    assert measured.traps
+    assert list(cells(measured.row)) == list(names_of(LayerRow))
+    assert list(cells(measured.traps[0])) == list(names_of(TrapRow))
+    (spectrum, *_) = rows.spectrum_rows(report.reports)
+    assert list(cells(spectrum)) == list(names_of(SpectrumRow))
 
 
 def test_a_layer_that_was_not_measured_still_has_every_column(tmp_path: Path) -> None:
     tensors = weights(0, (60, 40))
     tensors["layers.0.weight"][0, 0] = float("inf")
     failed = analyze(write_model(tmp_path, tensors)).reports[0]
-    assert set(rows.layer_row(failed, step=None)) == stored("layers")
+    assert list(cells(failed.row)) == list(names_of(LayerRow))
+    assert failed.row.measured.outcome.status == "failed"

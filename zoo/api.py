@@ -59,9 +59,7 @@ class Report:
     @property
     def traps(self) -> list[dict[str, object]]:
         """One mapping per trap, with the tensor it was found in."""
-        return [
-            cells(report.row.name) | cells(trap) for report in self.reports for trap in report.traps
-        ]
+        return [cells(trap) for report in self.reports for trap in report.traps]
 
     def to_pandas(self) -> Any:
         """The layers as a pandas DataFrame, one row each; UseError when pandas is not installed.

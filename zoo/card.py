@@ -12,8 +12,11 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import yaml  # type: ignore[import-untyped]
+
+from zoo.columns import REQUIRED, TEXT, Group, Unit
 
 MAX_CARD_BYTES = 2**20
 """Front matter beyond this is not read (the largest honest cards, MTEB's, are a few 100 kB)."""
@@ -37,17 +40,17 @@ _Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(Group):
     """One result a card claims; the number is the author's, unchecked and in the author's unit."""
 
-    task: str | None
-    """Task type, such as `text-classification`."""
-    dataset: str | None
-    """Dataset name, with configuration and split when given: `glue (sst2, validation)`."""
-    metric: str
-    """Metric type, such as `accuracy`."""
-    value: float
-    """Finite. Fractions and percentages both occur on the Hub; it is kept as written."""
+    task: Annotated[str | None, TEXT]
+    """Task of the result, such as `text-classification`."""
+    dataset: Annotated[str | None, TEXT]
+    """Data set, with configuration and split when given: `glue (sst2, validation)`."""
+    metric: Annotated[str, TEXT, REQUIRED]
+    """Name of the metric: `accuracy`, `train_accuracy`, ..."""
+    value: Annotated[float, Unit("as the metric")]
+    """The number as the card has it, fraction or percentage; NULL when it gives none."""
 
 
 @dataclass(frozen=True, slots=True)

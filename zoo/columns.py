@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass, fields
+from datetime import datetime
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -54,6 +55,9 @@ TEXT = Unit("text")
 FLAG = Unit("flag")
 SECONDS = Unit("s")
 BYTES = Unit("bytes")
+STEPS = Unit("steps")
+UTC_TIME = Unit("UTC")
+JSON = Unit("JSON")
 NAT = Unit("nat")
 WEIGHT = Unit("w")
 """That of an entry of the matrix."""
@@ -84,6 +88,13 @@ class Group:
         return type(self), tuple([getattr(self, name) for name in self.__slots__])
 
 
+@dataclass(frozen=True, slots=True)
+class Since:
+    """The schema version that added the column; without it, the first."""
+
+    version: int
+
+
 class _Mark:
     """A word beside the unit of a field."""
 
@@ -97,12 +108,13 @@ ARRAY = _Mark()
 SCALE = _Mark()
 """No column: the field is e, and every λ of its group, and of the groups inside, is in units of 2^e."""
 
-Kind = Literal["text", "flag", "int", "int32", "real", "ints", "ints32", "reals32"]
+Kind = Literal["text", "flag", "int", "int32", "real", "time", "ints", "ints32", "reals32"]
 _KINDS: dict[object, Kind] = {
     str: "text",
     bool: "flag",
     int: "int",
     float: "real",
+    datetime: "time",
     tuple[int, ...]: "ints",
 }
 _SMALL_KINDS: dict[Kind, Kind] = {"int": "int32", "ints": "ints32"}
@@ -123,6 +135,8 @@ class Column:
     is_required: bool
     choices: tuple[str, ...]
     """The only values of a text that has few; empty: any."""
+    since: int
+    """The schema version that added it; NULL in rows written before."""
 
     def true_value(self, group: object, exponent: int) -> object:
         """The value as it is stored, of a `group` whose λ are in units of 2^exponent."""
@@ -250,6 +264,7 @@ def _column(group: type[Group], field: str, hint: object, marks: tuple[object, .
         unit=unit,
         is_required=REQUIRED in marks,
         choices=choices,
+        since=max([mark.version for mark in marks if isinstance(mark, Since)], default=1),
     )
 
 

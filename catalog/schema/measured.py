@@ -7,7 +7,7 @@ eigenvalues of WᵀW (squared singular values, no 1/N); n ≥ m are the sides of
 
 from __future__ import annotations
 
-from catalog.schema.table import FLAG, INT, INT32, INTS32, REAL, REALS32, TEXT, Column
+from catalog.schema.table import FLAG, INT, INT32, INTS, INTS32, REAL, REALS32, TEXT, Column
 
 # fmt: off
 
@@ -259,7 +259,8 @@ LAYER = (
 )
 
 TRAP = (
-    # zoo.measure.row.TrapRow
+    *LAYER_NAME,
+    # zoo.measure.row.MeasuredTrap
     Column("replicate", INT, "index",
            "Number of the shuffle, from 0.", nullable=False),
     Column("trap_index", INT, "index",
@@ -324,4 +325,33 @@ SPECTRUM = (
            "Ascending λ of the first shuffle; NULL when only its top was computed."),
     Column("rand_scale_exponent", INT32, "1",
            "e of rand_eigenvalues."),
+)
+
+TENSOR = (
+    # zoo.measure.row.TensorRow
+    Column("tensor", TEXT, "text",
+           "Name in the header.", nullable=False),
+    Column("dtype", TEXT, "text",
+           "Safetensors code."),
+    Column("shape", INTS, "count",
+           "Shape as stored."),
+    Column("fate", TEXT, "text",
+           "`analysed`, `companion` (bias, scale, zero point), `skipped` or `unknown` (an "
+           "error).", nullable=False, choices=("analysed", "companion", "skipped", "unknown")),
+    Column("reason", TEXT, "text",
+           "Why, for every fate but `analysed`."),
+    Column("nbytes", INT, "bytes",
+           "Bytes as stored."),
+)
+
+EVALUATION = (
+    # zoo.card.Evaluation
+    Column("task", TEXT, "text",
+           "Task of the result, such as `text-classification`."),
+    Column("dataset", TEXT, "text",
+           "Data set, with configuration and split when given: `glue (sst2, validation)`."),
+    Column("metric", TEXT, "text",
+           "Name of the metric: `accuracy`, `train_accuracy`, ...", nullable=False),
+    Column("value", REAL, "as the metric",
+           "The number as the card has it, fraction or percentage; NULL when it gives none."),
 )

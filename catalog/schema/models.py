@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from catalog.schema.keys import COMMIT, DECODERS, KEYS, UNIT
-from catalog.schema.table import INT, INTS, REAL, TEXT, TIME, Column, Table
+from catalog.schema.keys import COMMIT, DECODERS, KEYS, STEP, UNIT
+from catalog.schema.measured import EVALUATION, TENSOR
+from catalog.schema.table import INT, REAL, TEXT, TIME, Column, Table
 
 MODELS = Table(
     name="models",
@@ -61,30 +62,16 @@ EVALUATIONS = Table(
     sort_key=(*UNIT, "task", "dataset", "metric"),
     columns=(
         *KEYS,
-        Column("step", INT, "steps", "Training step of the revision; NULL outside trajectories."),
-        Column("task", TEXT, "text", "Task of the result."),
-        Column("dataset", TEXT, "text", "Data set (and split) of the result."),
-        Column("metric", TEXT, "text", "Name of the metric: `accuracy`, `train_accuracy`, ...",
-               nullable=False),
-        Column("value", REAL, "as the metric", "The number; NULL when the card gives none."),
+        STEP,
+        *EVALUATION,
         Column("reason", TEXT, "text", "Why value is NULL; NULL when it is not."),
     ),
-)  # fmt: skip
+)
 
 TENSORS = Table(
     name="tensors",
     meaning="What became of one stored tensor: every tensor of every header, exactly once.",
     part_key=COMMIT,
     sort_key=(*UNIT, "tensor"),
-    columns=(
-        *KEYS,
-        Column("tensor", TEXT, "text", "Name in the header.", nullable=False),
-        Column("dtype", TEXT, "text", "Safetensors code."),
-        Column("shape", INTS, "count", "Shape as stored."),
-        Column("fate", TEXT, "text", "`analysed`, `companion` (bias, scale, zero point), `skipped` "
-               "or `unknown` (an error).", nullable=False,
-               choices=("analysed", "companion", "skipped", "unknown")),
-        Column("reason", TEXT, "text", "Why, for every fate but `analysed`."),
-        Column("nbytes", INT, "bytes", "Bytes as stored."),
-    ),
-)  # fmt: skip
+    columns=(*KEYS, *TENSOR),
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from catalog.schema.keys import COMMIT, KEYS
-from catalog.schema.measured import LAYER_NAME, TRAP
+from catalog.schema.measured import TRAP
 from catalog.schema.table import Table
 
 TRAPS = Table(
@@ -11,5 +11,5 @@ TRAPS = Table(
     meaning="One eigenvalue of a shuffled layer beyond the calibrated edge, and its mode.",
     part_key=COMMIT,
     sort_key=("model_id", "revision", "analysis_key", "layer_index", "replicate", "trap_index"),
-    columns=(*KEYS, *LAYER_NAME, *TRAP),
+    columns=(*KEYS, *TRAP),
 )

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from zoo.columns import cells, empty_cells, names_of
-from zoo.measure.row import TrapRow
+from zoo.measure.row import MeasuredTrap
 from zoo.options import AnalysisOptions
 from zoo.seeds import generator
 from zoo.spectral.extras import TailExtras, tail_extras
@@ -219,7 +219,7 @@ def trap_rows(stored: Sequence[Row], test: ShuffleTest, exponent: int) -> list[d
     known = {row["trap_index"]: row for row in stored}
     rows: list[dict[str, object]] = []
     for index, trap in enumerate(test.traps, start=min(known, default=1)):
-        row = known.get(index) or cells(TrapRow(exponent, 0, index, trap))
+        row = known.get(index) or cells(MeasuredTrap(exponent, 0, index, trap))
         rows.append({**row, "excess_rel": trap.excess_rel, "p_value": trap.p_value})
     return rows
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from jobs.sources.registry import Say
-from jobs.sources.target import Origin, Target, failure_of
+from jobs.sources.target import HubMetadata, Origin, Target, failure_of
 from jobs.spec.tables import Query, Source
 from zoo.errors import SourceError
 from zoo.hub.client import HubClient
@@ -88,17 +88,17 @@ def _target(
         origin=Origin(KIND, f"{model.id}@{commit}", model.id),
         nbytes=_nbytes(model),
         num_params=model.num_params,
-        metadata={
-            "author": model.author or (model.id.split("/")[0] if "/" in model.id else None),
-            "library": model.library,
-            "pipeline_tag": model.pipeline_tag,
-            "architecture": model.architecture,
-            "licence": model.license,
-            "downloads": model.downloads,
-            "likes": model.likes,
-            "base_model": model.base_model,
-            "last_modified": _time(model.last_modified),
-        },
+        metadata=HubMetadata(
+            author=model.author or (model.id.split("/")[0] if "/" in model.id else None),
+            library=model.library,
+            pipeline_tag=model.pipeline_tag,
+            architecture=model.architecture,
+            licence=model.license,
+            downloads=model.downloads,
+            likes=model.likes,
+            base_model=model.base_model,
+            last_modified=_time(model.last_modified),
+        ),
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import datetime
 
 from zoo.errors import ZooError
 from zoo.io.file_names import shown
@@ -37,6 +38,22 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class HubMetadata:
+    """What a Hub says of a repository; None what it does not say."""
+
+    author: str | None = None
+    library: str | None = None
+    pipeline_tag: str | None = None
+    architecture: str | None = None
+    licence: str | None = None
+    downloads: int | None = None
+    """Of the last 30 days."""
+    likes: int | None = None
+    base_model: str | None = None
+    last_modified: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """One model at one pinned revision."""
 
@@ -51,8 +68,8 @@ class Target:
     """Training step, when the source has a `step_pattern` or step-like revisions."""
     family: str | None = None
     """As the spec says; None: from the config."""
-    metadata: dict[str, object] = field(default_factory=dict)
-    """Hub metadata, by `models` column."""
+    metadata: HubMetadata = HubMetadata()
+    """Empty for what lies in folders."""
     origin: Origin = Origin()
     nbytes: int = 0
     """Bytes of all files, for ordering and splitting; 0 when unknown."""

@@ -18,8 +18,10 @@ from catalog.write.commits import UnitKey
 from jobs.runners.retry import TERMINAL
 from jobs.runners.schedule import UnitDone, UnitFailed
 from jobs.screen.progress import UnitSummary
+from jobs.sweep.model_row import ModelRow
 from jobs.sweep.task_rows import TaskRows
 from jobs.units.unit import Unit
+from zoo.columns import cells
 from zoo.version import NUMBERS_VERSION
 
 Overwrite = Literal["never", "failed", "stale", "always"]
@@ -117,47 +119,28 @@ class Ledger:
 
     def commit(self, event: UnitDone[Unit, TaskRows]) -> UnitSummary:
         """Make a finished unit part of the catalog, whole or not at all."""
-        unit, parts = event.unit, event.results
+        unit, tasks = event.unit, event.results
+        measured_with = _with_base(self._versions, unit.target.base_revision)
+        model = ModelRow.of(unit, tasks, versions=measured_with)
         layers = sorted(
-            (row for p in parts for row in p.layers), key=lambda r: int(str(r["layer_index"]))
+            (row for task in tasks for row in task.layers), key=lambda row: row.name.layer_index
         )
-        status = [row["status"] for row in layers]
-        first = {key: value for p in reversed(parts) for key, value in p.model.items()}
-        devices = sorted({str(row["device"]) for row in layers if row.get("device")})
-        nbytes = sum(_int(p.model.get("bytes_read")) for p in parts)
-        seconds = sum(_real(p.model.get("seconds")) for p in parts)
-        target = unit.target
-        model = {
-            **first,
-            **{k: v for k, v in target.metadata.items() if v is not None},
-            **_keys(unit, self.sweep_id),
-            "name": target.model_id.rsplit("/", 1)[-1],
-            "family": target.family or first.get("family"),
-            "step": target.step,
-            "source": target.source,
-            "layers_analysed": status.count("ok"),
-            "layers_skipped": status.count("skipped"),
-            "layers_failed": status.count("failed"),
-            "bytes_read": nbytes,
-            "bytes_analysed": sum(_int(row.get("bytes_read")) for row in layers),
-            "requests": sum(_int(p.model.get("requests")) for p in parts),
-            "seconds": seconds,
-            "versions": _with_base(self._versions, target.base_revision),
-            "host": platform.machine(),
-            "device": ", ".join(devices) or None,
-            "committed_at": datetime.now(UTC),
-        }
+        step = {"step": model.step}
         commits.commit_unit(
             self.root,
-            model=model,
-            layers=layers,
-            traps=[row for p in parts for row in p.traps],
-            evaluations=[{**row, "step": target.step} for p in parts for row in p.evaluations],
-            spectra=[row for p in parts for row in p.spectra],
-            tensors=[row for p in parts for row in p.tensors],
+            model=_keys(unit, self.sweep_id) | cells(model),
+            layers=[cells(row) | step for row in layers],
+            traps=[cells(row) for task in tasks for row in task.traps],
+            evaluations=[cells(row) | step for task in tasks for row in task.evaluations],
+            spectra=[cells(row) for task in tasks for row in task.spectra],
+            tensors=[cells(row) for task in tasks for row in task.tensors],
         )
         return UnitSummary(
-            len(layers), status.count("failed"), status.count("skipped"), nbytes, seconds
+            num_layers=len(layers),
+            num_failed=model.layers_failed,
+            num_skipped=model.layers_skipped,
+            nbytes=model.bytes_read,
+            seconds=model.seconds,
         )
 
     def fail(self, event: UnitFailed[Unit]) -> None:
@@ -239,14 +222,6 @@ class Ledger:
 def _keys(unit: Unit, sweep_id: str) -> dict[str, object]:
     model_id, revision, key = unit.key
     return {"sweep_id": sweep_id, "model_id": model_id, "revision": revision, "analysis_key": key}
-
-
-def _int(value: object) -> int:
-    return value if isinstance(value, int) else 0
-
-
-def _real(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _with_base(versions: str, base_revision: str) -> str:

@@ -1,72 +1,52 @@
-"""Reports of `zoo` -> rows of `catalog`: the one place where their words meet.
+"""A measured model -> the rows of one task: the one place where the words of `zoo` and a sweep's meet.
 
-Knows the column names of both; opens no file and decides nothing.
+Opens no file and decides nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
+from jobs.sweep.task_rows import ModelFacts
 from zoo.card import Card
-from zoo.columns import cells
 from zoo.measure.model import LayerReport, Model
-from zoo.measure.row import SpectrumRow
+from zoo.measure.row import SpectrumRow, TensorRow
 
 
-def layer_row(report: LayerReport, *, step: int | None) -> dict[str, object]:
-    """A row of `layers`, without the common keys."""
-    return cells(report.row) | {"step": step}
+def spectrum_rows(reports: Sequence[LayerReport]) -> Iterator[SpectrumRow]:
+    """The eigenvalues of every layer that was measured."""
+    for report in reports:
+        if report.spectrum is not None:
+            yield SpectrumRow.of(report.row.name, report.spectrum, report.rand_spectrum)
 
 
-def trap_rows(report: LayerReport) -> list[dict[str, object]]:
-    """Rows of `traps`, without the common keys."""
-    return [cells(report.row.name) | cells(trap) for trap in report.traps]
+def tensor_rows(model: Model) -> Iterator[TensorRow]:
+    """The account: one row for every stored tensor."""
+    for entry in model.entries:
+        stored = model.tensors[entry.tensor]
+        yield TensorRow(
+            tensor=entry.tensor,
+            dtype=stored.dtype,
+            shape=stored.shape,
+            fate=entry.fate,
+            reason=entry.reason,
+            nbytes=stored.nbytes,
+        )
 
 
-def spectrum_row(report: LayerReport) -> dict[str, object] | None:
-    """The row of `spectra`, without the common keys; None for a layer that was not measured."""
-    if report.spectrum is None:
-        return None
-    return cells(SpectrumRow.of(report.row.name, report.spectrum, report.rand_spectrum))
-
-
-def tensor_rows(model: Model) -> list[dict[str, object]]:
-    """The account: one row of `tensors` for every stored tensor."""
-    return [
-        {
-            "tensor": entry.tensor,
-            "dtype": model.tensors[entry.tensor].dtype,
-            "shape": list(model.tensors[entry.tensor].shape),
-            "nbytes": model.tensors[entry.tensor].nbytes,
-            "fate": entry.fate,
-            "reason": entry.reason,
-        }
-        for entry in model.entries
-    ]
-
-
-def evaluation_rows(card: Card) -> list[dict[str, object]]:
-    """Rows of `evaluations`, without the common keys."""
-    return [
-        {"task": e.task, "dataset": e.dataset, "metric": e.metric, "value": e.value}
-        for e in card.evaluations
-    ]
-
-
-def model_columns(model: Model, card: Card) -> dict[str, object]:
-    """Columns of `models` that the checkpoint and its card tell."""
-    config = model.config
-    architectures = config.get("architectures")
-    kind = config.get("model_type")
-    return {
-        "architecture": _text(architectures[0])
-        if isinstance(architectures, list) and architectures
-        else None,
-        "family": _text(kind),
-        "library": card.library,
-        "pipeline_tag": card.pipeline_tag,
-        "licence": card.license,
-        "base_model": card.base_model,
-        "num_params": sum(meta.numel for meta in model.tensors.values()),
-    }
+def model_facts(model: Model, card: Card) -> ModelFacts:
+    """What the checkpoint and its card tell."""
+    architectures = model.config.get("architectures")
+    architecture = architectures[0] if isinstance(architectures, list) and architectures else None
+    return ModelFacts(
+        num_params=sum(meta.numel for meta in model.tensors.values()),
+        architecture=_text(architecture),
+        family=_text(model.config.get("model_type")),
+        library=card.library,
+        pipeline_tag=card.pipeline_tag,
+        licence=card.license,
+        base_model=card.base_model,
+    )
 
 
 def _text(value: object) -> str | None:

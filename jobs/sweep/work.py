@@ -40,19 +40,16 @@ def measure_task(task: Task) -> TaskRows:
         reports = list(measure(model, options, weights=task.weights, first=task.group == 0))
         first = task.group == 0
         card = _card(store) if first else None
-        spectra = (rows.spectrum_row(r) for r in reports)
         return TaskRows(
-            layers=tuple(rows.layer_row(r, step=unit.target.step) for r in reports),
-            traps=tuple(t for r in reports for t in rows.trap_rows(r)),
-            spectra=tuple(s for s in spectra if s is not None),
+            layers=tuple(report.row for report in reports),
+            traps=tuple(trap for report in reports for trap in report.traps),
+            spectra=tuple(rows.spectrum_rows(reports)),
             tensors=tuple(rows.tensor_rows(model)) if first else (),
-            evaluations=tuple(rows.evaluation_rows(card)) if card else (),
-            model={
-                **(rows.model_columns(model, card) if card else {}),
-                "bytes_read": store.counters.bytes_read,
-                "requests": store.counters.requests,
-                "seconds": time.perf_counter() - started,
-            },
+            evaluations=card.evaluations if card else (),
+            facts=rows.model_facts(model, card) if card else None,
+            bytes_read=store.counters.bytes_read,
+            requests=store.counters.requests,
+            seconds=time.perf_counter() - started,
         )
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Float64, Shaped
 
 from zoo.columns import cells
 from zoo.machine.device import choose_device, with_cpu_fallback
-from zoo.measure.row import Effort, Measured, Outcome, Shape, Status, TrapRow
+from zoo.measure.row import Effort, Measured, MeasuredTrap, Outcome, Shape, Status
 from zoo.measure.shuffles import Layer, ShuffledLayer, measure_shuffles
 from zoo.options import AnalysisOptions
 from zoo.seeds import generator
@@ -36,7 +36,7 @@ class LayerMeasures:
     """Everything measured on one layer."""
 
     measured: Measured
-    traps: tuple[TrapRow, ...] = ()
+    traps: tuple[MeasuredTrap, ...] = ()
     spectrum: Spectrum | None = None
     """None for a layer that was not measured."""
     rand_spectrum: Spectrum | None = None

@@ -251,8 +251,9 @@ def _report(spec: LayerSpec, measures: LayerMeasures, read_s: float, nbytes: int
         measured = replace(measured, outcome=replace(measured.outcome, reason=spec.note))
     effort = measured.effort
     total_s = read_s + (effort.spectrum_s + (effort.shuffle_s or 0.0) if effort else 0.0)
+    name = LayerName(spec.layer_index, spec.tensor, spec.part, spec.expert)
     row = LayerRow(
-        name=LayerName(spec.layer_index, spec.tensor, spec.part, spec.expert),
+        name=name,
         place=Place(spec.block, spec.role),
         stored=Stored(
             stored_dtype=weight.stored_dtype if weight else None,
@@ -263,4 +264,5 @@ def _report(spec: LayerSpec, measures: LayerMeasures, read_s: float, nbytes: int
         measured=measured,
         reading=Reading(read_s, nbytes, total_s),
     )
-    return LayerReport(row, measures.traps, measures.spectrum, measures.rand_spectrum)
+    traps = tuple(TrapRow(name, trap) for trap in measures.traps)
+    return LayerReport(row, traps, measures.spectrum, measures.rand_spectrum)

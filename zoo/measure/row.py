@@ -28,6 +28,7 @@ from zoo.columns import (
     Group,
     Unit,
 )
+from zoo.formats.weight import Fate
 from zoo.spectral.diagnostics import EntryStatistics
 from zoo.spectral.extras import TailExtras
 from zoo.spectral.farms import Farms
@@ -197,8 +198,8 @@ class Probe(Group):
 
 
 @dataclass(frozen=True, slots=True)
-class TrapRow(Group):
-    """A row of `traps`, without the keys of its unit and the name of its layer."""
+class MeasuredTrap(Group):
+    """Every group of columns that one trap of a layer's shuffles has."""
 
     exponent: Annotated[int, SCALE]
     replicate: Annotated[int, INDEX, REQUIRED]
@@ -209,6 +210,32 @@ class TrapRow(Group):
     localisation: Localisation | None = None
     """None where the mode was not computed."""
     probe: Probe = Probe()
+
+
+@dataclass(frozen=True, slots=True)
+class TrapRow(Group):
+    """A row of `traps`, without the keys of its unit."""
+
+    name: LayerName
+    measured: MeasuredTrap
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRow(Group):
+    """A row of `tensors`, without the keys of its unit."""
+
+    tensor: Annotated[str, TEXT, REQUIRED]
+    """Name in the header."""
+    dtype: Annotated[str, TEXT]
+    """Safetensors code."""
+    shape: Annotated[tuple[int, ...], COUNT]
+    """Shape as stored."""
+    fate: Annotated[Fate, TEXT, REQUIRED]
+    """`analysed`, `companion` (bias, scale, zero point), `skipped` or `unknown` (an error)."""
+    reason: Annotated[str | None, TEXT]
+    """Why, for every fate but `analysed`."""
+    nbytes: Annotated[int, BYTES]
+    """Bytes as stored."""
 
 
 @dataclass(frozen=True, slots=True)

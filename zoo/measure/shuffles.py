@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float64, Shaped
 
 from zoo.machine.device import with_cpu_fallback
-from zoo.measure.row import TrapRow
+from zoo.measure.row import MeasuredTrap
 from zoo.options import AnalysisOptions
 from zoo.seeds import generator, seed_for
 from zoo.spectral.arrays import Doubles
@@ -76,7 +76,7 @@ class ShuffledLayer:
     """What the shuffles of a layer gave; nothing where none was made."""
 
     columns: Shuffles | None = None
-    traps: tuple[TrapRow, ...] = ()
+    traps: tuple[MeasuredTrap, ...] = ()
     """Of every replicate, in order."""
     first: Spectrum | None = None
     """Spectrum of the first replicate; None unless all of it was computed."""
@@ -143,9 +143,9 @@ def _pooled(replicates: Sequence[Shuffled], rand: Spectrum) -> list[Float64[Doub
     return [replicate.evals for replicate in replicates if replicate.evals is not None]
 
 
-def _trap_rows(layer: Layer, replicates: Sequence[Shuffled]) -> tuple[TrapRow, ...]:
+def _trap_rows(layer: Layer, replicates: Sequence[Shuffled]) -> tuple[MeasuredTrap, ...]:
     """The traps of every replicate, with their shapes where these are asked for."""
-    rows: list[TrapRow] = []
+    rows: list[MeasuredTrap] = []
     exponent = 2 * layer.entries.exponent
     sectors: dict[int, Sector] = {}
     for replicate, shuffled in enumerate(replicates):
@@ -157,7 +157,7 @@ def _trap_rows(layer: Layer, replicates: Sequence[Shuffled]) -> tuple[TrapRow, .
             for index in sorted({trap.slice_index for trap in traps}):
                 shapes |= _trap_shapes(layer, replicate, shuffled, index, sectors)
         rows += [
-            TrapRow(exponent, replicate, index, trap, shapes.get(trap))
+            MeasuredTrap(exponent, replicate, index, trap, shapes.get(trap))
             for index, trap in enumerate(traps, start=1)
         ]
     return tuple(rows)

@@ -1,0 +1,119 @@
+"""The row of `models`: what is known of one finished unit, from its source, its checkpoint and its tasks."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+
+from jobs.sweep.task_rows import ModelFacts, TaskRows
+from jobs.units.unit import Unit
+from zoo.columns import (
+    BYTES,
+    COUNT,
+    JSON,
+    REQUIRED,
+    SECONDS,
+    STEPS,
+    TEXT,
+    UTC_TIME,
+    Group,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow(Group):
+    """A row of `models`, without the keys of its unit."""
+
+    name: Annotated[str, TEXT]
+    """Last piece of model_id."""
+    author: Annotated[str | None, TEXT]
+    """Owner of the repository; NULL for folders."""
+    library: Annotated[str | None, TEXT]
+    """Library named by the model card: `transformers`, ..."""
+    pipeline_tag: Annotated[str | None, TEXT]
+    """Task named by the model card."""
+    architecture: Annotated[str | None, TEXT]
+    """First of the config's `architectures`."""
+    licence: Annotated[str | None, TEXT]
+    """Licence named by the model card."""
+    downloads: Annotated[int | None, COUNT]
+    """Downloads of the last 30 days, at plan time."""
+    likes: Annotated[int | None, COUNT]
+    """Likes, at plan time."""
+    base_model: Annotated[str | None, TEXT]
+    """Model id this one was derived from."""
+    last_modified: Annotated[datetime | None, UTC_TIME]
+    """Last change of the repository."""
+    family: Annotated[str | None, TEXT]
+    """Family of architectures: `llama`, `bert`, ..."""
+    step: Annotated[int | None, STEPS]
+    """Training step of the revision; NULL outside trajectories."""
+    num_params: Annotated[int | None, COUNT]
+    """Parameters of the checkpoint."""
+    layers_analysed: Annotated[int, COUNT, REQUIRED]
+    """Layers with status `ok`."""
+    layers_skipped: Annotated[int, COUNT, REQUIRED]
+    """Layers skipped with a reason."""
+    layers_failed: Annotated[int, COUNT, REQUIRED]
+    """Layers that failed with a reason."""
+    bytes_read: Annotated[int, BYTES]
+    """Bytes fetched, headers included."""
+    bytes_analysed: Annotated[int, BYTES]
+    """Bytes of the tensors analysed."""
+    requests: Annotated[int, COUNT]
+    """Requests (or reads) made."""
+    seconds: Annotated[float, SECONDS]
+    """Wall time of the unit."""
+    versions: Annotated[str, JSON]
+    """Versions of the packages that computed the numbers; `refit`: of those that computed the ones that
+    follow from spectra anew."""
+    host: Annotated[str, TEXT]
+    """Label of the machine, as the sweep chose to name it."""
+    device: Annotated[str | None, TEXT]
+    """Where spectra were computed: `cpu`, `cuda`."""
+    committed_at: Annotated[datetime, UTC_TIME, REQUIRED]
+    """When the unit was finished."""
+    source: Annotated[str, TEXT]
+    """The spec's source the unit came from."""
+
+    @classmethod
+    def of(cls, unit: Unit, tasks: Sequence[TaskRows], *, versions: str) -> ModelRow:
+        """The row of a unit that is finished now; `tasks` are all of its, in order of their groups.
+
+        What a Hub says of the repository comes before what the files say.
+        """
+        target, hub = unit.target, unit.target.metadata
+        facts = next((task.facts for task in tasks if task.facts), None) or ModelFacts()
+        layers = [row for task in tasks for row in task.layers]
+        status = [row.measured.outcome.status for row in layers]
+        devices = {row.measured.effort.device for row in layers if row.measured.effort}
+        return cls(
+            name=target.model_id.rsplit("/", 1)[-1],
+            author=hub.author,
+            library=hub.library or facts.library,
+            pipeline_tag=hub.pipeline_tag or facts.pipeline_tag,
+            architecture=hub.architecture or facts.architecture,
+            licence=hub.licence or facts.licence,
+            downloads=hub.downloads,
+            likes=hub.likes,
+            base_model=hub.base_model or facts.base_model,
+            last_modified=hub.last_modified,
+            family=target.family or facts.family,
+            step=target.step,
+            num_params=facts.num_params,
+            layers_analysed=status.count("ok"),
+            layers_skipped=status.count("skipped"),
+            layers_failed=status.count("failed"),
+            bytes_read=sum(task.bytes_read for task in tasks),
+            bytes_analysed=sum(row.reading.bytes_read for row in layers),
+            requests=sum(task.requests for task in tasks),
+            seconds=sum(task.seconds for task in tasks),
+            versions=versions,
+            host=platform.machine(),
+            device=", ".join(sorted(devices)) or None,
+            committed_at=datetime.now(UTC),
+            source=target.source,
+        )

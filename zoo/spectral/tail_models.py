@@ -27,12 +27,15 @@ from zoo.spectral.arrays import ArrayLike, Vector
 from zoo.spectral.inputs import tail_of
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
+"""Nodes and weights of Gauss-Legendre quadrature on [−1, 1]."""
 _PANELS = 64
-_MAX_STEPS = 200
-_DEPTH = 46.0
-"""Densities are cut where they are e^−46 (1e-20) of their peak."""
-_LOG_BETA = (-60.0, 60.0)
-"""Range of ln β searched; beyond it the cut-off is out of reach of any data."""
+"""Equal pieces of the range of integration, each with all the nodes."""
+_MAX_NEWTON_STEPS = 200
+"""Steps of Newton's method after which the last ρ is taken."""
+_LOG_DEPTH = 46.0
+"""Densities are cut off where they are e^−46 (1e-20) of their peak."""
+_LOG_BETA_RANGE = (-60.0, 60.0)
+"""Range of ln β that is searched; beyond it the cut-off is out of reach of any data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +122,16 @@ def _cut_off(mean_u: float) -> _Bend:
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """A fitted member of the family in v: parameters and log of the normaliser."""
+    """A fitted member of the family, p(v) = exp(−ρ·v − β·h(v) − log_normaliser)."""
 
     rho: float
     beta: float
+    """≥ 0."""
     log_normaliser: float
 
 
 _POWER_LAW = _Member(1.0, 0.0, 0.0)
+"""The member that is not bent."""
 
 
 def fit_tail_models(tail: ArrayLike) -> TailModels:
@@ -206,16 +211,18 @@ def _fit_member(v: Vector, bend: _Bend) -> _Member:
     low = high = 0.0
     step = 1.0
     if excess(0.0) > 0.0:
-        while excess(high := min(high + step, _LOG_BETA[1])) > 0.0 and high < _LOG_BETA[1]:
+        while (
+            excess(high := min(high + step, _LOG_BETA_RANGE[1])) > 0.0 and high < _LOG_BETA_RANGE[1]
+        ):
             low, step = high, 2.0 * step
     else:
-        while excess(low := max(low - step, _LOG_BETA[0])) <= 0.0:
-            if low == _LOG_BETA[0]:
+        while excess(low := max(low - step, _LOG_BETA_RANGE[0])) <= 0.0:
+            if low == _LOG_BETA_RANGE[0]:
                 return _POWER_LAW
             high, step = low, 2.0 * step
     from scipy.optimize import brentq  # here: the class above is read without it, in no time
 
-    beta = math.exp(brentq(excess, low, high, xtol=1e-11) if high < _LOG_BETA[1] else high)
+    beta = math.exp(brentq(excess, low, high, xtol=1e-11) if high < _LOG_BETA_RANGE[1] else high)
     rho = _match_rho(beta, bend, rho)
     return _Member(rho, beta, _moments(rho, beta, bend)[0])
 
@@ -223,7 +230,7 @@ def _fit_member(v: Vector, bend: _Bend) -> _Member:
 def _match_rho(beta: float, bend: _Bend, start: float) -> float:
     """The ρ at which the model's mean of v is 1, by safeguarded Newton; the mean falls in ρ."""
     low, high, rho = -math.inf, math.inf, start
-    for _ in range(_MAX_STEPS):
+    for _ in range(_MAX_NEWTON_STEPS):
         _, mean, _, variance = _moments(rho, beta, bend)
         low, high = (rho, high) if mean > 1.0 else (low, rho)
         step = (mean - 1.0) / variance  # dE[v]/dρ = −Var[v]
@@ -258,8 +265,8 @@ def _moments(rho: float, beta: float, bend: _Bend) -> tuple[float, float, float,
 
 
 def _reach(level: Callable[[float], float], top: float, sign: float) -> float:
-    """A point on one side of `top`, at most twice as far as where the level is `_DEPTH` lower."""
-    goal, step = level(top) - _DEPTH, 1e-9
+    """A point on one side of `top`, at most twice as far as where the level is `_LOG_DEPTH` lower."""
+    goal, step = level(top) - _LOG_DEPTH, 1e-9
     while level(top + sign * step) > goal and (sign > 0 or step < top):
         step *= 2.0
     return top + sign * step

@@ -37,6 +37,7 @@ _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 """How YAML writes that there is no value."""
 # Where PyYAML was built with libyaml, CBaseLoader reads a card of 1 MB in one second, not ten.
 _Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+"""Reads YAML without tags, so that every scalar stays text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,9 @@ KEYS = (
 """The common keys. (model_id, revision, analysis_key) is the unit; a commit adds the sweep."""
 
 UNIT = ("model_id", "revision", "analysis_key")
+"""The columns that name a unit."""
 COMMIT = ("sweep_id", *UNIT)
+"""The columns that name a commit: one unit in one sweep."""
 
 STEP = Column("step", INT, "steps", "Training step of the revision; NULL outside trajectories.")
 """The step of a unit, which its `models` row and all its layers and evaluations have."""

@@ -278,10 +278,10 @@ class RemoteFile:
             return
         if status == 200:
             self._ignored += 1
-            told = f"{self._what}: the server ignored the range asked for and sends all"
+            problem = f"{self._what}: the server ignored the range asked for and sends all"
             if self._ignored >= _MAX_IGNORED:
-                raise SourceError(f"{told}; use an endpoint that serves byte ranges")
-            raise TransientError(told)
+                raise SourceError(f"{problem}; use an endpoint that serves byte ranges")
+            raise TransientError(problem)
         if self._client.is_own(str(response.request.url)) or status not in _LINK_REFUSED:
             raise status_error(response, self._what)
         raise TransientError(f"{self._what}: HTTP {status} for a link just signed")

@@ -12,6 +12,7 @@ from typing import Literal
 from zoo.io.weight_files import WEIGHT_SUFFIXES
 
 Kind = Literal["url", "path", "hub"]
+"""Where the text points to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from zoo.errors import NotFoundError
 from zoo.io.header import RowRange, TensorMeta
 
 Container = Literal["safetensors", "gguf", "pickle", "memory"]
+"""What kind of file the tensors lie in."""
 
 
 class Reader(Protocol):

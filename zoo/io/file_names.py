@@ -7,6 +7,7 @@ import re
 from zoo.errors import UnsafeError
 
 _SMUGGLED = re.compile("[\udc80-\udcff]")
+"""Bytes of a file's name that are no UTF-8, as Python carries them in a text."""
 MAX_NAME_BYTES = 4096
 """A longer path is refused: the limit of Linux."""
 

@@ -38,6 +38,7 @@ _ARRAY = 9
 """The number that stands for an array."""
 
 Value = str | int | float | bool
+"""A value of a pair."""
 
 
 @dataclass(frozen=True, slots=True)

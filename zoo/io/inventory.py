@@ -25,6 +25,7 @@ _USUAL_STEMS = ("model", "diffusion_pytorch_model", "pytorch_model", "adapter_mo
 _VARIANT = re.compile(r"\.(fp16|bf16|fp32|non_ema|ema)(?=[.-])")
 """Part of a name that marks a second copy at another precision or an averaged one."""
 _SHARD = re.compile(r"(?P<stem>.*?)-(?P<number>\d{5})-of-(?P<count>\d{5})$")
+"""A numbered shard: `stem-00001-of-00003`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,7 @@ def rebuild_parameter(data: Tensor, *_: object) -> Tensor:
 
 
 MAKERS: tuple[Callable[..., object], ...] = (rebuild_tensor, rebuild_tensor_v3, rebuild_parameter)
+"""Stand-ins that a tensor of another class may be made by."""
 
 
 def rebuild_from_type(

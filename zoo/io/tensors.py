@@ -17,6 +17,7 @@ _TORCH_TYPES = {
 }  # fmt: skip
 """The torch type of a safetensors code, where bytes can be seen as it without a change."""
 _CODES = {dtype: code for code, dtype in _TORCH_TYPES.items()} | {torch.bool: "BOOL"}
+"""The safetensors code of a torch type."""
 
 
 def empty_bytes(num_bytes: int, *, what: str) -> torch.Tensor:

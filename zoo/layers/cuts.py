@@ -20,6 +20,7 @@ from zoo.layers.tensor_names import MAX_CHARS, Place, fallback_block, number_blo
 from zoo.options import LayerSelection
 
 _PARTS_WITH_ROLES = frozenset({"q", "k", "v", "gate", "up"})
+"""Parts of fused tensors whose names are roles of their own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,9 +212,11 @@ _RULES: Final[tuple[tuple[str, str], ...]] = (
         "parameter",
     ),
 )
+"""The rules in their order: the first that matches decides."""
 _TABLE: Final = tuple(
     (re.compile(rf"(?:^|\.)(?:{pattern})$", re.IGNORECASE), role) for pattern, role in _RULES
 )
+"""The rules, compiled."""
 
 
 @lru_cache(maxsize=65_536)

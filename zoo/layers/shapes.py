@@ -15,11 +15,17 @@ from zoo.layers.spec import Kernel
 from zoo.layers.tensor_names import Place
 
 _BIAS: Final = re.compile(r"(?:^|[._])(?:bias|bias_[ih]h_l\d+(?:_reverse)?|in_proj_bias)$")
+"""Names of biases, those stacked for several experts among them."""
 _MASK: Final = re.compile(r"(?:attn|attention)\.(?:bias|masked_bias|mask|causal_mask|tril)$")
+"""Names of attention masks that are stored as tensors."""
 _DECAY: Final = re.compile(r"\.A_log$|\.A$|\.ssm_a$|\.time_(?:decay|first|faaaa)$")
+"""Names of the decay rates of state-space blocks and of RWKV."""
 _NORM_MAGNITUDE: Final = re.compile(r"weight_g$|parametrizations\.weight\.original0$")
+"""Names of the magnitude of a weight-normalised tensor."""
 _NORM_DIRECTION: Final = re.compile(r"weight_v$|parametrizations\.weight\.original1$")
+"""Names of its direction."""
 _NAMED_WEIGHT: Final = re.compile(r"(?:^|[._])(?:weight|kernel|w|filters?|lora|merged)$|conv[^.]*$")
+"""Names that say that a tensor of three axes or more is a convolution kernel."""
 
 
 @dataclass(frozen=True, slots=True)

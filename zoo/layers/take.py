@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from zoo.io.checkpoint import Checkpoint
 
 _NO_CONFIGS: Mapping[str, Mapping[str, object]] = {}
+"""No component, or no adapter, has a configuration."""
 
 
 def take(

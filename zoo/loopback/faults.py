@@ -35,6 +35,7 @@ FaultKind = Literal[
     "missing",
     "disabled",
 ]
+"""How a server can misbehave; see `Fault.kind`."""
 KINDS: Final[tuple[str, ...]] = get_args(FaultKind)
 """Every kind of fault."""
 

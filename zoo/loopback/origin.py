@@ -14,6 +14,7 @@ from zoo.loopback.faults import Faults
 from zoo.loopback.routes import Routes
 
 RequestKind = Literal["api", "resolvers", "cdn", "pages"]
+"""What a request counts against: the rate limits of the Hub, or the second origin."""
 
 
 @dataclass(slots=True)

@@ -55,6 +55,7 @@ class EntryStatistics(Group):
 
 
 NOT_ASKED_FOR = EntryStatistics(None, None, None, None, None, None, 0)
+"""The statistics of entries that were not looked at, or are not there."""
 
 
 def entry_statistics(matrices: Tensor | ArrayLike) -> EntryStatistics:

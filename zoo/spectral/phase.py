@@ -39,6 +39,7 @@ from zoo.spectral.tails import (
 Phase = Literal[
     "random_like", "bulk_spikes", "weakly_heavy", "heavy", "very_heavy", "rank_collapse"
 ]
+"""The phases, by the rule above."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from zoo.spectral.erg import mean_one
 from zoo.spectral.inputs import spectrum_of
 
 _LOG10 = Unit("log10")
+"""Logarithms of pure numbers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from zoo.spectral.inputs import stack_of
 from zoo.spectral.symmetric import NOT_FINITE, Reduction, symmetric_eigenvalues
 
 CPU = torch.device("cpu")
+"""Where matrices are solved unless a device is named."""
 
 _BLOCK_BYTES = 2 << 20
 """Bytes of a block of rows that is copied into the precision of the product. No other copy of the

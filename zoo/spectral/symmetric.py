@@ -27,6 +27,7 @@ _TWO_STAGE_ABOVE = 2048
 _SAFE_EXPONENT = 40
 """A float32 matrix whose trace lies within 2^±40 needs no scaling: every product stays in range."""
 NOT_FINITE = "the matrix holds NaN or Inf; wanted finite entries, reject the layer first"
+"""The message for a matrix that cannot be solved."""
 
 
 @dataclass(frozen=True, slots=True)

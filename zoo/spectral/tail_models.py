@@ -94,6 +94,7 @@ _LOGNORMAL = _Bend(
     power_law_mean=2.0,
     growth=0.0,
 )
+"""The bend of the lognormal, h = v²."""
 
 
 def _cut_off(mean_u: float) -> _Bend:
@@ -265,7 +266,8 @@ def _moments(rho: float, beta: float, bend: _Bend) -> tuple[float, float, float,
 
 
 def _reach(level: Callable[[float], float], top: float, sign: float) -> float:
-    """A point on one side of `top`, at most twice as far as where the level is `_LOG_DEPTH` lower."""
+    """A point on one side of `top`, at most twice as far as where the level is lower by
+    `_LOG_DEPTH`."""
     goal, step = level(top) - _LOG_DEPTH, 1e-9
     while level(top + sign * step) > goal and (sign > 0 or step < top):
         step *= 2.0

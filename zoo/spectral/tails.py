@@ -23,7 +23,9 @@ from zoo.spectral.scalars import above_tolerance
 from zoo.spectral.tail_start import start_of
 
 TailStatus = Literal["ok", "too_few", "constant"]
+"""Whether there is a fit, or why there is none."""
 TailWarning = Literal["over_trained", "under_trained"]
+"""What an exponent outside 2 to 6 says of the layer."""
 
 MIN_EVALS = 20
 """Fewer eigenvalues above the rank tolerance are not fitted."""

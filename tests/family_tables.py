@@ -158,7 +158,6 @@ TABLES: Final[dict[str, str]] = {
         model.layers.#.mlp.shared_expert.down_proj  shared_down
         model.layers.#.mlp.shared_expert.gate_proj  shared_gate
         model.layers.#.mlp.shared_expert.up_proj  shared_up
-        model.layers.#.mlp.shared_expert_gate  shared_router
         model.layers.#.self_attn.k_proj  k
         model.layers.#.self_attn.o_proj  o
         model.layers.#.self_attn.q_proj  q
@@ -267,8 +266,8 @@ TABLES: Final[dict[str, str]] = {
         model.layers.#.mlp.down_proj  down
         model.layers.#.mlp.gate_proj  gate
         model.layers.#.mlp.up_proj  up
-        model.layers.#.self_attn.kv_a_proj_with_mqa  kv_a
-        model.layers.#.self_attn.kv_b_proj  kv_b
+        model.layers.#.self_attn.kv_a_proj_with_mqa  kv_a:latent kv_a:k_rope
+        model.layers.#.self_attn.kv_b_proj  kv_b:k kv_b:v
         model.layers.#.self_attn.o_proj  o
         model.layers.#.self_attn.q_a_proj  q_a
         model.layers.#.self_attn.q_b_proj  q_b
@@ -431,7 +430,7 @@ TABLES: Final[dict[str, str]] = {
         backbone.layers.#.mixer.dt_proj  ssm_dt
         backbone.layers.#.mixer.in_proj  ssm_in:x ssm_in:z
         backbone.layers.#.mixer.out_proj  ssm_out
-        backbone.layers.#.mixer.x_proj  ssm_x
+        backbone.layers.#.mixer.x_proj  ssm_x:dt ssm_x:B ssm_x:C
     """,
     "mamba2": """
         backbone.embeddings  embedding
@@ -450,7 +449,7 @@ TABLES: Final[dict[str, str]] = {
         model.layers.#.mamba.dt_proj  ssm_dt
         model.layers.#.mamba.in_proj  ssm_in:x ssm_in:z
         model.layers.#.mamba.out_proj  ssm_out
-        model.layers.#.mamba.x_proj  ssm_x
+        model.layers.#.mamba.x_proj  ssm_x:dt ssm_x:B ssm_x:C
         model.layers.#.feed_forward.experts.#.down_proj  down
         model.layers.#.feed_forward.experts.#.gate_proj  gate
         model.layers.#.feed_forward.experts.#.up_proj  up

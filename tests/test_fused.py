@@ -8,7 +8,8 @@ from types import MappingProxyType
 import pytest
 import torch
 
-from zoo.layers.fused import Part, Whole, split_matrix
+from zoo.layers.fused import split_matrix
+from zoo.layers.parts import Part, Whole
 from zoo.layers.settings import settings_for
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -206,7 +207,7 @@ def test_mamba2_input_projection_holds_five_parts() -> None:
 
 
 def test_heads_of_the_vision_tower_come_from_its_own_config() -> None:
-    config = {"model_type": "novel_vl", "text_config": {**HEADS},
+    config = {"model_type": "novel_vl", "text_config": {"model_type": "phi3", **HEADS},
               "vision_config": {"num_heads": 2, "hidden_size": 8}}  # fmt: skip
     w = numbered(24, 8)
     found = split("visual.blocks.0.attn.qkv", "qkv", w, config)
@@ -218,5 +219,6 @@ def test_heads_of_the_vision_tower_come_from_its_own_config() -> None:
 
 @pytest.mark.parametrize("value", [0, -4, 2.5, "four", None, True, [4], 1 << 70])
 def test_a_config_with_a_senseless_number_of_heads_is_ignored(value: object) -> None:
-    found = split("self_attn.qkv_proj", "qkv", numbered(72, 24), {"num_attention_heads": value})
+    config = {"model_type": "phi3", "num_attention_heads": value}
+    found = split("self_attn.qkv_proj", "qkv", numbered(72, 24), config)
     assert isinstance(found, dict)

@@ -211,7 +211,8 @@ def test_a_fused_tensor_of_unknown_layout_is_analysed_whole_with_a_note() -> Non
 def test_a_component_is_read_with_its_own_config() -> None:
     tensors = [weight("text_encoder.layers.0.self_attn.qkv_proj.weight", 48, 24),
                weight("unet.layers.0.self_attn.qkv_proj.weight", 48, 24)]  # fmt: skip
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 24}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 24,
+             "model_type": "phi3"}  # fmt: skip
     found = take_layers(
         account_of(*tensors), {}, LayerSelection(), components={"text_encoder.": heads, "unet.": {}}
     )

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import re
 
+from zoo.formats.buffers import buffer_kind
 from zoo.formats.weight import Entry
 from zoo.io.dtypes import NATIVE_FLOATS
 from zoo.io.header import TensorMeta
 
-_BUFFER = re.compile(
-    r"(^|\.)("
-    r"position_ids|token_type_ids|relative_position_index|relative_coords_table|relative_coords"
-    r"|num_batches_tracked|running_mean|running_var|inv_freq|original_inv_freq|cos_cached"
-    r"|sin_cached|freqs_cis|masked_bias|attn_mask|attention_mask|causal_mask|anchors|stride_tensor"
-    r"|attention_bias_idxs|spiece_model|tokenizer_json|rope_freqs"
-    r")(\.[0-9]+|\.weight)?$"
-)
-"""Names of tensors that a model keeps but does not learn: positions, masks, caches, statistics."""
 _FACTOR = re.compile(r"(^|\.)logit_scale$")
 """Names of single factors that are stored with two axes."""
 _STACKED_BIAS = re.compile(r"(^|[._])bias$")
@@ -36,8 +28,8 @@ def no_weight(meta: TensorMeta) -> Entry | None:
     """The fate of a tensor that its name alone rules out as a weight; None when it may be one."""
     if _TRAINING_STATE.search(meta.name):
         return Entry(meta.name, "skipped", "training state: not a weight")
-    if _BUFFER.search(meta.name):
-        return Entry(meta.name, "skipped", "buffer: not learned")
+    if kind := buffer_kind(meta.name):
+        return Entry(meta.name, "skipped", f"buffer: not learned ({kind})")
     is_square = len(meta.shape) == 4 and meta.shape[:2] == (1, 1) and meta.shape[2] == meta.shape[3]
     if _CAUSAL_MASK.search(meta.name) and is_square:
         return Entry(meta.name, "skipped", "buffer: causal mask")

@@ -8,10 +8,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from zoo.formats.weight import Weight
-from zoo.layers import experts, fused
+from zoo.layers import experts
 from zoo.layers.composed import Composed
+from zoo.layers.fused import split_matrix
+from zoo.layers.fused_experts import split_expert
+from zoo.layers.heads import by_heads
+from zoo.layers.parts import Split, Whole, matrix_of
 from zoo.layers.roles import with_siblings
 from zoo.layers.settings import Settings, settings_for
 from zoo.layers.shapes import NotALayer, Shape, classify
@@ -19,8 +24,12 @@ from zoo.layers.spec import Cut, LayerSpec
 from zoo.layers.tensor_names import MAX_CHARS, Place, fallback_block, number_blocks, place
 from zoo.options import LayerSelection
 
-_PARTS_WITH_ROLES = frozenset({"q", "k", "v", "gate", "up"})
-"""Parts of fused tensors whose names are roles of their own."""
+_ATTENTION: Final = {"q": "q", "k": "k", "v": "v", "gate": "attn_gate", "z": "attn_gate"}
+_MLP: Final = {"gate": "gate", "up": "up"}
+_ROLES_OF_PARTS: Final = {
+    "qkv": _ATTENTION, "kv": _ATTENTION, "q": _ATTENTION, "gate_up": _MLP, "mlp_in": _MLP, "up": _MLP,
+}  # fmt: skip
+"""Roles of the parts of a tensor by its own role; other parts keep the role of their tensor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +115,9 @@ def layers_of(weight: Weight, model: ModelView) -> list[LayerSpec] | NotALayer:
         fault = f"name_too_long: {len(weight.name)} characters, wanted at most {MAX_CHARS}"
         return [_spec(weight, where, Shape(1, None, None, "dense", fail_reason=fault), model)]
     settings = model.settings(weight.name, where)
-    if experts.is_stack(where, weight.shape):
+    if experts.is_stack(where, weight.shape, settings):
         return _stacked(weight, where, settings, model)
-    unnamed = experts.unnamed_stack(where, weight.shape, settings)
-    if unnamed is not None:
-        return [_spec(weight, where, Shape(1, None, None, "dense", fail_reason=unnamed), model)]
-    shape = classify(weight.name, weight.shape, where)
+    shape = _shape(weight, where, settings, model)
     if isinstance(shape, NotALayer):
         return shape
     if where.expert is not None:
@@ -121,16 +127,33 @@ def layers_of(weight: Weight, model: ModelView) -> list[LayerSpec] | NotALayer:
     number = experts.flat_stack(where, weight.shape, settings)
     if number is not None:
         return _flat(spec, number, where, model)
-    if len(weight.shape) != 2 or spec.fail_reason is not None or 0 in weight.shape:
+    is_matrix = spec.cut == Cut() and spec.fail_reason is None and 0 not in weight.shape
+    matrix = matrix_of(weight.shape) if is_matrix else None
+    if matrix is None:
         return [_sized(spec, model.selection)]
-    matrix = (weight.shape[0], weight.shape[1])
-    split = fused.split_matrix(where.module, spec.role, matrix, settings, model.shapes)
+    split = split_matrix(where.module, spec.role, matrix, settings, model.shapes)
     return _split(spec, split, model.selection)
+
+
+def _shape(weight: Weight, where: Place, settings: Settings, model: ModelView) -> Shape | NotALayer:
+    """What a weight is that holds no stack of experts."""
+    by_its_heads = by_heads(weight.name, weight.shape, where)
+    if by_its_heads is not None:
+        return by_its_heads
+    unnamed = experts.unnamed_stack(where, weight.shape, settings)
+    if unnamed is not None:
+        return Shape(1, None, None, "dense", fail_reason=unnamed)
+    kind = classify(weight.name, weight.shape, where)
+    fault = model.faults.get(weight.name)
+    if isinstance(kind, NotALayer) and fault is not None:
+        return Shape(1, None, None, "dense", fail_reason=fault)
+    return kind
 
 
 def _spec(weight: Weight, where: Place, shape: Shape, model: ModelView) -> LayerSpec:
     """The weight as one layer."""
-    role = with_siblings(where.module, where.role or shape.default_role, model.shapes)
+    weak = None if shape.default_role == "conv" else where.weak_role
+    role = with_siblings(where.module, where.role or weak or shape.default_role, model.shapes)
     block = model.blocks.get((where.stack, where.path))
     if block is None and role in ("dense", "conv"):
         block = fallback_block(where.module)
@@ -145,21 +168,23 @@ def _spec(weight: Weight, where: Place, shape: Shape, model: ModelView) -> Layer
         rows=shape.rows,
         cols=shape.cols,
         weight=weight,
-        cut=Cut(kernel=shape.kernel),
+        cut=Cut(kernel=shape.kernel, fold=shape.fold),
         fail_reason=model.faults.get(weight.name, shape.fail_reason),
     )
 
 
-def _stacked(weight: Weight, where: Place, settings: Settings, model: ModelView) -> list[LayerSpec]:
+def _stacked(
+    weight: Weight, where: Place, settings: Settings, model: ModelView
+) -> list[LayerSpec] | NotALayer:
     """The layers of a tensor `[experts, rows, columns]`."""
     fault = experts.stack_fault(weight.shape, settings)
     if fault is not None:
         return [_spec(weight, where, Shape(1, None, None, "dense", fail_reason=fault), model)]
-    number, rows, cols = weight.shape
-    spec = _spec(weight, where, Shape(1, rows, cols, "dense"), model)
-    split: fused.Split = fused.Whole(None)
-    if spec.role.endswith("gate_up"):
-        split = experts.split_expert(where.module, (rows, cols), settings, model.shapes)
+    number, matrix = weight.shape[0], experts.stack_matrix(weight.shape)
+    if matrix is None:
+        return NotALayer("skipped", f"vector: {number} experts with a vector each")
+    spec = _spec(weight, where, Shape(1, *matrix, "dense"), model)
+    split = split_expert(where.module, spec.role, matrix, settings, model.shapes)
     return [
         replace(part, expert=e, cut=replace(part.cut, expert=e))
         for e in sorted(_chosen(number, where, model))
@@ -185,17 +210,19 @@ def _chosen(number: int, where: Place, model: ModelView) -> frozenset[int]:
     return experts.chosen(range(number), model.sample, key=key)
 
 
-def _split(spec: LayerSpec, split: fused.Split, selection: LayerSelection) -> list[LayerSpec]:
+def _split(spec: LayerSpec, split: Split, selection: LayerSelection) -> list[LayerSpec]:
     """The parts, the whole, or both, as `selection.fused` asks."""
-    if isinstance(split, fused.Whole):
-        return [_sized(replace(spec, note=split.note), selection)]
-    whole = [spec] if selection.fused in ("whole", "both") else []
     prefix = next((p for p in ("cross_", "shared_") if spec.role.startswith(p)), "")
+    if isinstance(split, Whole):
+        role = spec.role if split.role is None else prefix + split.role
+        return [_sized(replace(spec, role=role, note=split.note), selection)]
+    whole = [spec] if selection.fused in ("whole", "both") else []
+    roles = _ROLES_OF_PARTS.get(spec.role.removeprefix(prefix), {})
     parts = [
         replace(
             spec,
             part=part.name,
-            role=prefix + part.name if part.name in _PARTS_WITH_ROLES else spec.role,
+            role=prefix + roles[part.name] if part.name in roles else spec.role,
             rows=part.rows,
             cols=part.cols,
             cut=part.cut,

@@ -6,21 +6,12 @@ Reads defensively: a config is a file somebody else wrote, so every value may be
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-_TEXT: Final = ("text_config", "llm_config", "language_config", "thinker_config")
-"""Sections that hold the settings of the language model in a model of several modalities."""
-_SECTIONS: Final = (
-    (re.compile(r"(?:^|\.)(?:vision|visual|image_encoder|vit)\w*\."),
-     ("vision_config", "visual", "vit_config")),
-    (re.compile(r"(?:^|\.)(?:audio|speech)\w*\."), ("audio_config", "speech_config")),
-    (re.compile(r"(?:^|\.)qformer\."), ("qformer_config",)),
-    (re.compile(r"^(?:model\.)?encoder\."), ("encoder",)),
-    (re.compile(r"^(?:model\.)?decoder\."), ("decoder",)),
-)  # fmt: skip
-"""Names of modules and the sections that hold the settings of such modules."""
+from zoo.layers.sections import section_for
+
 _NESTED: Final = ("attn_config", "ffn_config")
 """Sections in which DBRX and MPT keep settings that other models have at the top."""
 _GGUF: Final = {
@@ -43,6 +34,16 @@ class Settings:
     """`model_type` of that part, or an empty string."""
     values: Mapping[str, object]
     """Its settings; nested attention and feed-forward settings are merged in."""
+    families: tuple[str, ...] = ()
+    """Its `model_type` and those of the models it is a part of, from the inside out."""
+
+    def is_of(self, families: Container[str]) -> bool:
+        """True when the part, or a model it belongs to, is of one of these types."""
+        return any(kind in families for kind in self.families)
+
+    def is_like(self, *beginnings: str) -> bool:
+        """True when the type of the part, or of a model it belongs to, begins with one of these."""
+        return any(kind.startswith(beginnings) for kind in self.families)
 
     def count(self, *keys: str) -> int | None:
         """The first of `keys` that holds a positive integer."""
@@ -61,7 +62,12 @@ class Settings:
     def heads(self) -> int | None:
         """Number of query heads."""
         return self.count(
-            "num_attention_heads", "n_head", "n_heads", "num_heads", "encoder_attention_heads"
+            "num_attention_heads",
+            "n_head",
+            "n_heads",
+            "num_heads",
+            "encoder_attention_heads",
+            "heads",
         )
 
     @property
@@ -75,12 +81,12 @@ class Settings:
     @property
     def hidden(self) -> int | None:
         """Width of the residual stream."""
-        return self.count("hidden_size", "n_embd", "d_model", "dim", "embed_dim")
+        return self.count("hidden_size", "n_embd", "d_model", "dim", "embed_dim", "width")
 
     @property
     def head_dim(self) -> int | None:
         """Width of one head."""
-        declared = self.count("head_dim", "kv_channels", "d_kv")
+        declared = self.count("head_dim", "kv_channels", "d_kv", "d_head")
         if declared is not None or self.hidden is None or self.heads is None:
             return declared
         return self.hidden // self.heads if self.hidden % self.heads == 0 else None
@@ -96,29 +102,14 @@ def settings_for(module: str, config: Mapping[str, object]) -> Settings:
     architecture = config.get("general.architecture")
     if isinstance(architecture, str):  # the pairs of a GGUF file
         values = {ours: config.get(f"{architecture}.{theirs}") for theirs, ours in _GGUF.items()}
-        return Settings(architecture, values)
-    for pattern, keys in _SECTIONS:
-        if pattern.search(module):
-            for key in keys:
-                section = config.get(key)
-                if isinstance(section, Mapping):
-                    return _settings({}, section)
-    for key in _TEXT:
-        section = config.get(key)
-        if isinstance(section, Mapping):
-            inner = next((section[k] for k in _TEXT if isinstance(section.get(k), Mapping)), None)
-            return _settings(config, inner if isinstance(inner, Mapping) else section)
-    return _settings({}, config)
-
-
-def _settings(outer: Mapping[str, object], section: Mapping[str, object]) -> Settings:
-    values = {**outer, **section}
+        return Settings(architecture, values, (architecture,))
+    section, families = section_for(module, config)
+    values = dict(section)
     for key in _NESTED:
         nested = values.get(key)
         if isinstance(nested, Mapping):
             values = {**nested, **values}
-    model_type = section.get("model_type") or outer.get("model_type")
-    return Settings(model_type if isinstance(model_type, str) else "", values)
+    return Settings(families[0] if families else "", values, families)
 
 
 def _expert_counts(values: Mapping[str, object]) -> Iterator[int]:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 Kernel = Literal["none", "trailing", "leading"]
 """Where a convolution kernel has its spatial axes: trailing `[out, in, k...]` (torch) or leading
 `[k..., in, out]` (Flax)."""
+Fold = Literal["none", "rows", "cols", "swapped"]
+"""Which axes of a matrix kept as three make one: the first two (`rows`), the last two (`cols`), or,
+`swapped`, the first and the last: `[heads, cols, width]` is the matrix `[heads·width, cols]`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class Cut:
     """2 where two parts alternate."""
     kernel: Kernel = "none"
     """Where the spatial axes are, of a convolution."""
+    fold: Fold = "none"
+    """Which axes make one, of a matrix that is stored by heads."""
 
     @property
     def is_whole(self) -> bool:
@@ -51,7 +56,7 @@ class Cut:
             rows = (self.expert, self.expert + 1)
         elif self.band is not None:
             rows = self.band
-        elif self.is_whole or self.axis != 0 or self.groups != 1:
+        elif self.is_whole or self.axis != 0 or self.groups != 1 or len(shape) != 2:
             return None
         else:
             rows = (self.start, shape[0] if self.stop is None else self.stop)
@@ -68,11 +73,11 @@ class Cut:
             return weight.flatten(0, -3)
         start, stop = self.start, self.stop
         if self.expert is not None:
-            matrix = weight.select(0, self.expert - offset)
+            matrix = _as_matrix(weight.select(0, self.expert - offset), self.fold)
         elif self.band is not None:
             matrix = weight[self.band[0] - offset : self.band[1] - offset]
         else:
-            matrix = _as_matrix(weight)
+            matrix = _as_matrix(weight, self.fold)
             if offset:
                 start, stop = start - offset, None if stop is None else stop - offset
         if not self.is_whole:
@@ -80,11 +85,18 @@ class Cut:
         return matrix.unsqueeze(0)
 
 
-def _as_matrix(weight: torch.Tensor) -> torch.Tensor:
-    """`[..., rows, cols]` without its axes of length 1; a grid of vectors becomes one row each."""
+def _as_matrix(weight: torch.Tensor, fold: Fold) -> torch.Tensor:
+    """The weight as a matrix: axes of length 1 left out, then the axes of `fold` joined.
+
+    Without a fold a grid of vectors becomes one row each.
+    """
     if weight.ndim == 2:
         return weight
-    sizes = [s for s in weight.shape if s != 1]
+    sizes = [size for size in weight.shape if size != 1] if fold == "none" else [*weight.shape]
+    if fold == "cols":
+        return weight.flatten(1)
+    if fold == "swapped":
+        return weight.transpose(1, 2).flatten(0, 1)
     return weight.reshape(-1, sizes[-1] if sizes else 1)
 
 

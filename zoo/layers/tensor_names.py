@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from zoo.layers.roles import role_of
+from zoo.layers.expert_names import numbered
+from zoo.layers.roles import role_of, weak_role_of
 
 _CONTAINERS: Final = frozenset(
     "layers layer h blocks block blk stages stage resblocks transformer_blocks "
@@ -28,10 +29,9 @@ _JOINED: Final = re.compile(
 """A list's name and a block's number in one word: torchvision's `layer1`, `denseblock_2`."""
 _RECURRENT: Final = re.compile(r"weight_[ih][hr]_l([0-9]{1,9})(?:_reverse)?")
 """torch's names for the weights of a recurrent layer, which end in the layer's number."""
-_EXPERT: Final = re.compile(r"(?:^|\.)experts?(?:\.|_)(?:experts?_)?([0-9]{1,9})(?=\.|$)")
-"""The number of an expert that is stored by itself."""
 _SUFFIX: Final = re.compile(
-    r"(?:\.modules_to_save)?(?:\.default)?\.(?:weight|kernel|lora|merged)$"
+    r"(?:\.modules_to_save|\.base_layer)?(?:\.default)?"
+    r"\.(?:weight|kernel|lora(?:\.[A-Za-z]\w*)?|merged(?:\.[A-Za-z]\w*)?)$"
     r"|\.(?:weight_[vg]|parametrizations\.weight\.original[01])$|_blocks$"
 )
 """What comes after the path of the module: the word for its weight, or for one part of it."""
@@ -59,6 +59,8 @@ class Place:
     """Number of the expert, for experts stored one by one."""
     role: str | None
     """From the tables of `roles.py`; None when they do not know the name."""
+    weak_role: str | None = None
+    """What a matrix is by the weaker rules, where `role` is None; a kernel is a convolution."""
 
 
 @lru_cache(maxsize=4_096)
@@ -69,12 +71,12 @@ def place(name: str) -> Place:
     module = _SUFFIX.sub("", _PREFIX.sub("", name.replace("/", ".")))
     if _KOHYA.match(module):
         module = _with_dots(module)
-    match = _EXPERT.search(module)
-    expert = int(match[1]) if match else None
-    words = _EXPERT.sub(".experts.#", module).lstrip(".") if match else module
+    expert, words = numbered(module) or (None, module)
     template = _NUMBER.sub("#", words)
     stack, path = _blocks(module)
-    return Place(module, stack, path, expert, role_of(template))
+    role = role_of(template)
+    weak = weak_role_of(template) if role is None else None
+    return Place(module, stack, path, expert, role, weak)
 
 
 def _with_dots(module: str) -> str:

@@ -15,7 +15,7 @@ from functools import partial
 import torch
 
 from zoo.errors import DecodeError
-from zoo.formats.claim import Claim, Free, claim_weight, quantisation, wanted
+from zoo.formats.claim import SCALE_FLOATS, Claim, Free, claim_weight, quantisation, wanted
 from zoo.formats.gptq import apply_groups
 from zoo.formats.scheme import method
 from zoo.formats.weight import Loader
@@ -54,7 +54,7 @@ def _plan(
         )
     num_in, num_words = meta.shape
     num_out = 8 * num_words
-    scales = wanted(free, stem + "scales", of=meta.name, dtypes=("F16", "BF16", "F32"))
+    scales = wanted(free, stem + "scales", of=meta.name, dtypes=SCALE_FLOATS)
     num_groups = scales.shape[0] if scales.shape else 0
     wanted(free, stem + "scales", of=meta.name, shapes=((num_groups, num_out),))
     wanted(free, stem + "qzeros", of=meta.name, shapes=((num_groups, num_words),), dtypes=("I32",))

@@ -18,7 +18,7 @@ from functools import partial
 import torch
 
 from zoo.errors import DecodeError
-from zoo.formats.claim import Claim, Free, claim_weight, quantisation, wanted
+from zoo.formats.claim import SCALE_FLOATS, Claim, Free, claim_weight, quantisation, wanted
 from zoo.formats.fp8 import activation_scales, block_of
 from zoo.formats.grid import multiply_blocks
 from zoo.formats.scheme import declared_blocks
@@ -28,8 +28,9 @@ from zoo.io.dtypes import NATIVE_FLOATS
 from zoo.io.header import RowRange, TensorMeta
 
 _SCALED = ("F8_E4M3", "F8_E5M2", "I8")
-_FLOATS = ("F16", "BF16", "F32")
+"""Stored types whose values are multiplied by a scale."""
 _CHUNK_ROWS = 256
+"""Rows whose bits are unpacked at a time: a byte each."""
 
 
 def bitmask(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
@@ -62,7 +63,7 @@ def _plan(
     scale = None
     block = (num_out, num_in)
     if meta.dtype in _SCALED:
-        scale = wanted(free, f"{stem}weight_scale", of=meta.name, dtypes=_FLOATS)
+        scale = wanted(free, f"{stem}weight_scale", of=meta.name, dtypes=SCALE_FLOATS)
         declared = declared_blocks(quantisation(checkpoint, meta.name))
         block = block_of(replace(meta, shape=(num_out, num_in)), scale, declared)
     elif meta.dtype not in NATIVE_FLOATS or f"{stem}weight_scale" in free:

@@ -19,14 +19,14 @@ from functools import partial
 import torch
 
 from zoo.errors import DecodeError
-from zoo.formats.claim import Claim, Free, claim_weight, quantisation, wanted
+from zoo.formats.claim import SCALE_FLOATS, Claim, Free, claim_weight, quantisation, wanted
 from zoo.formats.scheme import method
 from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
-from zoo.io.header import TensorMeta
+from zoo.io.header import RowRange, TensorMeta
 
 _PER_BYTE = 4
-_FLOATS = ("F16", "BF16", "F32")
+"""Numbers that share a byte."""
 
 
 def bitnet(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
@@ -49,8 +49,8 @@ def _plan(
             f"{meta.name} {list(meta.shape)}: linear_class {kind!r}; wanted a matrix of bitlinear or "
             "autobitlinear"
         )
-    scale = wanted(free, f"{meta.name}_scale", of=meta.name, shapes=((), (1,)), dtypes=_FLOATS)
-    if meta.dtype in _FLOATS and kind == "autobitlinear":
+    scale = wanted(free, f"{meta.name}_scale", of=meta.name, shapes=((), (1,)), dtypes=SCALE_FLOATS)
+    if meta.dtype in SCALE_FLOATS and kind == "autobitlinear":
         return meta.name, meta.shape, "bitnet", partial(_load_unpacked, meta, scale.name)
     if meta.dtype != "U8":
         raise DecodeError(f"{meta.name}: {meta.dtype} with a factor beside it; wanted U8 of {kind}")
@@ -60,7 +60,7 @@ def _plan(
 
 
 def _load_unpacked(
-    meta: TensorMeta, scale: str, checkpoint: Checkpoint, rows: tuple[int, int] | None = None
+    meta: TensorMeta, scale: str, checkpoint: Checkpoint, rows: RowRange | None = None
 ) -> torch.Tensor:
     values = checkpoint.read(meta.name, rows).float()
     if not bool(((values == 0) | (values.abs() == 1)).all()):
@@ -73,7 +73,7 @@ def _load(
     scale: str,
     multiplies: bool,
     checkpoint: Checkpoint,
-    rows: tuple[int, int] | None = None,
+    rows: RowRange | None = None,
 ) -> torch.Tensor:
     factor = float(checkpoint.read(scale).float().reshape(()))
     if not multiplies and factor == 0.0:

@@ -16,6 +16,9 @@ from zoo.formats.weight import Loader, Weight
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.header import TensorMeta
 
+SCALE_FLOATS = ("F16", "BF16", "F32")
+"""Plain floats in which scales, biases and zero points are stored."""
+
 Free: TypeAlias = Mapping[str, TensorMeta]
 """Tensors not claimed by an earlier decoder, in file order."""
 

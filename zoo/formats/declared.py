@@ -34,9 +34,11 @@ _LEFT_ALONE = (
     "ignored_layers", "ignored_modules", "skip_modules", "skip_layers", "exclude",
     "exclude_layers", "exclude_modules", "llm_int8_skip_modules",
 )  # fmt: skip
+"""Keys under which configs list the modules that their method leaves alone."""
 _EMBEDDING = re.compile(r"emb[^.]*\.weight$")
 """What methods convert is linear layers; an embedding they do convert is stored as codes."""
 _MAX_PATTERN_CHARS = 200
+"""A longer name in such a list is passed over."""
 
 
 def unread_method(checkpoint: Checkpoint, tensor: str) -> str | None:

@@ -27,8 +27,11 @@ from zoo.io.checkpoint import Checkpoint
 from zoo.io.header import RowRange, TensorMeta
 
 _BITS = (2, 3, 4, 5, 6, 8)
+"""Bits of a code that the format knows."""
 _PARTS = ("q_groups", "q_scale", "q_scale_max", "q_invperm")
+"""Endings of the tensors that are read with the codes."""
 _PADDED_TO = 32
+"""The number of outputs is padded to a multiple of this."""
 
 
 def exl2(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:

@@ -80,9 +80,9 @@ def _load(
     for start in range(0, len(stored), step):
         chunk = stored[start : start + step]
         values[start : start + step] = torch.from_numpy(dequantize(chunk, kind))
-    made = values.view(shape)
+    weight = values.view(shape)
     if factor is not None:
         factors = checkpoint.read(factor.name).flatten()
-        mine = factors[rows[0] : rows[1]] if rows is not None and len(factors) > 1 else factors
-        made *= mine.view(-1, *[1] * (len(shape) - 1))
-    return made
+        of_rows = factors[rows[0] : rows[1]] if rows is not None and len(factors) > 1 else factors
+        weight *= of_rows.view(-1, *[1] * (len(shape) - 1))
+    return weight

@@ -17,7 +17,7 @@ import torch
 
 from zoo.errors import DecodeError
 from zoo.formats.bits import unpack_words
-from zoo.formats.claim import Claim, Free, claim_weight, quantisation, wanted
+from zoo.formats.claim import SCALE_FLOATS, Claim, Free, claim_weight, quantisation, wanted
 from zoo.formats.scheme import method
 from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
@@ -29,8 +29,6 @@ _AUTO_ROUND = ("auto_round", "intel/auto_round")
 """AutoRound's `quant_method`, new and old."""
 _BITS_OF_AUTO_ROUND = (2, 3, 4, 5, 6, 7, 8)
 """It also packs 5, 6 and 7 bits, as a dense stream."""
-_FLOATS = ("F16", "BF16", "F32")
-"""Stored types that its scales may have."""
 _BLOCK_ROWS = 1024
 """Rows that are scaled at a time: only so many have a scale and a zero point each in memory."""
 
@@ -70,7 +68,7 @@ def _plan(
     if len(meta.shape) != 2:
         raise DecodeError(f"{meta.name} has shape {list(meta.shape)}; wanted two axes")
     num_words, num_out = meta.shape
-    scales = wanted(free, stem + "scales", of=meta.name, dtypes=_FLOATS)
+    scales = wanted(free, stem + "scales", of=meta.name, dtypes=SCALE_FLOATS)
     zeros = wanted(free, stem + "qzeros", of=meta.name, dtypes=("I32",))
     if len(scales.shape) != 2 or scales.shape[1] != num_out:
         raise DecodeError(

@@ -19,23 +19,26 @@ from functools import partial
 import torch
 
 from zoo.errors import DecodeError
-from zoo.formats.claim import Claim, Free, claim_weight, wanted
+from zoo.formats.claim import SCALE_FLOATS, Claim, Free, claim_weight, wanted
 from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
-from zoo.io.header import TensorMeta
+from zoo.io.header import RowRange, TensorMeta
 
 _NEEDED = ("scale", "zero", "nbits", "group_size", "axis", "packing", "shape")
+"""Tensors without which the codes cannot be read."""
 _FLAGS = ("quant_scale", "quant_zero", "view_as_float")
+"""Tensors that may be missing, which means false."""
 _UNREAD = (
     "channel_wise", "compute_dtype", "encoded_state_dict", "offload_meta", "optimize",
     "round_zero", "stores_quant_config", "unpack_view_dtype",
 )  # fmt: skip
+"""Tensors that belong to the weight, and that decoding does not need."""
 _PACKINGS = {"8bit_u8": (8, 1), "4bit_u8": (4, 2), "3bit_32": (3, 10), "2bit_u8": (2, 4),
              "1bit_u8": (1, 8)}  # fmt: skip
 """Bits of a stored code, and how many share a byte or word."""
 _BITS_OF = {8: "8bit_u8", 6: "8bit_u8", 5: "8bit_u8", 4: "4bit_u8", 3: "3bit_32", 2: "2bit_u8",
             1.58: "2bit_u8", 1: "1bit_u8"}  # fmt: skip
-_FLOATS = ("F16", "BF16", "F32")
+"""The packing that HQQ uses for a number of bits."""
 
 
 def hqq(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
@@ -62,7 +65,7 @@ def _plan(
     for part in _NEEDED:
         wanted(free, stem + part, of=meta.name)
     for part in ("scale", "zero"):
-        wanted(free, stem + part, of=meta.name, dtypes=_FLOATS)
+        wanted(free, stem + part, of=meta.name, dtypes=SCALE_FLOATS)
     if stranger is not None:
         raise DecodeError(
             f"{meta.name}: {stranger!r} beside it is no part of HQQ; one of its kin (SINQ?) wrote "
@@ -81,7 +84,7 @@ def _load(
     shape: tuple[int, int],
     flags: tuple[str, ...],
     checkpoint: Checkpoint,
-    rows: tuple[int, int] | None = None,
+    rows: RowRange | None = None,
 ) -> torch.Tensor:
     name = f"{stem}W_q"
     small = {part: checkpoint.read(stem + part) for part in (*_NEEDED, *flags)}

@@ -21,7 +21,7 @@ import torch
 
 from zoo.errors import DecodeError
 from zoo.formats.bits import unpack_words
-from zoo.formats.claim import Claim, Free, claim_weight, quantisation, wanted
+from zoo.formats.claim import SCALE_FLOATS, Claim, Free, claim_weight, quantisation, wanted
 from zoo.formats.fp8 import activation_scales, block_of
 from zoo.formats.gptq import apply_groups
 from zoo.formats.grid import load_scaled
@@ -30,15 +30,12 @@ from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.header import RowRange, TensorMeta
 
-_FLOATS = ("F16", "BF16", "F32")
-"""Stored types that a scale may have."""
-
 
 def int8(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
     """Every I8 matrix called `weight` with a float scale beside it."""
     for name, meta in free.items():
         scale = free.get(f"{name}_scale") or free.get(f"{name}_scale_inv")
-        if meta.dtype == "I8" and len(meta.shape) >= 2 and scale and scale.dtype in _FLOATS:
+        if meta.dtype == "I8" and len(meta.shape) >= 2 and scale and scale.dtype in SCALE_FLOATS:
             beside = (scale.name, f"{name}_zero_point")
             unread = activation_scales(name)
             make = partial(_plan_int8, checkpoint, free, meta, scale)
@@ -121,7 +118,7 @@ def _plan_packed(
 ) -> tuple[str, tuple[int, ...], str, Loader]:
     if len(meta.shape) != 2:
         raise DecodeError(f"{meta.name} has shape {list(meta.shape)}; wanted two axes")
-    scale = wanted(free, f"{stem}_scale", of=meta.name, dtypes=_FLOATS)
+    scale = wanted(free, f"{stem}_scale", of=meta.name, dtypes=SCALE_FLOATS)
     num_out, num_words = meta.shape
     if scale.numel != 1 and (not scale.shape or scale.shape[0] != num_out or len(scale.shape) > 2):
         raise DecodeError(

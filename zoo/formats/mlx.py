@@ -22,17 +22,17 @@ import torch
 
 from zoo.errors import DecodeError
 from zoo.formats.bits import E2M1, E8M0, look_up, unpack_nibbles, unpack_words
-from zoo.formats.claim import Claim, Free, claim_weight, quantisation, wanted
+from zoo.formats.claim import SCALE_FLOATS, Claim, Free, claim_weight, quantisation, wanted
 from zoo.formats.grid import on_blocks
 from zoo.formats.scheme import is_count, method
 from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
-from zoo.io.header import TensorMeta
+from zoo.io.header import RowRange, TensorMeta
 
 _AFFINE_BITS = (1, 2, 3, 4, 5, 6, 8)
+"""Bits of a code that MLX knows."""
 _FLOAT_MODES = {128: ("mxfp4", 32), 256: ("mxfp8", 32), 64: ("nvfp4", 16)}
-"""Bits times group -> mode and group."""
-_FLOATS = ("F16", "BF16", "F32")
+"""Mode and group of the small floats, by the product of bits and group."""
 _UNIT_OF_GLOBAL_SCALE = 448.0 * 6.0
 """The largest F8_E4M3 times the largest E2M1."""
 
@@ -71,10 +71,10 @@ def _plan(
             f"{meta.name}: {num_words} words and {groups} groups a row; wanted those of {bits} bits "
             f"in groups of {size}, as the config says"
         )
-    wanted(free, scales.name, of=meta.name, dtypes=_FLOATS)
+    wanted(free, scales.name, of=meta.name, dtypes=SCALE_FLOATS)
     named = (f"{stem}biases", f"{stem}qbiases")
     bias = next((name for name in named if name in free), named[0])
-    wanted(free, bias, of=meta.name, shapes=(scales.shape,), dtypes=_FLOATS)
+    wanted(free, bias, of=meta.name, shapes=(scales.shape,), dtypes=SCALE_FLOATS)
     if all(name in free for name in named) or f"{stem}global_scale" in free:
         raise DecodeError(
             f"{meta.name}: biases twice, or a global_scale; wanted affine codes alone"
@@ -88,20 +88,20 @@ def _settings(checkpoint: Checkpoint, module: str, name: str) -> Mapping[str, ob
     """What the config says of a module, else of all; DecodeError when it says nothing."""
     config = checkpoint.config_of(name)
     holders = (config.get("quantization"), quantisation(checkpoint, name))
-    said = next((c for c in holders if isinstance(c, Mapping) and c), None)
-    if said is None or method(said) not in ("", "mlx", "metal"):
+    declared = next((c for c in holders if isinstance(c, Mapping) and c), None)
+    if declared is None or method(declared) not in ("", "mlx", "metal"):
         raise DecodeError(
             f"{name}: no quantization in the config says bits and group_size, and the shapes give "
             "only their product. Put config.json beside the weights"
         )
-    own = [value for key, value in said.items()
+    own = [value for key, value in declared.items()
            if isinstance(value, (Mapping, bool)) and _is_same_module(key, module)]  # fmt: skip
     if not own:
-        return said
-    mine = own[0]
-    if not isinstance(mine, Mapping) or any(value != mine for value in own):
+        return declared
+    of_module = own[0]
+    if not isinstance(of_module, Mapping) or any(value != of_module for value in own):
         raise DecodeError(f"{name}: the config says {own} of it; wanted bits and group_size once")
-    return {**{key: said.get(key) for key in ("bits", "group_size", "mode")}, **mine}
+    return {**{key: declared.get(key) for key in ("bits", "group_size", "mode")}, **of_module}
 
 
 def _bits_and_group(settings: Mapping[str, object], name: str) -> tuple[int, int]:
@@ -128,7 +128,7 @@ def _load_affine(
     bits: int,
     size: int,
     checkpoint: Checkpoint,
-    rows: tuple[int, int] | None = None,
+    rows: RowRange | None = None,
 ) -> torch.Tensor:
     is_stack = len(shape) > 2
     part = rows if is_stack else None
@@ -158,7 +158,7 @@ def _plan_floats(
     scales: TensorMeta,
     stem: str,
     bits_of_group: int,
-    said: object,
+    declared_mode: object,
 ) -> tuple[str, tuple[int, ...], str, Loader]:
     known = _FLOAT_MODES.get(bits_of_group)
     beside = [n for n in (f"{stem}biases", f"{stem}qbiases") if n in free]
@@ -168,9 +168,14 @@ def _plan_floats(
             "128 (mxfp4), 256 (mxfp8) or 64 (nvfp4) and no biases"
         )
     mode, size = known
-    if said not in (mode, None, "affine"):  # the config's word for all modules, or for this one
+    if declared_mode not in (
+        mode,
+        None,
+        "affine",
+    ):  # the config's word for all modules, or for this one
         raise DecodeError(
-            f"{meta.name}: {bits_of_group} bits a group are {mode}, but the config says {said!r}"
+            f"{meta.name}: {bits_of_group} bits a group are {mode}, but the config says "
+            f"{declared_mode!r}"
         )
     overall = free.get(f"{stem}global_scale")
     if overall is not None:
@@ -194,7 +199,7 @@ def _load_floats(
     mode: str,
     size: int,
     checkpoint: Checkpoint,
-    rows: tuple[int, int] | None = None,
+    rows: RowRange | None = None,
 ) -> torch.Tensor:
     is_stack = len(shape) > 2
     part = rows if is_stack else None
@@ -207,7 +212,7 @@ def _load_floats(
     grid = raw.view(torch.float8_e4m3fn).float() if mode == "nvfp4" else look_up(raw, E8M0)
     if overall is not None:
         factor = checkpoint.read(overall.name).flatten() / _UNIT_OF_GLOBAL_SCALE
-        mine = factor[part[0] : part[1]] if part is not None and len(factor) > 1 else factor
-        grid = grid * mine.reshape(-1, *[1] * (grid.ndim - 1))
+        of_rows = factor[part[0] : part[1]] if part is not None and len(factor) > 1 else factor
+        grid = grid * of_rows.reshape(-1, *[1] * (grid.ndim - 1))
     on_blocks(values.flatten(0, -2), grid.flatten(0, -2), (1, size), torch.Tensor.mul_)
     return values if is_stack or rows is None else values[rows[0] : rows[1]]

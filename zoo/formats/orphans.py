@@ -22,11 +22,15 @@ _QUANTISATION_DATA = re.compile(
     r"|weight_quantizer\.scale|[a-z]+_proj_scale|[a-z]+_proj_scales|[a-z]+_proj_blocks"
     r"|weight\._scale|weight\._data|codebooks|W_q|packed_weight)$"
 )
+"""Names that no format gives to a weight."""
 _BESIDE_CODES = re.compile(
     r"scale|zero|biases|table|code|centroid|absmax|quant|compressed|(^|_)(min|max|meta)s?$"
 )
+"""Names of quantisation data, where a matrix of codes lies in the same module."""
 _UNDER_A_CONFIG = re.compile(r"(^|_)q?(scales?|zeros?|biases|zero_points?)$")
+"""Names of quantisation data, where the config says that the tensor is quantised."""
 _BESIDE_A_WEIGHT = re.compile(r"(?P<weight>.*\bweight)[._]\w+$")
+"""Names that extend the name of a weight."""
 
 
 def orphans(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:

@@ -21,7 +21,7 @@ from functools import partial
 import torch
 
 from zoo.errors import DecodeError
-from zoo.formats.claim import Claim, Free, claim_weight, quantisation, wanted
+from zoo.formats.claim import SCALE_FLOATS, Claim, Free, claim_weight, quantisation, wanted
 from zoo.formats.fp8 import activation_scales
 from zoo.formats.gptq import apply_groups
 from zoo.formats.scheme import method
@@ -33,7 +33,6 @@ _KINDS = {"I32": ("int4", "uint4"), "I8": ("int8",), "U8": ("uint8",)}
 """Stored type -> types of numbers it may hold."""
 _REORDERED = (0, 4, 1, 5, 2, 6, 3, 7)
 """Number `i` of a word lies at this place of it."""
-_FLOATS = ("F16", "BF16", "F32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ def _plan(
             f"{None if spec is None else spec.get('dtype')!r} of its weight; wanted "
             f"{' or '.join(_KINDS[meta.dtype])}, once"
         )
-    scale = wanted(free, f"{meta.name}_scale", of=meta.name, dtypes=_FLOATS)
+    scale = wanted(free, f"{meta.name}_scale", of=meta.name, dtypes=SCALE_FLOATS)
     per_word = 8 if meta.dtype == "I32" else 1
     zeros = f"{meta.name}_zero_point"
     if spec.get("symmetric") is False:

@@ -26,7 +26,7 @@ import torch
 
 from zoo.errors import DecodeError, HeaderError
 from zoo.formats.bits import unpack_nibbles
-from zoo.formats.claim import Claim, Free, claim_weight, wanted
+from zoo.formats.claim import SCALE_FLOATS, Claim, Free, claim_weight, wanted
 from zoo.formats.grid import on_blocks
 from zoo.formats.torchao_mx import plan_mx, plan_nvfp4
 from zoo.formats.torchao_tiles import plan_tiles
@@ -35,11 +35,15 @@ from zoo.io.checkpoint import Checkpoint
 from zoo.io.header import RowRange, TensorMeta, strict_json
 
 _QDATA = re.compile(r"^(?P<module>(.*\.)?)_(?P<param>\w+)_qdata$")
+"""The name of the codes of a parameter: `module._weight_qdata`."""
 _READ = ("scale", "zero_point", "scale_and_zero", "per_tensor_scale")
+"""Endings of the tensors that are read with the codes."""
 _UNREAD = ("act_pre_scale", "act_quant_scale", "act_quant_zero_point", "act_per_tensor_scale")
-_FLOATS = ("F16", "BF16", "F32")
+"""Endings of the tensors that decoding does not need."""
 _EIGHT_BIT = ("F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ")
+"""Stored types that are 8-bit floats with a sign."""
 _MAX_METADATA_CHARS = 65536
+"""Longer metadata of a tensor is refused."""
 
 
 def torchao(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
@@ -62,19 +66,19 @@ def torchao(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
 def _plan(
     checkpoint: Checkpoint, free: Free, meta: TensorMeta, stem: str, logical: str
 ) -> tuple[str, tuple[int, ...], str, Loader]:
-    kind, said = _said(checkpoint, free, meta.name, stem, logical)
+    kind, attributes = _subclass(checkpoint, free, meta.name, stem, logical)
     if kind == "Int4TilePackedTo4dTensor":
-        return plan_tiles(free, meta, stem, logical, said)
+        return plan_tiles(free, meta, stem, logical, attributes)
     if kind == "MXTensor":
-        return plan_mx(free, meta, stem, logical, said)
+        return plan_mx(free, meta, stem, logical, attributes)
     if kind == "NVFP4Tensor":
-        return plan_nvfp4(free, meta, stem, logical, said)
+        return plan_nvfp4(free, meta, stem, logical, attributes)
     if kind == "Int4Tensor":
-        return _plan_int4(free, meta, stem, logical, said)
+        return _plan_int4(free, meta, stem, logical, attributes)
     if kind in (None, "Float8Tensor") and meta.dtype in _EIGHT_BIT:
-        return _plan_blocks(free, meta, stem, logical, said, "torchao_float8")
+        return _plan_blocks(free, meta, stem, logical, attributes, "torchao_float8")
     if kind in (None, "Int8Tensor", "IntxUnpackedToInt8Tensor") and meta.dtype == "I8":
-        return _plan_blocks(free, meta, stem, logical, said, "torchao_int8")
+        return _plan_blocks(free, meta, stem, logical, attributes, "torchao_int8")
     raise DecodeError(
         f"{meta.name}: {meta.dtype} {list(meta.shape)} of torchao's "
         f"{kind or 'subclass that the header does not name'}, which no decoder reads; wanted one of "
@@ -82,7 +86,7 @@ def _plan(
     )
 
 
-def _said(
+def _subclass(
     checkpoint: Checkpoint, free: Free, main: str, stem: str, logical: str
 ) -> tuple[str | None, Mapping[str, object]]:
     """The subclass and its attributes from the header's metadata; None and nothing without."""
@@ -90,23 +94,34 @@ def _said(
     if raw is None:
         return None, {}
     try:
-        said = strict_json(raw[: _MAX_METADATA_CHARS + 1].encode(), what=f"metadata of {logical}")
+        content = strict_json(
+            raw[: _MAX_METADATA_CHARS + 1].encode(), what=f"metadata of {logical}"
+        )
     except HeaderError as error:
         raise DecodeError(str(error)) from error
-    kind = said.get("_type") if isinstance(said, dict) else None
-    attributes = said.get("_data") if isinstance(said, dict) else None
-    if not isinstance(said, dict) or not isinstance(kind, str) or not isinstance(attributes, dict):
+    kind = content.get("_type") if isinstance(content, dict) else None
+    attributes = content.get("_data") if isinstance(content, dict) else None
+    if (
+        not isinstance(content, dict)
+        or not isinstance(kind, str)
+        or not isinstance(attributes, dict)
+    ):
         raise DecodeError(f"{logical}: its metadata names no _type with _data; wanted torchao's")
-    parts = said.get("_tensor_data_names")
+    parts = content.get("_tensor_data_names")
     for part in parts if isinstance(parts, list) else ():
         wanted(free, f"{stem}{part}", of=main)
     return kind, attributes
 
 
 def _plan_blocks(
-    free: Free, meta: TensorMeta, stem: str, logical: str, said: Mapping[str, object], decoder: str
+    free: Free,
+    meta: TensorMeta,
+    stem: str,
+    logical: str,
+    attributes: Mapping[str, object],
+    decoder: str,
 ) -> tuple[str, tuple[int, ...], str, Loader]:
-    scale = wanted(free, stem + "scale", of=meta.name, dtypes=_FLOATS)
+    scale = wanted(free, stem + "scale", of=meta.name, dtypes=SCALE_FLOATS)
     if scale.shape in ((), (1,)):
         block = meta.shape
     elif len(scale.shape) != len(meta.shape) or any(
@@ -118,11 +133,11 @@ def _plan_blocks(
         )
     else:
         block = tuple(n // parts for n, parts in zip(meta.shape, scale.shape, strict=True))
-    told = said.get("block_size")
-    if told is not None and list(block) != told and told != []:
+    declared = attributes.get("block_size")
+    if declared is not None and list(block) != declared and declared != []:
         raise DecodeError(
             f"{meta.name}: blocks of {list(block)} by the shape of {scale.name!r}, but the metadata "
-            f"says {told}; one of them is wrong"
+            f"says {declared}; one of them is wrong"
         )
     is_stack_of_whole = len(meta.shape) > 2 and any(n != 1 for n in block[:-2])
     if len(meta.shape) < 2 or (is_stack_of_whole and scale.numel != 1):
@@ -131,7 +146,7 @@ def _plan_blocks(
             "stack of matrices with scales of their own"
         )
     zero = free.get(stem + "zero_point")
-    kinds = ("I8",) if not said else ("I8", *_FLOATS)
+    kinds = ("I8",) if not attributes else ("I8", *SCALE_FLOATS)
     if zero is not None:
         wanted(free, zero.name, of=meta.name, shapes=(scale.shape,), dtypes=kinds)
     load = partial(_load_blocks, meta, scale, zero, (block[-2], block[-1]))
@@ -165,9 +180,9 @@ def _load_blocks(
 
 
 def _plan_int4(
-    free: Free, meta: TensorMeta, stem: str, logical: str, said: Mapping[str, object]
+    free: Free, meta: TensorMeta, stem: str, logical: str, attributes: Mapping[str, object]
 ) -> tuple[str, tuple[int, ...], str, Loader]:
-    shape, block = said.get("shape"), said.get("block_size")
+    shape, block = attributes.get("shape"), attributes.get("block_size")
     *stack, num_out, num_bytes = meta.shape if len(meta.shape) >= 2 else (0, 0)
     num_in = 2 * num_bytes
     if meta.dtype not in ("I8", "U8") or len(meta.shape) not in (2, 3):
@@ -184,7 +199,7 @@ def _plan_int4(
         raise DecodeError(f"{meta.name}: blocks of {block}; wanted groups that divide {num_in}")
     shapes = ((*stack, num_in // size, num_out),)
     for grid in ("scale", "zero_point"):
-        wanted(free, stem + grid, of=meta.name, shapes=shapes, dtypes=_FLOATS)
+        wanted(free, stem + grid, of=meta.name, shapes=shapes, dtypes=SCALE_FLOATS)
     load = partial(_load_int4, meta, stem, size)
     return logical, (*stack, num_out, num_in), "torchao_int4", load
 

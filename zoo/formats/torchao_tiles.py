@@ -20,7 +20,7 @@ from typing import TypeGuard
 import torch
 
 from zoo.errors import DecodeError
-from zoo.formats.claim import Free, wanted
+from zoo.formats.claim import SCALE_FLOATS, Free, wanted
 from zoo.formats.grid import on_blocks
 from zoo.formats.scheme import is_count
 from zoo.formats.weight import Loader
@@ -29,20 +29,19 @@ from zoo.io.header import RowRange, TensorMeta
 
 _PLACES = ((0, 0), (1, 4), (8, 1), (9, 5), (16, 2), (17, 6), (24, 3), (25, 7))
 """Input within the 32 of a word, counted from `a`, and the half-byte that holds it."""
-_FLOATS = ("F16", "BF16", "F32")
 
 
 def plan_tiles(
-    free: Free, meta: TensorMeta, stem: str, logical: str, said: Mapping[str, object]
+    free: Free, meta: TensorMeta, stem: str, logical: str, attributes: Mapping[str, object]
 ) -> tuple[str, tuple[int, ...], str, Loader]:
-    """See `zoo.formats.claim.claim_weight`; `said` are the attributes from the metadata."""
+    """See `zoo.formats.claim.claim_weight`; `attributes` are those in the metadata."""
     if meta.dtype != "I32" or len(meta.shape) != 4 or meta.shape[2] != 32:
         raise DecodeError(
             f"{meta.name} is {meta.dtype} {list(meta.shape)}; wanted I32 [out/8, in/128, 32, 4] of "
             "one matrix in tiles"
         )
     num_out, num_in = 8 * meta.shape[0], 32 * meta.shape[1] * meta.shape[3]
-    shape, block = said.get("shape"), said.get("block_size")
+    shape, block = attributes.get("shape"), attributes.get("block_size")
     if not _is_pair(shape) or not _is_pair(block) or block[0] != 1:
         raise DecodeError(
             f"{meta.name}: the metadata says shape {shape} and blocks of {block}; wanted two numbers "
@@ -55,7 +54,7 @@ def plan_tiles(
             f"says shape {shape}"
         )
     shapes = ((num_in // block[1], num_out, 2),)
-    grid = wanted(free, f"{stem}scale_and_zero", of=meta.name, shapes=shapes, dtypes=_FLOATS)
+    grid = wanted(free, f"{stem}scale_and_zero", of=meta.name, shapes=shapes, dtypes=SCALE_FLOATS)
     load = partial(_load, meta, grid, (shape[0], shape[1]), block[1])
     return logical, (shape[0], shape[1]), "torchao_int4_tiles", load
 

@@ -28,8 +28,11 @@ from zoo.io.header import TensorMeta
 _INDICES = ("BOOL", "I64")
 """Masks, and torch's own type of indices: such matrices are tables of positions, not codes."""
 _CODES_IN_A_ROW = re.compile(r"(^|[._])(q?weight|weight_packed|W_q|codes|q?idxs|indices)$", re.I)
+"""Names of codes that are stored as one flat row."""
 _LORA = re.compile(r"\.lora_(embedding_)?[AB](\.|$)")
+"""Names of LoRA's factors, which belong to no codes."""
 _NUMBERED = re.compile(r"(^|\.)[0-9]+\.[^.]+\.")
+"""A numbered child with modules below it."""
 
 
 def hold_codes(meta: TensorMeta) -> bool:

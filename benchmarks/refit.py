@@ -26,8 +26,10 @@ from catalog.write.commits import commit_unit
 from jobs.refit.columns import Change, refit_layer
 from jobs.refit.run import refit_catalog
 from jobs.units.unit import analysis_key
+from zoo.cells import cells
 from zoo.machine.threads import set_threads
 from zoo.measure.layer import LayerMeasures, measure_layer
+from zoo.measure.row import LayerName
 from zoo.options import AnalysisOptions, LayerSelection
 
 RATIOS = (1, 2, 4)
@@ -85,11 +87,14 @@ def per_layer(layers: list[LayerMeasures]) -> dict[int, float]:
     seconds: dict[int, list[float]] = {}
     for layer in layers:
         assert layer.spectrum is not None
-        row = {**layer.columns, "stored_dtype": "F32"}
+        name = LayerName(0, "layers.0.weight", None, None)
+        row = {"revision": "", **cells(name), **layer.columns, "stored_dtype": "F32"}
         started = time.perf_counter()
         for _ in range(5):
             refit_layer(row, layer.spectrum, layer.rand_spectrum, SAME)
-        seconds.setdefault(int(str(row["m"])), []).append((time.perf_counter() - started) / 5)
+        seconds.setdefault(layer.spectrum.evals.size, []).append(
+            (time.perf_counter() - started) / 5
+        )
     return {m: 1e3 * float(np.mean(times)) for m, times in sorted(seconds.items())}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Annotated, Literal
 
 import pytest
 
+from zoo.cells import cells, empty_cells, out_of_range, scaled
 from zoo.columns import (
     COUNT,
     LAMBDA,
@@ -25,12 +27,8 @@ from zoo.columns import (
     TEXT,
     Called,
     Group,
-    cells,
     columns_of,
-    empty_cells,
     names_of,
-    out_of_range,
-    scaled,
 )
 
 
@@ -88,6 +86,23 @@ def test_a_columns_type_comes_from_its_field() -> None:
 def test_a_group_that_is_not_there_leaves_its_columns_empty(nothing: NoFit | None) -> None:
     row = cells(Row(0, "a", nothing, (1, 2), "good"))
     assert row == {**empty_cells(Row), "name": "a", "counts": [1, 2], "verdict": "good"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mistaken(Group):
+    """Says None outside of what is annotated."""
+
+    alpha: Annotated[float, ONE] | None
+
+
+def test_a_unit_that_would_not_be_seen_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"alpha: got Annotated.* wanted Annotated"):
+        names_of(Mistaken)
+
+
+def test_a_row_is_the_same_after_it_travelled() -> None:
+    row = Row(4, "a", FIT, (1,), "bad")
+    assert pickle.loads(pickle.dumps(row)) == row
 
 
 def test_values_are_moved_to_the_unit_of_lambda_as_their_units_say() -> None:

@@ -13,7 +13,8 @@ from jobs.sweep.model_row import ModelRow
 from tests.models import weights, write_model
 from zoo.api import Report, analyze
 from zoo.card import Evaluation
-from zoo.columns import Group, cells, names_of
+from zoo.cells import cells
+from zoo.columns import Group, names_of
 from zoo.measure.row import LayerRow, SpectrumRow, TensorRow, TrapRow
 
 FILLED = {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.columns import cells
+from zoo.cells import cells
 from zoo.measure.layer import LayerMeasures, failed_layer, measure_layer, skipped_layer
 from zoo.measure.row import Shape
 from zoo.options import AnalysisOptions

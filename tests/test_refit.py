@@ -23,7 +23,7 @@ from jobs.spec.load import load_spec
 from jobs.units.unit import analysis_key
 from tests.conftest import Zoo
 from tests.models import small_zoo
-from zoo.columns import cells
+from zoo.cells import cells
 from zoo.measure.layer import LayerMeasures, measure_layer
 from zoo.options import AnalysisOptions
 from zoo.spectral.spectrum import Spectrum

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.columns import cells, names_of
+from zoo.cells import cells
+from zoo.columns import names_of
 from zoo.errors import MissingPathError, UseError
 from zoo.formats.weight import Entry
 from zoo.io.addresses import address_of

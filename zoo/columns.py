@@ -8,25 +8,18 @@
 The field's name is the column's, its type says what is stored, its `Unit` what it counts in and how it
 scales with λ; the docstring below it is its entry in docs/tables.md, where None reads NULL. Such a
 dataclass is a `Group`. A row is a dataclass of groups: a group that is None leaves its columns NULL. What
-measures, refits and stores reads these declarations; the catalog keeps a generated copy of them, as it
-imports nothing of this package. Knows no particular column, and imports the standard library alone.
+measures, refits and stores reads these declarations (`cells` makes mappings of rows); the catalog keeps a
+generated copy of them, as it imports nothing of this package. Knows no particular column, and imports
+the standard library alone.
 """
 
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import dataclass, fields
 from datetime import datetime
 from types import NoneType, UnionType
-from typing import (
-    Annotated,
-    Literal,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Annotated, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +34,6 @@ class Unit:
     """For a logarithm of λ: log 2 in its base, so that e·log_of_2 is added to the value."""
     times: str = ""
     """Field of the same group that such a logarithm is multiplied by."""
-
-    @property
-    def scales(self) -> bool:
-        """True when the value depends on the unit that λ is given in."""
-        return self.power != 0 or self.log_of_2 != 0.0
 
 
 ONE = Unit("1")
@@ -80,12 +68,13 @@ class Called:
 class Group:
     """What a dataclass of columns, and one of such groups, has as its base."""
 
-    __slots__: tuple[str, ...] = ()
+    __slots__ = ()
+    __match_args__: ClassVar[tuple[str, ...]] = ()
 
     def __reduce__(self) -> tuple[type[Group], tuple[object, ...]]:
         """Pickled by its fields alone: rows travel from worker to driver by the thousand, and what a
         dataclass does by itself takes twice as long."""
-        return type(self), tuple([getattr(self, name) for name in self.__slots__])
+        return type(self), tuple([getattr(self, name) for name in self.__match_args__])
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,25 +127,12 @@ class Column:
     since: int
     """The schema version that added it; NULL in rows written before."""
 
-    def true_value(self, group: object, exponent: int) -> object:
-        """The value as it is stored, of a `group` whose λ are in units of 2^exponent."""
-        value = getattr(group, self.field, None)
-        if isinstance(value, tuple):
-            return list(value)
-        if exponent == 0 or not isinstance(value, float):
-            return value
-        unit = self.unit
-        if unit.power:
-            return scaled(value, unit.power * exponent)
-        factor = getattr(group, unit.times) if unit.times else 1.0
-        return value + exponent * unit.log_of_2 * factor if unit.log_of_2 else value
-
 
 def columns_of(row: type[Group]) -> tuple[Column, ...]:
     """Every column that the dataclass `row` and the groups inside it declare, in order."""
     return tuple(
         column
-        for step in _plan(row).steps
+        for step in plan_of(row).steps
         for column in ((step,) if isinstance(step, Column) else columns_of(step.row))
     )
 
@@ -166,51 +142,21 @@ def names_of(row: type[Group]) -> tuple[str, ...]:
     return tuple(column.name for column in columns_of(row))
 
 
-def cells(row: Group, *, exponent: int = 0) -> dict[str, object]:
-    """`row` as a mapping from column to value, λ in their own unit, for what knows no dataclasses:
-    tables, pandas. Every column is there.
-
-    `exponent`: λ are in units of 2^exponent, in a group that does not say so itself.
-    """
-    values: dict[str, object] = {}
-    _fill(values, row, _plan(type(row)), exponent)
-    return values
-
-
-def empty_cells(row: type[Group]) -> dict[str, object]:
-    """The mapping of a row of which nothing is known."""
-    return dict.fromkeys(names_of(row))
-
-
-def out_of_range(row: Group) -> str | None:
-    """The first column that has a value which leaves float64 in units of λ; None when all fit."""
-    return _first_lost(row, _plan(type(row)), 0)
-
-
-def scaled(value: float, exponent: int) -> float | None:
-    """value·2^exponent; None when it leaves the range of float64 (subnormal: has lost digits)."""
-    try:
-        result = math.ldexp(value, exponent)
-    except OverflowError:
-        return None
-    return result if abs(result) >= sys.float_info.min or value == 0.0 else None
-
-
 @dataclass(frozen=True, slots=True)
-class _Inner:
-    """A field that holds another group."""
+class Inner:
+    """A field of a group that holds another one."""
 
     field: str
     row: type[Group]
     """The class that declares the group's columns."""
-    plan: _Plan
+    plan: Plan
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """How to read a dataclass, worked out once."""
+class Plan:
+    """How to read a group, worked out once."""
 
-    steps: tuple[Column | _Inner, ...]
+    steps: tuple[Column | Inner, ...]
     """Its columns and the groups inside it, in order."""
     scale: str | None
     """Field that holds the exponent of its λ."""
@@ -218,10 +164,10 @@ class _Plan:
     """(column, field) of its columns, where nothing has to be done but to take them; else empty."""
 
 
-_plans: dict[type[Group], _Plan] = {}
+_plans: dict[type[Group], Plan] = {}
 
 
-def _plan(row: type[Group]) -> _Plan:
+def plan_of(row: type[Group]) -> Plan:
     """The plan of a class, made when it is first asked for."""
     plan = _plans.get(row)
     if plan is None:
@@ -229,8 +175,8 @@ def _plan(row: type[Group]) -> _Plan:
     return plan
 
 
-def _new_plan(row: type[Group]) -> _Plan:
-    steps: list[Column | _Inner] = []
+def _new_plan(row: type[Group]) -> Plan:
+    steps: list[Column | Inner] = []
     scale = None
     hints = get_type_hints(row, include_extras=True)
     for field in fields(row):  # type: ignore[arg-type]  # every group is a dataclass
@@ -245,7 +191,7 @@ def _new_plan(row: type[Group]) -> _Plan:
     columns = [step for step in steps if isinstance(step, Column)]
     is_plain = len(columns) == len(steps) and not any("ints" in c.kind for c in columns)
     plain = tuple((column.name, column.field) for column in columns) if is_plain else ()
-    return _Plan(tuple(steps), scale, plain)
+    return Plan(tuple(steps), scale, plain)
 
 
 def _column(group: type[Group], field: str, hint: object, marks: tuple[object, ...]) -> Column:
@@ -268,10 +214,12 @@ def _column(group: type[Group], field: str, hint: object, marks: tuple[object, .
     )
 
 
-def _inner(field: str, hint: object) -> list[_Inner]:
+def _inner(field: str, hint: object) -> list[Inner]:
     """The group in a field; of alternatives (a fit, or why there is none) the one that is a group."""
+    if any(get_origin(kind) is Annotated for kind in _alternatives(hint)):
+        raise TypeError(f"{field}: got Annotated[...] | None; wanted Annotated[... | None, unit]")
     return [
-        _Inner(field, kind, _plan(kind))
+        Inner(field, kind, plan_of(kind))
         for kind in _alternatives(hint)
         if isinstance(kind, type) and issubclass(kind, Group)
     ]
@@ -282,33 +230,3 @@ def _alternatives(hint: object) -> tuple[object, ...]:
     if get_origin(hint) in (Union, UnionType):
         return tuple(kind for kind in get_args(hint) if kind is not NoneType)
     return (hint,)
-
-
-def _fill(values: dict[str, object], group: object, plan: _Plan, exponent: int) -> None:
-    if group is not None and plan.scale is not None:
-        exponent = getattr(group, plan.scale)
-    if plan.plain and exponent == 0:
-        for name, field in plan.plain:
-            values[name] = getattr(group, field, None)
-        return
-    for step in plan.steps:
-        if isinstance(step, Column):
-            values[step.name] = step.true_value(group, exponent)
-        else:
-            _fill(values, getattr(group, step.field, None), step.plan, exponent)
-
-
-def _first_lost(group: object, plan: _Plan, exponent: int) -> str | None:
-    if group is None:
-        return None
-    if plan.scale is not None:
-        exponent = getattr(group, plan.scale)
-    for step in plan.steps:
-        if isinstance(step, _Inner):
-            lost = _first_lost(getattr(group, step.field), step.plan, exponent)
-            if lost is not None:
-                return lost
-        elif getattr(group, step.field, None) is not None:
-            if step.true_value(group, exponent) is None:
-                return step.name
-    return None

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from zoo.columns import cells, empty_cells, names_of
+from zoo.cells import cells, empty_cells
+from zoo.columns import names_of
 from zoo.measure.row import MeasuredTrap
 from zoo.options import AnalysisOptions
 from zoo.seeds import generator

@@ -21,7 +21,7 @@ from jobs.screen.progress import UnitSummary
 from jobs.sweep.model_row import ModelRow
 from jobs.sweep.task_rows import TaskRows
 from jobs.units.unit import Unit
-from zoo.columns import cells
+from zoo.cells import cells
 from zoo.version import NUMBERS_VERSION
 
 Overwrite = Literal["never", "failed", "stale", "always"]

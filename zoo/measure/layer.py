@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float64, Shaped
 
-from zoo.columns import cells
+from zoo.cells import cells
 from zoo.machine.device import choose_device, with_cpu_fallback
 from zoo.measure.row import Effort, Measured, MeasuredTrap, Outcome, Shape, Status
 from zoo.measure.shuffles import Layer, ShuffledLayer, measure_shuffles

@@ -14,7 +14,7 @@ from math import prod
 
 import torch
 
-from zoo.columns import cells
+from zoo.cells import cells
 from zoo.errors import DecodeError
 from zoo.formats.account import account
 from zoo.formats.weight import Entry, Weight

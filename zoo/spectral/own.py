@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from zoo.columns import SCALE, Group, out_of_range
+from zoo.cells import out_of_range
+from zoo.columns import SCALE, Group
 from zoo.spectral.clipped_tail import Clipping, fit_clipped
 from zoo.spectral.erg import Erg, erg, mean_one
 from zoo.spectral.mp import Bulk, bulk_of, fit_bulk

@@ -27,19 +27,19 @@ def doctor(*, format: Format = "table", quiet: bool = False) -> int:
     from jobs.screen.output import print_rows
     from jobs.sweep.ledger import versions
 
-    found: list[tuple[str, object, str]] = [
+    facts: list[tuple[str, object, str]] = [
         (name, version, "") for name, version in json.loads(versions()).items()
     ]
     memory = psutil.virtual_memory()
     disk = shutil.disk_usage(os.getcwd())
-    found += [
+    facts += [
         ("cores", len(os.sched_getaffinity(0)), "one worker each by default"),
         ("memory_gib", round(memory.total / 2**30, 1), f"{memory.available / 2**30:.1f} available"),
         ("disk_gib", round(disk.total / 2**30, 1), f"{disk.free / 2**30:.1f} free here"),
         ("cuda", torch.cuda.is_available(), _devices()),
         *_hub(),
     ]
-    rows = [{"what": what, "value": str(value), "note": note} for what, value, note in found]
+    rows = [{"what": what, "value": str(value), "note": note} for what, value, note in facts]
     print_rows(rows, columns=("what", "value", "note"), format=format, quiet=quiet)
     return 0
 

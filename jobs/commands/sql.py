@@ -136,6 +136,7 @@ def _line(prompt: str) -> str:
 
 
 _LEAVE = ("exit", "quit", ".exit", ".quit", "exit;", "quit;", "\\q")
+"""What people type to leave a prompt."""
 
 
 def _more_comes() -> bool:

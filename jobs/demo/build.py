@@ -13,13 +13,18 @@ from jobs.demo.train import INIT_SCALE, LEARNING_RATE, WIDTH, Snapshot, load_dig
 from zoo.errors import UseError
 
 NUM_TRAIN = 200
+"""Digits that the networks are trained on: few, so that they memorise before they generalise."""
 SEED = 0
+"""Seeds the choice of the digits, the first weights and the batches."""
 STEPS = (0, 100, 300, 1_000, 3_000, 7_000, 12_000, 20_000, 30_000, 40_000, 50_000, 60_000, 80_000,
          100_000, 130_000, 160_000, 200_000)  # fmt: skip
 """Checkpoints of the grokking run: memorised by 3,000 steps, generalising late, declining at the end."""
 SHUFFLED_STEPS = (60_000,)
+"""The checkpoint of the network that is trained on shuffled labels."""
 ENCODER = "all-minilm-l6-v2"
+"""Folder of the sentence encoder."""
 TRAJECTORY = "grokking-mlp"
+"""Folder of the training run."""
 
 SPEC = f"""\
 # The demo's sweep: a sentence encoder, a training run that groks, and two networks that learned nothing.
@@ -40,6 +45,7 @@ path = "zoo/mlp-*"                    # the untrained and the label-shuffled twi
 [run]
 runner = "ray"
 """
+"""The demo's spec."""
 
 
 def build(root: Path, *, say: Callable[[str], None]) -> Path:

@@ -16,13 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+"""Pictures, weights and their gradients."""
 Labels = NDArray[np.int64]
+"""The digit that each picture shows."""
 
 WIDTH = 100
+"""Units of each hidden layer."""
 CLASSES = 10
+"""The digits."""
 INIT_SCALE = 8.0
+"""The first weights are so many times the usual ones, which makes a network memorise first."""
 LEARNING_RATE = 3e-3
 BATCH = 50
+"""Pictures of one step."""
+# the usual constants of Adam
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 

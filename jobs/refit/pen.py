@@ -32,7 +32,8 @@ _CHUNK_LAYERS = 512
 _NO_COST = {"bytes_read": 0, "bytes_analysed": 0, "requests": 0, "seconds": 0.0}
 """A unit made from another one fetched nothing; what that one cost stays in its own row."""
 
-Rows = list[dict[str, Any]]
+StoredRows = list[dict[str, Any]]
+"""Rows of one table and unit, as they are stored: values by column."""
 
 
 class UnitFiles:
@@ -68,7 +69,7 @@ class UnitFiles:
 
     def _look(self, table: str) -> dict[tuple[str, ...], list[str]]:
         """The hot files by the keys of the rows inside, whatever the files are called."""
-        found: dict[tuple[str, ...], list[str]] = {}
+        files_of: dict[tuple[str, ...], list[str]] = {}
         if self._names[table]:
             rows = ask(
                 self._con,
@@ -77,8 +78,9 @@ class UnitFiles:
                 [self._folder.glob(table, HOT, "*.parquet")],
             ).to_pylist()
             for row in rows:
-                found.setdefault(tuple(row[name] for name in COMMIT), []).append(row["filename"])
-        return found
+                key = tuple(row[name] for name in COMMIT)
+                files_of.setdefault(key, []).append(row["filename"])
+        return files_of
 
 
 def register(con: duckdb.DuckDBPyConnection, units: Sequence[RefitUnit]) -> None:
@@ -124,7 +126,7 @@ class Pen:
         unit: RefitUnit,
         changes: Mapping[int, LayerChange],
         model: dict[str, Any],
-        rows: dict[str, Rows],
+        rows: dict[str, StoredRows],
     ) -> None:
         sweep_id = self._sweep_id(unit.spec)
         keys = {**unit.keys, "sweep_id": sweep_id, "analysis_key": unit.new_key}
@@ -177,18 +179,18 @@ class Pen:
         row = {"sweep_id": self._sweeps[spec], "name": NAME, "spec": spec, "versions": versions()}
         commits.record_sweep(self._root, {**row, "started_at": self._started, **columns})
 
-    def _rows(self, table: str, units: Sequence[RefitUnit]) -> list[Rows]:
+    def _rows(self, table: str, units: Sequence[RefitUnit]) -> list[StoredRows]:
         """All rows of each unit, in file order; lists of numbers stay arrays."""
         register(self._con, units)
-        found = ask(
+        stored = ask(
             self._con,
             f"select t.*, u.unit_no from read_parquet(?, union_by_name = true, "
             f"hive_partitioning = false, file_row_number = true) t "
             f"join refit_units u using ({KEYS}) order by u.unit_no, t.file_row_number",
             [self._files.of(table, units)],
         )
-        rows: list[Rows] = [[] for _ in units]
-        for batch in found.drop_columns(["file_row_number"]).to_batches():
+        rows: list[StoredRows] = [[] for _ in units]
+        for batch in stored.drop_columns(["file_row_number"]).to_batches():
             for row in _plain(batch):
                 rows[row.pop("unit_no")].append(row)
         return rows
@@ -208,7 +210,7 @@ def _values(column: pa.Array) -> list[Any]:
     return list(column.to_pylist())
 
 
-def _traps(rows: Rows, layers: Rows, changes: Mapping[int, LayerChange]) -> Rows:
+def _traps(rows: StoredRows, layers: StoredRows, changes: Mapping[int, LayerChange]) -> StoredRows:
     """Rows of `traps` after the change: another level gives other traps, or none are known."""
     retested = {index: change for index, change in changes.items() if change.is_retested}
     kept = [row for row in rows if row["layer_index"] not in retested]

@@ -39,6 +39,7 @@ order by m.generation, m.model_id, m.revision, m.analysis_key
 """
 
 Settings = tuple[AnalysisOptions, LayerSelection]
+"""What a spec says of how layers are measured, and which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +90,18 @@ def refit_units(
 
     A unit whose numbers an earlier refit has put under another key is left out: that one is there.
     """
-    found = ask(con, _UNITS).to_pylist()
+    stored = ask(con, _UNITS).to_pylist()
     latest: set[tuple[object, ...]] = set()
     if spec is not None:
         newest = ask(con, f"select {', '.join(COMMIT)} from models_latest").to_pylist()
         latest = {tuple(row.values()) for row in newest}
-    done = {UnitKey(row["model_id"], row["revision"], row["analysis_key"]) for row in found}
+    done = {UnitKey(row["model_id"], row["revision"], row["analysis_key"]) for row in stored}
     units: list[RefitUnit] = []
     left: list[LeftOut] = []
     settings: dict[str | None, Settings | None] = {}
     plans: dict[tuple[str | None, str, str], tuple[str, Change] | str] = {}
     defaults = _default_keys()
-    for row in found:
+    for row in stored:
         text = row["spec"]
         if text not in settings:
             settings[text] = _settings(text)
@@ -134,10 +135,10 @@ def refit_units(
 def _base_revision(versions: str | None) -> str:
     """Of the base model of an adapter's unit; empty where there is none, or it is not recorded."""
     try:
-        found = json.loads(versions or "{}")
+        recorded = json.loads(versions or "{}")
     except ValueError:
         return ""
-    base = found.get("base_revision") if isinstance(found, dict) else None
+    base = recorded.get("base_revision") if isinstance(recorded, dict) else None
     return base if isinstance(base, str) else ""
 
 

@@ -35,7 +35,9 @@ from zoo.machine.threads import set_threads
 POOL_ABOVE = 1500
 """Layers up to which starting worker processes costs more than it saves."""
 _BATCH_LAYERS = 4096
+"""Layers of the units that are read, computed and written together."""
 _BATCH_UNITS = 512
+"""Most units that are read, computed and written together."""
 _SLICE = 64
 """Layers a worker gets at a time."""
 _READ = 512
@@ -43,9 +45,12 @@ _READ = 512
 _PENDING = 64
 """Slices handed to workers and not yet back."""
 _STORED = tuple(dict.fromkeys((*INPUTS, *OWN, *EXTRAS, *RAND, *EDGE)))
+"""Columns of `layers` that are read."""
 _SPECTRA = ("eigenvalues", "scale_exponent", "rand_eigenvalues", "rand_scale_exponent")
+"""Columns of `spectra` that are read."""
 
 Crew = Feeder[Slice, Recomputed | ZooError]
+"""The worker processes, which compute slices of layers."""
 
 
 @dataclass(slots=True)

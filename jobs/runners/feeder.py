@@ -20,6 +20,7 @@ TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
 
 _Order = tuple[TaskT, Future[ResultT]]
+"""A task, and the result that somebody waits for."""
 
 _ALL_BUSY_S = 0.5
 """Longest wait for an answer while no worker could take a task, seconds."""

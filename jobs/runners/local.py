@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
 StartMethod = Literal["spawn", "forkserver"]
+"""How a worker process is started."""
 
 _MEMORY_SHARE = 0.8
 """Of the machine's memory, for all running tasks together."""

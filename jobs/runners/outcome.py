@@ -39,3 +39,4 @@ class Died:
 
 
 Outcome = Finished[ResultT] | Raised | Died
+"""What came of a task."""

@@ -17,6 +17,7 @@ _LIFELESS_S = 10.0
 _OBJECT_STORE_BYTES = 100 << 20
 """Rows are kilobytes; Ray's default would reserve a third of the machine."""
 _QUIET = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+"""Ray's own log goes nowhere: workers report by their results."""
 
 
 class RayCluster:

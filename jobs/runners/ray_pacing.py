@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _NAMESPACE = "spectral-zoo"
+"""Where named actors of ours are found in a Ray that others use too."""
 _NAME = "hub-pacing-1"
 """Ends in the version of its interface: the actor outlives the sweep that made it."""
 _ANSWER_S = 10.0

@@ -57,8 +57,8 @@ def attempt(work: Work[TaskT, ResultT], task: TaskT) -> Finished[ResultT] | Rais
 
 
 def _raised(error: BaseException, cause: str) -> Raised:
-    told, trace = shown(str(error)), shown(traceback.format_exc(limit=40))
-    return Raised(cause, type(error).__name__, told, trace)
+    message, trace = shown(str(error)), shown(traceback.format_exc(limit=40))
+    return Raised(cause, type(error).__name__, message, trace)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import duckdb
 
 Board = Literal["traps", "alignment", "alpha"]
+"""A leaderboard, as `catalog.read.boards` knows it."""
 
 _SHOWN: dict[Board, tuple[str, ...]] = {
     "traps": (
@@ -26,6 +27,7 @@ _SHOWN: dict[Board, tuple[str, ...]] = {
         "share_alpha_2_6", "num_layers_fitted", "num_over_trained", "num_under_trained",
     ),
 }  # fmt: skip
+"""Columns of each leaderboard that fit a terminal."""
 
 
 def print_board(
@@ -41,6 +43,6 @@ def print_board(
     """Print a leaderboard of the catalog behind `con`."""
     from catalog.read.boards import leaderboard
 
-    found = leaderboard(con, board, top=top, where=where, family=family)
-    columns = _SHOWN[board] if format in ("table", "md") else found.column_names
-    print_rows(found.to_pylist(), columns=columns, format=format, quiet=quiet)
+    answer = leaderboard(con, board, top=top, where=where, family=family)
+    columns = _SHOWN[board] if format in ("table", "md") else answer.column_names
+    print_rows(answer.to_pylist(), columns=columns, format=format, quiet=quiet)

@@ -14,10 +14,14 @@ from decimal import Decimal
 from typing import Any, Literal, Protocol
 
 Format = Literal["table", "csv", "json", "md"]
-Rows = Sequence[Mapping[str, object]]
+"""How rows are written."""
+TableRows = Sequence[Mapping[str, object]]
+"""What is printed, row by row: values by column."""
 
 
-def print_rows(rows: Rows, *, columns: Sequence[str], format: Format, quiet: bool = False) -> None:
+def print_rows(
+    rows: TableRows, *, columns: Sequence[str], format: Format, quiet: bool = False
+) -> None:
     """Print `rows` (all with the same keys, `columns` in this order). NULL is null, empty or blank."""
     if format == "json":
         json.dump(
@@ -84,7 +88,7 @@ def _short(value: object) -> str:
     return printable(str(plain))
 
 
-def _print_markdown(rows: Rows, columns: Sequence[str]) -> None:
+def _print_markdown(rows: TableRows, columns: Sequence[str]) -> None:
     def cell(value: object) -> str:
         return _short(value).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
@@ -94,7 +98,7 @@ def _print_markdown(rows: Rows, columns: Sequence[str]) -> None:
         print("| " + " | ".join(cell(row.get(c)) for c in columns) + " |")
 
 
-def _print_table(rows: Rows, columns: Sequence[str]) -> None:
+def _print_table(rows: TableRows, columns: Sequence[str]) -> None:
     cells = [[_short(row.get(column)) for row in rows] for column in columns]
     is_number = [
         all(isinstance(row.get(c), int | float | Decimal | None) for row in rows) for c in columns

@@ -52,12 +52,12 @@ class Progress:
         """Called once, after the catalog was asked what is there already."""
         self._todo = todo
         self._started = self._last_line = time.monotonic()
-        told = f"{listed} units listed: {todo} to do, {skipped} already in the catalog"
+        summary = f"{listed} units listed: {todo} to do, {skipped} already in the catalog"
         if failed_before:
-            told += f", {failed_before} failed before (`--overwrite failed` tries them again)"
+            summary += f", {failed_before} failed before (`--overwrite failed` tries them again)"
         if todo == 0:
-            told += "; nothing to compute"
-        self.say(told)
+            summary += "; nothing to compute"
+        self.say(summary)
         if self._terminal and not self._quiet and todo:
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
             from rich.progress import Progress as RichProgress

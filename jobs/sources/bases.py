@@ -33,8 +33,8 @@ def base_of(source: Source, where: str, say: Say) -> Target | None:
     models = list(kind_of(asked).load().list_targets(asked, f"{where}.base", say))
     if len(models) == 1:
         return models[0]
-    told = NotFoundError(f"base {source.base!r}: {len(models)} models; wanted one")
-    return Target(source.base, "", None, f"base:{source.base}", failure=failure_of(told))
+    error = NotFoundError(f"base {source.base!r}: {len(models)} models; wanted one")
+    return Target(source.base, "", None, f"base:{source.base}", failure=failure_of(error))
 
 
 def on_base(target: Target, base: Target | None) -> Target:
@@ -72,11 +72,11 @@ def on_named_base(target: Target, others: Sequence[Target]) -> Target:
         return target
     fitting = [other for other in others if other.model_id == name and other is not target]
     if len({other.revision for other in fitting}) > 1:
-        told = (
+        message = (
             f"its settings name the base {name!r}, of which the spec lists {len(fitting)} revisions; "
             "wanted one: give `base` in the [[source]]"
         )
-        return replace(target, failure=failure_of(NotFoundError(told)))
+        return replace(target, failure=failure_of(NotFoundError(message)))
     return on_base(target, fitting[0] if fitting else None)
 
 

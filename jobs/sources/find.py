@@ -51,8 +51,8 @@ def _listed(source: Source, where: str, say: Say) -> Iterator[Target]:
     except ZooError as error:
         yield _failed(source, kind.name, failure_of(error))
     except Exception as error:  # the boundary of foreign clients: what they raise becomes a row
-        told = shown(f"listing {where}: {error}")
-        yield _failed(source, kind.name, Failure("bug", type(error).__name__, told))
+        message = shown(f"listing {where}: {error}")
+        yield _failed(source, kind.name, Failure("bug", type(error).__name__, message))
 
 
 def _failed(source: Source, kind: str, failure: Failure) -> Target:

@@ -116,8 +116,8 @@ def _target(source: Source, model: Path, pattern: re.Pattern[str] | None) -> Tar
         origin=Origin(KIND, str(path), str(path.parent if pattern else path)),
     )
     if name != shown(name):
-        told = f"the name of {shown(str(path))} is not UTF-8, so no table can hold it; rename it"
-        return replace(target, failure=failure_of(CheckpointError(told)))
+        message = f"the name of {shown(str(path))} is not UTF-8, so no table can hold it; rename it"
+        return replace(target, failure=failure_of(CheckpointError(message)))
     return _pinned(target)
 
 

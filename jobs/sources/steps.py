@@ -13,6 +13,7 @@ from zoo.errors import UseError
 from zoo.io.file_names import shown
 
 P = TypeVar("P", bound=PurePath)
+"""A path of any kind."""
 
 
 def step_of(path: PurePath, pattern: re.Pattern[str] | None) -> int | None:

@@ -28,8 +28,8 @@ def parse_spec(text: str, *, folder: Path, name: str = "spec") -> Spec:
         spec = Spec.model_validate(data)
     except ValidationError as error:
         lines = [explain(dict(item)) for item in error.errors(include_url=False)]
-        told = [line for line in lines if line]
-        raise SpecError("\n".join(f"{name}: {line}" for line in told)) from error
+        messages = [line for line in lines if line]
+        raise SpecError("\n".join(f"{name}: {line}" for line in messages)) from error
     sources = tuple(
         s.model_copy(
             update={

@@ -66,8 +66,8 @@ class _Listing:
         try:
             target = self._listed()
         except Exception as error:  # the boundary of a thread: what goes wrong becomes a row
-            told = Failure("bug", type(error).__name__, shown(str(error)))
-            target = replace(target, failure=told)
+            failure = Failure("bug", type(error).__name__, shown(str(error)))
+            target = replace(target, failure=failure)
         finally:
             self.after = unit_of(target, self.before.options, self.before.selection)
 
@@ -76,6 +76,8 @@ class _Listing:
         after = listed_again(before)
         with_base = self.before.selection.adapters != "delta"
         if with_base and after.failure is None and after.named_base != before.named_base:
-            told = "its settings name another base since it was listed; run the same command again"
-            return replace(after, failure=failure_of(StaleListingError(told)))
+            message = (
+                "its settings name another base since it was listed; run the same command again"
+            )
+            return replace(after, failure=failure_of(StaleListingError(message)))
         return after

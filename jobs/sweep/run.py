@@ -96,12 +96,12 @@ def _runner(spec: Spec, hub: HubOptions | None) -> Runner[Task, TaskRows]:
 
 def _say_result(result: SweepResult, out: str, progress: Progress) -> None:
     before = f", {result.num_failed_before} failed before" if result.num_failed_before else ""
-    told = (
+    summary = (
         f"sweep {result.sweep_id}: {result.num_done} done, {result.num_skipped} skipped (already in the catalog), "
         f"{result.num_failed} failed{before}, {result.seconds:.1f} s; catalog: {out}"
     )
     if result.interrupted:
-        told += "; interrupted, the same command resumes"
-    progress.say(told)
+        summary += "; interrupted, the same command resumes"
+    progress.say(summary)
     if result.num_done + result.num_skipped > MANY_UNITS:
         progress.say(f"many small files: `zoo compact {out}` makes queries faster")

@@ -11,6 +11,7 @@ from zoo.options import AnalysisOptions, LayerSelection
 from zoo.version import NUMBERS_VERSION
 
 GIB = 2**30
+"""Bytes of a gibibyte."""
 
 
 def analysis_key(options: AnalysisOptions, selection: LayerSelection) -> str:

@@ -18,7 +18,7 @@ from catalog.read import views
 from catalog.schema import TABLES, UNIT_TABLES
 from catalog.write import commits
 from catalog.write.commits import commit_unit
-from jobs.refit.columns import EDGE, EXTRAS, OWN, RAND, Change, refit_layer, trap_rows
+from jobs.refit.columns import EXTRAS, OWN, RAND, TRAP_TEST, Change, refit_layer, trap_rows
 from jobs.spec.load import load_spec
 from jobs.units.unit import analysis_key
 from tests.conftest import Zoo
@@ -120,7 +120,7 @@ def test_every_column_of_a_layer_is_recomputed_or_known_to_be_carried_over() -> 
         sweep_id model_id revision analysis_key
         """.split()
     names = [column.name for column in TABLES["layers"].columns]
-    assert sorted(names) == sorted([*carried, *OWN, *EXTRAS, *RAND, *EDGE])
+    assert sorted(names) == sorted([*carried, *OWN, *EXTRAS, *RAND, *TRAP_TEST])
 
 
 def test_spoilt_numbers_are_mended_to_the_last_bit(sweep: Path, zoo: Zoo) -> None:
@@ -247,7 +247,7 @@ def test_another_level_gives_the_traps_of_a_measurement_at_that_level(
     found = refit_layer(*as_stored(before), Change(AnalysisOptions(), options))
     assert found.test is not None
     assert found.columns["trap_counts"] == truth.columns["trap_counts"]
-    for name in (*EDGE, *RAND):
+    for name in (*TRAP_TEST, *RAND):
         assert near(found.columns[name], truth.columns[name], 1e-5), name
     rows = trap_rows([cells(trap) for trap in before.traps], found.test, found.trap_exponent)
     assert [r["trap_index"] for r in rows] == [trap.trap_index for trap in truth.traps]
@@ -267,7 +267,7 @@ def test_traps_of_pooled_and_of_repeated_shuffles_are_not_guessed_at_another_lev
             *as_stored(before), Change(AnalysisOptions(), AnalysisOptions(level=0.1))
         )
         assert found.is_retested and found.test is None
-        assert [found.columns[name] for name in EDGE] == [None] * len(EDGE)
+        assert [found.columns[name] for name in TRAP_TEST] == [None] * len(TRAP_TEST)
         assert "need the weights" in str(found.columns["reason"])
 
 

@@ -36,6 +36,7 @@ class Unit:
     """Field of the same group that such a logarithm is multiplied by."""
 
 
+# The units in use. `1` is a pure number, `count` and `index` are whole ones.
 ONE = Unit("1")
 COUNT = Unit("count")
 INDEX = Unit("index")
@@ -48,7 +49,7 @@ UTC_TIME = Unit("UTC")
 JSON = Unit("JSON")
 NAT = Unit("nat")
 WEIGHT = Unit("w")
-"""That of an entry of the matrix."""
+"""The unit of an entry of the matrix."""
 LAMBDA = Unit("λ", power=1)
 PER_LAMBDA = Unit("1/λ", power=-1)
 LOG10_LAMBDA = Unit("log10 λ", log_of_2=math.log10(2.0))
@@ -98,6 +99,7 @@ SCALE = _Mark()
 """No column: the field is e, and every λ of its group, and of the groups inside, is in units of 2^e."""
 
 Kind = Literal["text", "flag", "int", "int32", "real", "time", "ints", "ints32", "reals32"]
+"""What a column stores."""
 _KINDS: dict[object, Kind] = {
     str: "text",
     bool: "flag",
@@ -106,7 +108,9 @@ _KINDS: dict[object, Kind] = {
     datetime: "time",
     tuple[int, ...]: "ints",
 }
+"""What is stored of a field, by its type."""
 _SMALL_KINDS: dict[Kind, Kind] = {"int": "int32", "ints": "ints32"}
+"""What a field marked `SMALL` stores in their place."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ from zoo.spectral.trap_test import BulkEntries, ShuffleTest, trap_test
 
 Row = Mapping[str, Any]
 """A stored row, as Arrow hands it out."""
-Columns = dict[str, object]
+Cells = dict[str, object]
+"""Values by column."""
 
 OWN = names_of(OwnSpectrum)
 """Columns that follow from the layer's own spectrum and its shape."""
@@ -37,11 +38,12 @@ EXTRAS = names_of(TailExtras)
 """Columns of the optional fits that follow from the layer's own spectrum."""
 RAND = names_of(RandSpectrum)
 """Columns that follow from the shuffled spectrum, where the whole of it is stored."""
-EDGE = names_of(TrapSummary)
+TRAP_TEST = names_of(TrapSummary)
 """Columns of the trap test: computed anew only at another level, else carried over."""
 
 
 _UNDECIDED = "traps at level "
+"""How the reason of a layer begins whose traps cannot be told at another level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +113,8 @@ def _wants_extras(options: AnalysisOptions) -> bool:
 class LayerChange:
     """The columns of one layer, computed anew."""
 
-    columns: Columns
-    """All of OWN; EXTRAS where asked for; RAND where the shuffled spectrum is stored; EDGE and
+    columns: Cells
+    """All of OWN; EXTRAS where asked for; RAND where the shuffled spectrum is stored; TRAP_TEST and
     `reason` at another level."""
     is_retested: bool = False
     """True when the trap test was to be made at another level."""
@@ -121,7 +123,7 @@ class LayerChange:
     trap_exponent: int = 0
     """Its eigenvalues are in units of 2^trap_exponent."""
 
-    def keep(self, columns: Columns) -> None:
+    def keep(self, columns: Cells) -> None:
         """Forget all but `columns`."""
         self.columns = columns
 
@@ -225,7 +227,7 @@ def trap_rows(stored: Sequence[Row], test: ShuffleTest, exponent: int) -> list[d
     return rows
 
 
-def differences(row: Row, columns: Columns) -> Columns:
+def differences(row: Row, columns: Cells) -> Cells:
     """The columns whose value is not the stored one, to the last bit."""
     return {name: value for name, value in columns.items() if row[name] != value}
 

@@ -21,7 +21,7 @@ from catalog.files.lock import compact_lock
 from catalog.read import views
 from catalog.read.definitions import columns_statement
 from jobs.errors import WorkerDiedError
-from jobs.refit.columns import EDGE, EXTRAS, INPUTS, OWN, RAND, LayerChange
+from jobs.refit.columns import EXTRAS, INPUTS, OWN, RAND, TRAP_TEST, LayerChange
 from jobs.refit.pen import KEYS, Pen, UnitFiles, register
 from jobs.refit.plan import LeftOut, RefitUnit, refit_units
 from jobs.refit.slice import REFITTING, Recomputed, Slice, refit_slice
@@ -44,7 +44,7 @@ _READ = 512
 """Layers that are read at a time."""
 _PENDING = 64
 """Slices handed to workers and not yet back."""
-_STORED = tuple(dict.fromkeys((*INPUTS, *OWN, *EXTRAS, *RAND, *EDGE)))
+_STORED = tuple(dict.fromkeys((*INPUTS, *OWN, *EXTRAS, *RAND, *TRAP_TEST)))
 """Columns of `layers` that are read."""
 _SPECTRA = ("eigenvalues", "scale_exponent", "rand_eigenvalues", "rand_scale_exponent")
 """Columns of `spectra` that are read."""
@@ -85,7 +85,7 @@ class Tally:
                 "moved": self.moved[name],
                 "largest_change": self.largest.get(name),
             }
-            for name in (*OWN, *EXTRAS, *RAND, *EDGE)
+            for name in (*OWN, *EXTRAS, *RAND, *TRAP_TEST)
             if self.compared[name]
         ]
 

@@ -40,17 +40,21 @@ _PACKAGES = (
     "ray",
     "huggingface_hub",
 )
+"""Packages whose versions are kept beside the numbers."""
 
 
 def versions() -> str:
     """JSON of the packages that compute and store the numbers."""
-    found: dict[str, str | int] = {"python": platform.python_version(), "numbers": NUMBERS_VERSION}
+    version_of: dict[str, str | int] = {
+        "python": platform.python_version(),
+        "numbers": NUMBERS_VERSION,
+    }
     for package in _PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            version_of[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return json.dumps(found, sort_keys=True)
+    return json.dumps(version_of, sort_keys=True)
 
 
 class Ledger:

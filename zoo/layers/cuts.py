@@ -25,7 +25,9 @@ from zoo.layers.tensor_names import MAX_CHARS, Place, fallback_block, number_blo
 from zoo.options import LayerSelection
 
 _ATTENTION: Final = {"q": "q", "k": "k", "v": "v", "gate": "attn_gate", "z": "attn_gate"}
+"""The role of a part of a fused projection of an attention, by its name."""
 _MLP: Final = {"gate": "gate", "up": "up"}
+"""The same of an MLP."""
 _ROLES_OF_PARTS: Final = {
     "qkv": _ATTENTION, "kv": _ATTENTION, "q": _ATTENTION, "gate_up": _MLP, "mlp_in": _MLP, "up": _MLP,
 }  # fmt: skip

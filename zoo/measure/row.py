@@ -39,8 +39,11 @@ from zoo.spectral.spectrum import Spectrum
 from zoo.spectral.trap_test import Trap
 
 Status = Literal["ok", "failed", "skipped"]
+"""Whether a layer was measured, could not be, or was not to be."""
 Verdict = Literal["active", "benign", "unprobed"]
+"""What the probes say of a trap."""
 _STORED_LAMBDA = Unit("λ·2^-e")
+"""The unit of stored eigenvalues, which one power of two scales."""
 
 
 @dataclass(frozen=True, slots=True)

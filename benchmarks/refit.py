@@ -43,7 +43,7 @@ def measured(m: int, q: int, draw: int) -> LayerMeasures:
     w = rng.standard_normal((q * m, m)) * np.exp(0.5 * rng.standard_normal(q * m))[:, None]
     weights = torch.from_numpy(w.astype(np.float32))[None]
     key = ("revision", f"{m}.{q}.{draw}", "", "")
-    options = AnalysisOptions(trap_modes=False)
+    options = AnalysisOptions(modes=False)
     return measure_layer(weights, options=options, seed_key=key, storage_bits=32)
 
 

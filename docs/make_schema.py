@@ -90,8 +90,10 @@ def _entry(column: Column) -> str:
     options = ", nullable=False" if column.is_required else ""
     if column.choices:
         options += f", choices=({', '.join(_quoted(choice) for choice in column.choices)})"
-    if column.since > 1:
-        options += f", since={column.since}"
+    if column.since.version > 1:
+        options += f", since={column.since.version}"
+    if column.since.was:
+        options += f", was={_quoted(column.since.was)}"
     lines = textwrap.wrap(meaning, 80, drop_whitespace=False, break_long_words=False)
     text = "\n".join(f"           {_quoted(line)}" for line in lines)
     if options and len(text.splitlines()[-1] + options) > 97:

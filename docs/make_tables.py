@@ -193,6 +193,12 @@ def columns_sql() -> str:
         for table in TABLES.values()
         for place, column in enumerate(table.columns)
     ]
+    rows += [
+        f"        ('{table.name}', {len(table.columns)}, '{column.was}', '{SQL_TYPES[column.type]}')"
+        for table in TABLES.values()
+        for column in table.columns
+        if column.was
+    ]
     return COLUMNS_SQL.format(rows=",\n".join(rows))
 
 

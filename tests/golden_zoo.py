@@ -62,7 +62,7 @@ NEAR_ZERO = 2e-6
 _SINGLE = {
     "abs_weight_entropy", "rand_lambda_max", "rand_mp_sigma", "rand_mp_edge_upper",
     "rand_ks_distance", "rand_ks_p_value", "rand_distance", "trap_threshold", "trap_excess_max",
-    "lambda", "excess_rel", "ipr_left", "ipr_right", "localisation_q", "participation_ratio",
+    "eigenvalue", "excess_rel", "ipr_left", "ipr_right", "localisation_q", "participation_ratio",
     "top5_mass", "top10_mass", "rank1_mass", "top_overlap", "mean_overlap",
 }  # fmt: skip
 _NEAR_ZERO = {

@@ -39,7 +39,7 @@ def fill(root: str, models: int = 6, *, first: int = 0) -> None:
         commit(
             root, f"org/{i}", layers=[{"alpha": float(i)}, {"trap_counts": [1, i]}],
             traps=[{"layer_index": 0, "tensor": "w", "replicate": 0, "trap_index": 0,
-                    "verdict": "unprobed", "lambda": 2.0}],
+                    "verdict": "unprobed", "eigenvalue": 2.0}],
             spectra=[{"layer_index": 0, "tensor": "w", "eigenvalues": [1.0, 2.5],
                       "scale_exponent": i}],
         )  # fmt: skip

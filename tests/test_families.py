@@ -52,7 +52,7 @@ def opened(family: str, folders: dict[str, Path]) -> Checkpoint:
 
 
 def taken(checkpoint: Checkpoint, **selection: Any) -> Taken:
-    return take(checkpoint, account(checkpoint), LayerSelection(**selection), seed_key="r")
+    return take(checkpoint, account(checkpoint), LayerSelection(**selection))
 
 
 def test_every_family_has_a_table() -> None:

@@ -51,7 +51,7 @@ def test_the_committed_text_is_as_the_command_writes_it() -> None:
         ("layers", "lambda_max", 1.000001),
         ("layers", "erg_log_ratio", 1.0001),
         ("layers", "rand_lambda_max", 1.00001),
-        ("traps", "lambda", 1.00001),
+        ("traps", "eigenvalue", 1.00001),
         ("traps", "p_value", 1.1),
         ("models", "num_params", 2),
         ("layers", "bytes_read", 2),

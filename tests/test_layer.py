@@ -85,11 +85,11 @@ def test_noise_has_no_traps_and_fits_its_law() -> None:
 def test_a_planted_entry_is_a_trap_with_a_row() -> None:
     w = noise(1, 300, 150)
     w[0, 3, 4] = 80.0
-    found = measured(w)
+    found = measured(w, options=AnalysisOptions(replicates=1))
     assert found.columns["trap_counts"] == [1]
     (row,) = map(cells, found.traps)
     assert (row["replicate"], row["trap_index"], row["verdict"]) == (0, 1, "unprobed")
-    assert row["lambda"] == pytest.approx(found.columns["rand_lambda_max"])
+    assert row["eigenvalue"] == pytest.approx(found.columns["rand_lambda_max"])
     assert row["excess_rel"] == found.columns["trap_excess_max"]
     assert row["ipr_left"] > 0.9 and row["jsd"] is None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ from jobs.units.unit import analysis_key
 from tests.conftest import Zoo
 from tests.models import small_zoo
 from zoo.cells import cells
+from zoo.columns import names_of
 from zoo.measure.layer import LayerMeasures, measure_layer
 from zoo.options import AnalysisOptions
+from zoo.spectral.shuffled import TrapSummary
 from zoo.spectral.spectrum import Spectrum
 
 UNTOUCHED = ("sweep_id", "committed_at", "versions")
@@ -240,20 +243,36 @@ def matrix(kind: str) -> torch.Tensor:
 def test_another_level_gives_the_traps_of_a_measurement_at_that_level(
     kind: str, level: float
 ) -> None:
-    weights, key = matrix(kind), ("revision", "tensor", "", "")
-    before = measure_layer(weights, options=AnalysisOptions(), seed_key=key, storage_bits=32)
-    options = AnalysisOptions(level=level)
+    weights, key = matrix(kind), ("tensor", "", "", "shape")
+    stored = AnalysisOptions(replicates=1)
+    before = measure_layer(weights, options=stored, seed_key=key, storage_bits=32)
+    options = replace(stored, level=level)
     truth = measure_layer(weights, options=options, seed_key=key, storage_bits=32)
-    found = refit_layer(*as_stored(before), Change(AnalysisOptions(), options))
+    found = refit_layer(*as_stored(before), Change(stored, options))
     assert found.test is not None
     assert found.columns["trap_counts"] == truth.columns["trap_counts"]
-    for name in (*TRAP_TEST, *RAND):
+    for name in (*names_of(TrapSummary), *RAND):
         assert near(found.columns[name], truth.columns[name], 1e-5), name
     rows = trap_rows([cells(trap) for trap in before.traps], found.test, found.trap_exponent)
     assert [r["trap_index"] for r in rows] == [trap.trap_index for trap in truth.traps]
     for row, true in zip(rows, map(cells, truth.traps), strict=True):
-        for name in ("lambda", "excess_rel", "p_value"):
+        for name in ("eigenvalue", "excess_rel", "p_value"):
             assert near(row[name], true[name], 1e-3), name
+
+
+def test_a_layer_that_would_be_shuffled_again_at_another_level_is_not_decided() -> None:
+    weights, options = matrix("noise"), AnalysisOptions()
+    measures = [
+        measure_layer(weights, options=options, seed_key=(str(i), "", "", ""), storage_bits=32)
+        for i in range(8)
+    ]
+    p_values = [layer.measured.shuffles.test.trap_p_value for layer in measures]  # type: ignore[union-attr]
+    assert (
+        min(p_values) < 0.45 < max(p_values)
+    )  # the largest p of a first shuffle that asks for more
+    for layer, p_value in zip(measures, p_values, strict=True):
+        found = refit_layer(*as_stored(layer), Change(options, AnalysisOptions(level=0.045)))
+        assert (found.test is None) == (p_value <= 0.45)
 
 
 def test_traps_of_pooled_and_of_repeated_shuffles_are_not_guessed_at_another_level() -> None:
@@ -303,7 +322,7 @@ def test_a_refit_to_another_level_is_a_unit_that_no_sweep_takes_for_its_own(
     spec, _ = load_spec(path)
     assert analysis_key(spec.options, spec.selection) not in (key, other)
     assert ask(cat, "select tensor from layers_latest where reason like 'traps at level 0.05%'"
-               " and model_id = 'local/odd'") == [("conv.weight",), ("rank.weight",)]  # fmt: skip
+               " and model_id = 'local/odd'") == [("b.weight",), ("conv.weight",), ("rank.weight",)]  # fmt: skip
 
 
 def test_options_that_need_the_weights_leave_the_units_alone_and_say_so(

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo.spectral.tail_start import best_start
+from zoo.spectral.arrays import Vector
+from zoo.spectral.tail_start import best_start, tail_alpha, tail_distance
 from zoo.spectral.tails import NoTail, TailFit, fit_tail, log_alpha_norm, tail_warning
 
 
@@ -205,3 +206,25 @@ def test_many_candidates_use_bounded_memory() -> None:
 )
 def test_warning_marks_alpha_outside_two_to_six(alpha: float, warning: str | None) -> None:
     assert tail_warning(alpha) == warning
+
+
+def alphas_nearly_as_good(data: Vector) -> list[float]:
+    """The slow way: every candidate's exponent whose distance is within a tenth of the smallest."""
+    starts = [i for i in range(data.size - 1) if i == 0 or data[i] > data[i - 1]]
+    fits = [(tail_alpha(data[i:]), data[i:]) for i in starts]
+    distances = [tail_distance(tail, alpha) for alpha, tail in fits]
+    limit = 1.1 * min(distances)
+    return [alpha for (alpha, _), d in zip(fits, distances, strict=True) if d <= limit]
+
+
+@pytest.mark.parametrize("size", [25, 64, 65, 200, 1500])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_range_of_alpha_is_that_of_every_start_nearly_as_good(size: int, seed: int) -> None:
+    rng = np.random.default_rng([size, seed])
+    data = np.sort(rng.pareto(2.0, size) + rng.exponential(1.0, size) * (seed % 2) + 0.01)
+    fit = fit_tail(data, m=size, storage_bits=32)
+    assert isinstance(fit, TailFit)
+    slow = alphas_nearly_as_good(data / data[-1])
+    assert fit.alpha_low == pytest.approx(min(slow), rel=1e-9)
+    assert fit.alpha_high == pytest.approx(max(slow), rel=1e-9)
+    assert fit.alpha_low <= fit.alpha <= fit.alpha_high

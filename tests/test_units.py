@@ -31,7 +31,7 @@ TIMES = ("read_s", "spectrum_s", "shuffle_s", "total_s")
 
 Row = Mapping[str, object]
 OPTIONS = zoo.AnalysisOptions(
-    device="cpu", farms=True, tail_models=True, bootstrap=5, clip_fingers=True
+    device="cpu", farms=True, alternatives=True, bootstrap=5, clip_fingers=True
 )
 MATRICES = {
     "heavy": heavy(56, 44, 33),

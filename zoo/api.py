@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MEMORY_REVISION = "memory"
-"""Stands for the revision of a model that is not stored; enters the seeds of its shuffles."""
+"""Stands for the revision of a model that is not stored."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -50,12 +50,18 @@ class Report:
     def __repr__(self) -> str:
         status = Counter(report.row.measured.outcome.status for report in self.reports)
         layers = ", ".join(f"{count} {name}" for name, count in sorted(status.items())) or "none"
-        return f"<Report {self.model_id}@{self.revision[:12]}: layers: {layers}; {len(self.traps)} traps>"
+        return f"<Report {self.model_id}@{self.revision[:12]}: layers: {layers}; {self.num_traps:g} traps>"
 
     @property
     def layers(self) -> list[dict[str, object]]:
         """One mapping per layer, column name to value; None where there is no number."""
         return [report.columns for report in self.reports]
+
+    @property
+    def num_traps(self) -> float:
+        """Correlation Traps of all layers: the sum of `num_traps`, as leaderboards count them."""
+        counts = (row["num_traps"] for row in self.layers)
+        return sum(count for count in counts if isinstance(count, float))
 
     @property
     def traps(self) -> list[dict[str, object]]:
@@ -118,7 +124,7 @@ def analyze(
     tensors become layers. `config` is the model's config.json for sources that carry none; it tells heads
     and experts. The number of mathematics threads is the caller's (`zoo.machine.threads.set_threads`).
 
-        options = zoo.AnalysisOptions(seed=7, tail_models=True)
+        options = zoo.AnalysisOptions(seed=7, alternatives=True)
         report = zoo.analyze(model, options=options, selection=zoo.LayerSelection(include=("*.mlp.*",)))
 
     A layer that cannot be measured (NaN, an unknown format) is a row of status `failed` with its reason.

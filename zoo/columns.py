@@ -80,9 +80,11 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """The schema version that added the column; without it, the first."""
+    """The schema version that added the column; rows written before have NULL there. Without it, the first."""
 
     version: int
+    was: str = ""
+    """Its name in rows written before, where it had another one."""
 
 
 class _Mark:
@@ -128,8 +130,8 @@ class Column:
     is_required: bool
     choices: tuple[str, ...]
     """The only values of a text that has few; empty: any."""
-    since: int
-    """The schema version that added it; NULL in rows written before."""
+    since: Since
+    """When it was added."""
 
 
 def columns_of(row: type[Group]) -> tuple[Column, ...]:
@@ -214,7 +216,7 @@ def _column(group: type[Group], field: str, hint: object, marks: tuple[object, .
         unit=unit,
         is_required=REQUIRED in marks,
         choices=choices,
-        since=max([mark.version for mark in marks if isinstance(mark, Since)], default=1),
+        since=next((mark for mark in marks if isinstance(mark, Since)), Since(1)),
     )
 
 

@@ -69,19 +69,20 @@ class AnalysisOptions:
     """`all`, or `tail`: norms and the power-law tail alone, the rest null; four times faster."""
     shuffle: ShuffleMode = "auto"
     """`full`: whole shuffled spectrum; `top`: only what leaves the bulk; `auto`: full up to m = 2,048."""
-    replicates: int | None = None
-    """Shuffles a layer; None: 1, or 5 when m < 100."""
+    replicates: int | Literal["auto"] = "auto"
+    """Shuffles a layer; `auto`: 5 when m < 100, else 1, or up to 5 where the first lies near the
+    threshold of the trap test or beyond it."""
     seed: int = 0
-    """Enters every seeded choice beside revision, tensor, part and replicate."""
+    """Enters every seeded choice beside tensor, part, expert, shape and replicate."""
     level: float = 0.01
     """Family-wise false-alarm level of the trap test, per matrix."""
-    trap_modes: bool = True
+    modes: bool = True
     """Carry each trap back to the original coordinates and fill the `traps` table."""
     incumbent: bool = True
     """Compute `num_traps_ww` by WeightWatcher's recipe."""
     farms: bool = False
     """Average alpha over fixed-aspect-ratio submatrices (FARMS, ICML 2025)."""
-    tail_models: bool = False
+    alternatives: bool = False
     """Fit truncated power law, lognormal and exponential, with likelihood-ratio tests."""
     bootstrap: int = 0
     """Semi-parametric bootstrap draws for the goodness-of-fit p-value; 0: none."""
@@ -96,7 +97,7 @@ class AnalysisOptions:
         if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", str(self.device)):
             raise UseError(f"device: got {self.device!r}; wanted 'auto', 'cpu', 'cuda' or 'cuda:N'")
         _at_least(0, seed=self.seed, bootstrap=self.bootstrap)
-        if self.replicates is not None:
+        if self.replicates != "auto":
             _at_least(1, replicates=self.replicates)
         if not 0.0 < self.level < 0.5:
             raise UseError(f"level: got {self.level!r}; wanted a false-alarm level in (0, 0.5)")
@@ -106,9 +107,20 @@ class AnalysisOptions:
         """`shuffle`, or `none` where nothing but the tail is wanted."""
         return "none" if self.metrics == "tail" else self.shuffle
 
+    @property
+    def fixed_replicates(self) -> int | None:
+        """Shuffles a layer, where their number is fixed; None where the first one decides."""
+        return None if self.replicates == "auto" else self.replicates
+
     def key_fields(self) -> dict[str, object]:
         """The fields that can move a stored number, for the analysis key."""
-        return {k: v for k, v in asdict(self).items() if k != "device"}
+        fields = asdict(self)
+        del fields["device"]
+        return {_NAMES_IN_KEYS.get(name, name): value for name, value in fields.items()}
+
+
+_NAMES_IN_KEYS = {"modes": "trap_modes", "alternatives": "tail_models"}
+"""Fields whose name in the keys of stored units is an older one."""
 
 
 def _one_of(choices: tuple[str, ...], **given: object) -> None:

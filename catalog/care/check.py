@@ -137,8 +137,9 @@ def _check_schema(
         yield Finding("schema", path, f"zoo.schema {version}, wanted up to {SCHEMA_VERSION}")
         return
     wanted = arrow_schema(table.name)
+    earlier = {column.was for column in table.columns if column.since > int(version)}
     for column in rows.schema.names:
-        if column not in wanted.names:
+        if column not in wanted.names and column not in earlier:
             yield Finding("schema", path, f"unknown column {column!r}")
     for column in table.columns:
         if column.name not in rows.schema.names:

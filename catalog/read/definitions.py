@@ -23,15 +23,18 @@ DICTIONARY = "dictionary"
 COLUMNS = "zoo_columns"
 """The SQL variable that holds what read_parquet takes as `schema`, table by table."""
 
-_UNIFORM_ROWS_OF = """
+_UNIFORM = (
+    """
 create or replace macro internal.rows_of(folder) as table
 select * exclude (filename), split_part(filename, '/', -2) as generation
 from read_parquet(
     getvariable('zoo') || '/' || folder || '/' || coalesce(getvariable('zoo_files'), '*/*.parquet'),
     filename = true, hive_partitioning = false)
-""".strip()
-"""In place of the one in 10_raw.sql, where no file is of an older schema: then the first file, an
-empty one, gives the columns, and a question over many files is answered a third faster."""
+""".strip(),
+    "create or replace view internal.raw_traps as from internal.rows_of('traps')",
+)
+"""In place of those in 10_raw.sql, where no file is of an older schema: then the first file, an empty
+one, gives the columns, and a question over many files is answered a third faster."""
 
 _ALWAYS = ("live_models", "snapshot_models")
 """Views that `query` reads before every question."""
@@ -76,10 +79,8 @@ def definitions() -> tuple[Definition, ...]:
 @cache
 def uniform_definitions() -> tuple[Definition, ...]:
     """`definitions`, for a catalog without a file of an older schema."""
-    rows_of = _definition(_UNIFORM_ROWS_OF)
-    return tuple(
-        rows_of if d.name == rows_of.name else d for d in definitions() if d.name != COLUMNS
-    )
+    instead = {definition.name: definition for definition in map(_definition, _UNIFORM)}
+    return tuple(instead.get(d.name, d) for d in definitions() if d.name != COLUMNS)
 
 
 def columns_statement() -> str:

@@ -7,6 +7,7 @@ from functools import cache
 from types import MappingProxyType
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from catalog.schema import TABLES
 from catalog.schema.table import Type
@@ -41,3 +42,16 @@ def arrow_schema(name: str) -> pa.Schema:
             for column in TABLES[name].columns
         ]
     )
+
+
+def under_todays_names(name: str, rows: pa.Table) -> pa.Table:
+    """Rows read from files of table `name`, also of older schemas, with every column under today's name."""
+    for column in TABLES[name].columns:
+        if not column.was or column.was not in rows.column_names:
+            continue
+        values = rows.column(column.was)
+        if column.name in rows.column_names:  # of older and of newer files
+            values = pc.coalesce(rows.column(column.name), values)
+            rows = rows.drop_columns([column.name])
+        rows = rows.drop_columns([column.was]).append_column(column.name, values)
+    return rows

@@ -87,6 +87,12 @@ LAYER = (
            "fit."),
     Column("alpha_stderr", REAL, "1",
            "(alpha − 1)/√num_tail, the asymptotic standard error at fixed xmin."),
+    Column("alpha_low", REAL, "1",
+           "Smallest alpha over all starts of the tail whose KS distance is at most 1.1 "
+           "times the smallest: what alpha_stderr, which takes xmin for known, leaves out.",
+           since=2),
+    Column("alpha_high", REAL, "1",
+           "Largest alpha over these starts.", since=2),
     Column("ks_distance", REAL, "1",
            "Kolmogorov-Smirnov distance of the tail fit, max |1 − (λ/xmin)^(1−alpha) − "
            "i/num_tail| over the tail, i = 0..num_tail−1, in [0, 1]."),
@@ -176,12 +182,19 @@ LAYER = (
            "Upper edge of the shuffle's law."),
     Column("num_traps", REAL, "count",
            "Calibrated traps: mean over the replicates."),
+    Column("num_traps_stderr", REAL, "count",
+           "Standard error of num_traps over the replicates; NULL with one replicate.", since=2),
+    Column("num_traps_tw", REAL, "count",
+           "Traps of the same test without the correction for the kurtosis of the entries, "
+           "mean over the replicates: the papers' definition with a margin calibrated for "
+           "Gaussian entries. Heavy entries raise it.", since=2),
     Column("trap_counts", INTS32, "count",
            "Calibrated traps of every replicate, in order."),
     Column("trap_threshold", REAL, "λ",
            "Edge plus Tracy-Widom margin of the first replicate."),
     Column("trap_p_value", REAL, "1",
-           "Smallest Tracy-Widom p over the replicates."),
+           "Probability that noise of these entries shows a λ_max as large, combined over "
+           "the replicates so that it is uniform when there is no trap."),
     Column("trap_excess_max", REAL, "1",
            "max(λ_rand)/edge − 1 over the traps; NULL without."),
     # zoo.spectral.shuffled.RandSpectrum
@@ -193,6 +206,14 @@ LAYER = (
     Column("rand_distance", REAL, "√nat",
            "√ of the Jensen-Shannon divergence between the spectra of the layer and of its "
            "shuffle."),
+    # zoo.spectral.localisation.TrapCauses
+    Column("num_traps_mean", REAL, "count",
+           "Traps that a mean of the entries which is not zero makes (mean_overlap at least "
+           "1/2), mean over the replicates: perhaps innocuous. NULL unless [traps] modes; "
+           "traps whose mode was not computed are in neither of the two counts.", since=2),
+    Column("num_traps_entries", REAL, "count",
+           "The other traps, which a few large entries make, mean over the replicates; NULL "
+           "likewise.", since=2),
     # zoo.spectral.shuffled.Shuffles
     Column("num_traps_ww", INT, "count",
            "Traps by WeightWatcher's recipe."),
@@ -266,8 +287,8 @@ TRAP = (
     Column("trap_index", INT, "index",
            "Rank of the trap in it, largest first, from 1.", nullable=False),
     # zoo.spectral.trap_test.Trap
-    Column("lambda", REAL, "λ",
-           "The eigenvalue of the shuffled matrix."),
+    Column("eigenvalue", REAL, "λ",
+           "The eigenvalue of the shuffled matrix.", since=2, was="lambda"),
     Column("excess_rel", REAL, "1",
            "lambda/edge − 1, edge = v·n(1 + √γ)² the Marchenko-Pastur one of the slice."),
     Column("p_value", REAL, "1",

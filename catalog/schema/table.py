@@ -55,6 +55,8 @@ class Column:
     """The only values a text column takes; empty: any."""
     since: int = 1
     """Schema version that added the column; it is NULL in rows written before, so it is nullable."""
+    was: str = ""
+    """Its name in files written before `since`, whose values are shown under today's; empty: it had none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@
 -- greater one is the newer. `g000000` holds empty files, so that there always is one.
 -- The columns are today's, whatever a file has: what an older version did not write is NULL, what a
 -- newer version adds is not looked at. A file of someone else has no sweep_id, and is not shown.
+-- A trap's eigenvalue was called lambda in files of schema 1, a reserved word today.
 -- zoo_files is for programs that define the views faster: binding a view opens the files it names.
 create schema if not exists internal;
 
@@ -15,7 +16,9 @@ from read_parquet(
 where sweep_id is not null;
 
 create or replace view internal.raw_layers as from internal.rows_of('layers');
-create or replace view internal.raw_traps as from internal.rows_of('traps');
+create or replace view internal.raw_traps as
+select * exclude ("lambda") replace (coalesce(eigenvalue, "lambda") as eigenvalue)
+from internal.rows_of('traps');
 create or replace view internal.raw_models as from internal.rows_of('models');
 create or replace view internal.raw_evaluations as from internal.rows_of('evaluations');
 create or replace view internal.raw_spectra as from internal.rows_of('spectra');

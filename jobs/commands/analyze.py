@@ -105,7 +105,7 @@ def summary(report: Report) -> str:
     tensors = ", ".join(f"{n} {f}" for f, n in sorted(fates.items())) or "none"
     return (
         f"{report.model_id}@{report.revision[:12]}: layers: {layers}; stored tensors: {tensors}; "
-        f"{len(report.traps)} traps"
+        f"{report.num_traps:g} traps"
     )
 
 

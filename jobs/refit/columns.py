@@ -18,10 +18,12 @@ from zoo.cells import cells, empty_cells
 from zoo.columns import names_of
 from zoo.measure.row import MeasuredTrap
 from zoo.options import AnalysisOptions
-from zoo.seeds import generator
+from zoo.seeds import generator, layer_key
 from zoo.spectral.extras import TailExtras, tail_extras
+from zoo.spectral.localisation import TrapCauses
 from zoo.spectral.mp import slice_level
 from zoo.spectral.own import OwnSpectrum, own_spectrum, own_tail
+from zoo.spectral.replication import is_settled, staged_up_to
 from zoo.spectral.shuffled import RandSpectrum, TrapSummary, beside_shuffle, over_replicates
 from zoo.spectral.spectrum import Spectrum
 from zoo.spectral.tracy_widom import johnstone, tw1_quantile
@@ -38,7 +40,7 @@ EXTRAS = names_of(TailExtras)
 """Columns of the optional fits that follow from the layer's own spectrum."""
 RAND = names_of(RandSpectrum)
 """Columns that follow from the shuffled spectrum, where the whole of it is stored."""
-TRAP_TEST = names_of(TrapSummary)
+TRAP_TEST = (*names_of(TrapSummary), *names_of(TrapCauses))
 """Columns of the trap test: computed anew only at another level, else carried over."""
 
 
@@ -50,10 +52,11 @@ _UNDECIDED = "traps at level "
 class StoredLayer:
     """What of a stored row goes in; the fields are its columns."""
 
-    revision: str
     tensor: str
     part: str | None
     expert: int | None
+    num_rows: int
+    num_cols: int
     n: int
     m: int
     receptive_field: int
@@ -62,6 +65,8 @@ class StoredLayer:
     rand_mp_edge_upper: float | None
     trap_threshold: float | None
     trap_counts: list[int] | None
+    num_traps_mean: float | None
+    num_traps_entries: float | None
     reason: str | None
 
     @classmethod
@@ -75,10 +80,14 @@ class StoredLayer:
         return 64 if self.stored_dtype == "F64" else 32
 
     @property
-    def seed_key(self) -> tuple[str, str, str, str]:
-        """As `zoo.measure.model` seeds a layer."""
-        expert = "" if self.expert is None else str(self.expert)
-        return self.revision, self.tensor, self.part or "", expert
+    def seed_key(self) -> tuple[str, ...]:
+        """As the measurement seeded the layer."""
+        return layer_key(self.tensor, self.part, self.expert, self.num_rows, self.num_cols)
+
+    @property
+    def causes(self) -> Columns:
+        """The columns of the traps by what makes them, as they are stored."""
+        return {name: getattr(self, name) for name in names_of(TrapCauses)}
 
     @property
     def was_tested(self) -> bool:
@@ -106,7 +115,7 @@ class Change:
 
 
 def _wants_extras(options: AnalysisOptions) -> bool:
-    return bool(options.clip_fingers or options.tail_models or options.bootstrap)
+    return bool(options.clip_fingers or options.alternatives or options.bootstrap)
 
 
 @dataclass(slots=True)
@@ -148,7 +157,7 @@ def refit_layer(row: Row, own: Spectrum, rand: Spectrum | None, change: Change) 
             clipping,
             m=m,
             storage_bits=bits,
-            tail_models=options.tail_models,
+            tail_models=options.alternatives,
             num_draws=options.bootstrap,
             rng=generator(*stored.seed_key, "bootstrap", options.seed),
         )
@@ -161,13 +170,17 @@ def refit_layer(row: Row, own: Spectrum, rand: Spectrum | None, change: Change) 
         sigma = None
         result.test = None if rand is None else retest(stored, rand, change)
         if result.test is None or rand is None:
+            columns |= empty_cells(TrapCauses)
             columns["reason"] = _undecided(anew.reason or stored.reason, options.level)
         else:
             exponent = rand.scale_exponent // 2
             result.trap_exponent = 2 * exponent
-            test = over_replicates(own, [result.test], n=n, m=m, exponent=exponent)
+            test = over_replicates(own, [result.test], n=n, m=m, exponent=exponent, near=None)
             if test is not None:
+                # modes of other traps would need the weights
+                is_same_count = list(test.trap_counts) == stored.trap_counts
                 columns |= cells(test, exponent=2 * exponent)
+                columns |= stored.causes if is_same_count else empty_cells(TrapCauses)
                 sigma = test.rand_mp_sigma
     if rand is not None:
         columns |= cells(beside_shuffle(own, rand, sigma=sigma, n=n, m=m))
@@ -214,6 +227,9 @@ def retest(stored: StoredLayer, rand: Spectrum, change: Change) -> ShuffleTest |
     test = trap_test([evals], [trace], n=n, m=m, bulks=[bulk], level=change.now.level)
     if test is None or (len(test.traps) < before and not is_capped):
         return None
+    is_staged = staged_up_to(change.now.fixed_replicates, m=m, level=change.now.level) is not None
+    if is_staged and not is_settled([test], level=change.now.level):
+        return None  # a measurement would shuffle the layer again
     return test
 
 

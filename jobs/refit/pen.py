@@ -16,6 +16,7 @@ from catalog.files.folder import Folder
 from catalog.files.layout import HOT, check_marker, seed
 from catalog.read.query import ask
 from catalog.schema import UNIT_TABLES
+from catalog.schema.arrow_types import under_todays_names
 from catalog.schema.keys import COMMIT
 from catalog.write import commits
 from jobs.refit.columns import LayerChange, trap_rows
@@ -190,7 +191,8 @@ class Pen:
             [self._files.of(table, units)],
         )
         rows: list[StoredRows] = [[] for _ in units]
-        for batch in stored.drop_columns(["file_row_number"]).to_batches():
+        stored = under_todays_names(table, stored.drop_columns(["file_row_number"]))
+        for batch in stored.to_batches():
             for row in _plain(batch):
                 rows[row.pop("unit_no")].append(row)
         return rows

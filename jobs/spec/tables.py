@@ -163,10 +163,12 @@ class TrapsTable(_Table):
     """`[traps]`"""
 
     shuffle: ShuffleMode = AnalysisOptions().shuffle
-    replicates: Annotated[int, Field(ge=1, le=1000)] | None = AnalysisOptions().replicates
+    replicates: Literal["auto"] | Annotated[int, Field(ge=1, le=1000)] = (
+        AnalysisOptions().replicates
+    )
     seed: Annotated[int, Field(ge=0)] = AnalysisOptions().seed
     level: Annotated[float, Field(gt=0, lt=0.5)] = AnalysisOptions().level
-    modes: bool = AnalysisOptions().trap_modes
+    modes: bool = AnalysisOptions().modes
     incumbent: bool = AnalysisOptions().incumbent
 
 
@@ -174,7 +176,7 @@ class TailTable(_Table):
     """`[tail]`: optional fits beyond the power law."""
 
     farms: bool = AnalysisOptions().farms
-    alternatives: bool = AnalysisOptions().tail_models
+    alternatives: bool = AnalysisOptions().alternatives
     bootstrap: Annotated[int, Field(ge=0, le=100_000)] = AnalysisOptions().bootstrap
     clip_fingers: bool = AnalysisOptions().clip_fingers
 
@@ -241,10 +243,10 @@ class Spec(_Table):
             replicates=traps.replicates,
             seed=traps.seed,
             level=traps.level,
-            trap_modes=traps.modes,
+            modes=traps.modes,
             incumbent=traps.incumbent,
             farms=tail.farms,
-            tail_models=tail.alternatives,
+            alternatives=tail.alternatives,
             bootstrap=tail.bootstrap,
             clip_fingers=tail.clip_fingers,
             device=self.run.device,

@@ -152,7 +152,7 @@ def _seconds(n: int, m: int, options: AnalysisOptions) -> float:
     from zoo.measure.shuffles import FULL_SHUFFLE_UP_TO  # torch comes with it
 
     solve = m**3 * _SECONDS_PER_CUBE + n * m * m * _SECONDS_PER_PRODUCT
-    shuffles = options.replicates or 1
+    shuffles = options.fixed_replicates or 1
     mode = options.shuffle_mode
     if mode == "auto":
         mode = "full" if m <= FULL_SHUFFLE_UP_TO else "top"

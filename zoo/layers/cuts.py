@@ -51,8 +51,6 @@ class ModelView:
     selection: LayerSelection
     sample: int | None
     """Experts looked at in each block; None: all."""
-    seed_key: str
-    """Seeds the choice of experts."""
     stored_experts: Mapping[tuple[str, tuple[int, ...]], frozenset[int]]
     """Experts stored one by one that are looked at, by stack and path."""
     faults: Mapping[str, str]
@@ -68,7 +66,6 @@ class ModelView:
         config: Mapping[str, object],
         components: Mapping[str, Mapping[str, object]],
         selection: LayerSelection,
-        seed_key: str,
     ) -> ModelView:
         """The view of a model with these weights; `stored` are the shapes of all stored tensors."""
         places = {weight.name: place(weight.name) for weight in composed.weights}
@@ -87,9 +84,8 @@ class ModelView:
             components=components,
             selection=selection,
             sample=sample,
-            seed_key=seed_key,
             stored_experts={
-                where: experts.chosen(stored_here, sample, key=(seed_key, where[0], str(where[1])))
+                where: experts.chosen(stored_here, sample, key=(where[0], str(where[1])))
                 for where, stored_here in numbers.items()
             },
             faults=composed.faults,
@@ -208,7 +204,7 @@ def _flat(spec: LayerSpec, number: int, where: Place, model: ModelView) -> list[
 
 def _chosen(number: int, where: Place, model: ModelView) -> frozenset[int]:
     """Which of the `number` experts of a stack are looked at."""
-    key = (model.seed_key, where.stack, str(where.path))
+    key = (where.stack, str(where.path))
     return experts.chosen(range(number), model.sample, key=key)
 
 

@@ -31,15 +31,12 @@ _NO_CONFIGS: Mapping[str, Mapping[str, object]] = {}
 """No component, or no adapter, has a configuration."""
 
 
-def take(
-    checkpoint: Checkpoint, account: Account, selection: LayerSelection, *, seed_key: str = ""
-) -> Taken:
+def take(checkpoint: Checkpoint, account: Account, selection: LayerSelection) -> Taken:
     """`take_layers` with everything a checkpoint knows: configs, adapter, shapes, tied tensors."""
     return take_layers(
         account,
         checkpoint.config,
         selection,
-        seed_key=seed_key,
         components=checkpoint.component_configs,
         adapters=adapters_of(checkpoint),
         stored={name: meta.shape for name, meta in checkpoint.tensors.items()},
@@ -56,7 +53,6 @@ def take_layers(
     config: Mapping[str, object],
     selection: LayerSelection,
     *,
-    seed_key: str = "",
     components: Mapping[str, Mapping[str, object]] = _NO_CONFIGS,
     adapters: Adapters = _NO_CONFIGS,
     stored: Mapping[str, tuple[int, ...]] | None = None,
@@ -66,7 +62,7 @@ def take_layers(
     """The layers of a checkpoint in file order, and every stored tensor's final fate.
 
     `config` is the model's config.json, `components` those of its components by name prefix,
-    `adapters` those of adapters; `seed_key` (the revision) seeds the choice of experts; `stored`
+    `adapters` those of adapters; `stored`
     gives the shape of every stored tensor, for rows of tensors that could not be decoded. Tied
     tensors are those of equal `digest` and those at the same `places`; without these none are
     looked for. Raises UseError for a malformed `selection.experts`.
@@ -74,7 +70,7 @@ def take_layers(
     order = {entry.tensor: i for i, entry in enumerate(account.entries)}
     composed = compose(account.weights, adapters, order, selection.adapters)
     shapes = {name: () for name in order} if stored is None else stored
-    model = ModelView.of(composed, shapes, config, components, selection, seed_key)
+    model = ModelView.of(composed, shapes, config, components, selection)
     fates: dict[str, tuple[Fate, str | None]] = dict(composed.companions)
     groups: list[tuple[str, list[LayerSpec]]] = []
     for weight in composed.weights:

@@ -155,7 +155,7 @@ def _solve(
         resident,
         storage_bits=storage_bits,
         exponent=exponent,
-        keep=options.shuffle_mode != "none" and options.trap_modes,
+        keep=options.shuffle_mode != "none" and options.modes,
         device=device,
     )
 
@@ -193,7 +193,7 @@ def _extras(
 ) -> TailExtras | None:
     """What the options ask for beyond the power law; nothing by default."""
     options = layer.options
-    if not (options.tail_models or options.bootstrap or options.clip_fingers):
+    if not (options.alternatives or options.bootstrap or options.clip_fingers):
         return None
     return tail_extras(
         spectrum,
@@ -201,7 +201,7 @@ def _extras(
         clipping,
         m=layer.m,
         storage_bits=storage_bits,
-        tail_models=options.tail_models,
+        tail_models=options.alternatives,
         num_draws=options.bootstrap,
         rng=generator(*layer.seed_key, "bootstrap", options.seed),
     )

@@ -28,6 +28,7 @@ from zoo.measure.batch import measure_layers
 from zoo.measure.layer import LayerMeasures, failed_layer, measure_layer, skipped_layer
 from zoo.measure.row import LayerName, LayerRow, Place, Reading, Shape, Stored, TrapRow
 from zoo.options import AnalysisOptions, LayerSelection
+from zoo.seeds import layer_key
 from zoo.spectral.spectrum import Spectrum
 
 _WHOLE_BYTES = 256 << 20
@@ -41,7 +42,7 @@ class Model:
 
     checkpoint: Checkpoint
     revision: str
-    """Enters every seed."""
+    """Commit, or fingerprint of the contents."""
     specs: tuple[LayerSpec, ...]
     """In file order."""
     entries: tuple[Entry, ...]
@@ -91,7 +92,7 @@ def open_model(store: Store, selection: LayerSelection) -> Model:
 
 def model_of(checkpoint: Checkpoint, selection: LayerSelection, *, revision: str) -> Model:
     """The model in an open checkpoint."""
-    taken = take(checkpoint, account(checkpoint), selection, seed_key=revision)
+    taken = take(checkpoint, account(checkpoint), selection)
     return Model(checkpoint, revision, taken.specs, taken.entries)
 
 
@@ -215,7 +216,7 @@ def _measure_specs(
     for (slices, *_), group in groupby(specs, key=lambda s: (s.num_slices, s.rows, s.cols)):
         equal = tuple(group)
         cut = [spec.matrices(loaded, offset=rows[0] if rows else 0) for spec in equal]
-        keys = [_seed_key(model, spec) for spec in equal]
+        keys = [_seed_key(spec) for spec in equal]
         bits = weight.storage_bits
         if slices == 1:
             alone = [matrices[0] for matrices in cut]
@@ -226,10 +227,10 @@ def _measure_specs(
             yield spec, measure_layer(matrices, options=options, seed_key=key, storage_bits=bits)
 
 
-def _seed_key(model: Model, spec: LayerSpec) -> tuple[str, ...]:
+def _seed_key(spec: LayerSpec) -> tuple[str, ...]:
     """What seeds the shuffles of a layer: the same wherever and whenever it is measured."""
-    expert = "" if spec.expert is None else str(spec.expert)
-    return (model.revision, spec.tensor, spec.part or "", expert)
+    assert spec.rows is not None and spec.cols is not None
+    return layer_key(spec.tensor, spec.part, spec.expert, spec.rows, spec.cols)
 
 
 def _unmeasured(spec: LayerSpec) -> LayerReport:

@@ -17,8 +17,14 @@ from zoo.measure.row import MeasuredTrap
 from zoo.options import AnalysisOptions
 from zoo.seeds import generator, seed_for
 from zoo.spectral.arrays import Doubles
-from zoo.spectral.localisation import Localisation, Sector
+from zoo.spectral.localisation import MADE_BY_MEAN, Localisation, Sector, TrapCauses
 from zoo.spectral.replicate import EntryFacts, Shuffled, measure_full, measure_top
+from zoo.spectral.replication import (
+    MANY_REPLICATES_BELOW,
+    MOST_REPLICATES,
+    is_settled,
+    staged_up_to,
+)
 from zoo.spectral.shuffle import Permutation
 from zoo.spectral.shuffled import Shuffles, beside_shuffle, incumbent_count, over_replicates
 from zoo.spectral.solve import Solved, divided
@@ -34,11 +40,6 @@ from zoo.spectral.trap_test import BulkEntries, Trap
 
 FULL_SHUFFLE_UP_TO = 2048
 """Smaller side up to which `shuffle = "auto"` computes the whole shuffled spectrum."""
-MANY_REPLICATES_BELOW = 100
-"""A layer whose smaller side is below it is shuffled `MANY_REPLICATES` times. The incumbent pools the
-replicates of a layer that has fewer eigenvalues than this in all its slices."""
-MANY_REPLICATES = 5
-"""Shuffles of a small layer: the threshold of a single one is uncertain there."""
 CHEAP_FULL_BELOW = 512
 """Smaller side below which further replicates are solved in full: faster than their top alone."""
 MAX_MODES = 32
@@ -53,7 +54,7 @@ class Layer:
     """k pooled slices."""
     options: AnalysisOptions
     seed_key: tuple[str, ...]
-    """Revision, tensor, part, expert."""
+    """Tensor, part, expert, shape."""
     entries: EntryFacts
     solved: Solved
     """Its own eigenvalues."""
@@ -89,13 +90,19 @@ def measure_shuffles(layer: Layer, spectrum: Spectrum) -> ShuffledLayer:
     mode = options.shuffle_mode
     if mode == "auto":
         mode = "full" if m <= FULL_SHUFFLE_UP_TO else "top"
-    count = options.replicates or (MANY_REPLICATES if m < MANY_REPLICATES_BELOW else 1)
+    near = staged_up_to(options.fixed_replicates, m=m, level=options.level)
+    count = options.fixed_replicates or MOST_REPLICATES
     replicates: list[Shuffled] = []
-    for number in range(count):
-        full = mode == "full" and (number == 0 or m < CHEAP_FULL_BELOW)
+    while len(replicates) < count:
+        if near is not None and replicates:
+            if is_settled([r.test for r in replicates], level=options.level):
+                break
+        full = mode == "full" and (not replicates or m < CHEAP_FULL_BELOW)
         bulks = replicates[0].bulks if replicates else None
-        replicates.append(_replicate(layer, number, full=full, bulks=bulks))
-    test = over_replicates(spectrum, [r.test for r in replicates], n=n, m=m, exponent=exponent)
+        replicates.append(_replicate(layer, len(replicates), full=full, bulks=bulks))
+    test = over_replicates(
+        spectrum, [r.test for r in replicates], n=n, m=m, exponent=exponent, near=near
+    )
     evals = replicates[0].evals
     rand, beside, num_traps_ww = None, None, None
     if evals is not None:
@@ -104,8 +111,17 @@ def measure_shuffles(layer: Layer, spectrum: Spectrum) -> ShuffledLayer:
         beside = beside_shuffle(spectrum, rand, sigma=sigma, n=n, m=m)
         if options.incumbent:
             num_traps_ww = incumbent_count(_pooled(replicates, rand), n=n, m=m)
-    shuffles = Shuffles(2 * exponent, replicates[0].lambda_max, test, beside, num_traps_ww)
-    return ShuffledLayer(shuffles, _trap_rows(layer, replicates), rand)
+    rows = _trap_rows(layer, replicates)
+    causes = _causes(rows, len(replicates)) if options.modes and test is not None else None
+    shuffles = Shuffles(2 * exponent, replicates[0].lambda_max, test, beside, causes, num_traps_ww)
+    return ShuffledLayer(shuffles, rows, rand)
+
+
+def _causes(rows: tuple[MeasuredTrap, ...], num_replicates: int) -> TrapCauses:
+    """The traps of the rows by what makes them, a replicate on average."""
+    overlaps = [row.localisation.mean_overlap for row in rows if row.localisation is not None]
+    num_mean = sum(overlap >= MADE_BY_MEAN for overlap in overlaps)
+    return TrapCauses(num_mean / num_replicates, (len(overlaps) - num_mean) / num_replicates)
 
 
 def _replicate(
@@ -127,7 +143,7 @@ def _replicate(
             entries=layer.entries,
             bulks=bulks,
             level=layer.options.level,
-            keep=layer.options.trap_modes,
+            keep=layer.options.modes,
             device=where,
         ),
         layer.device,
@@ -153,7 +169,7 @@ def _trap_rows(layer: Layer, replicates: Sequence[Shuffled]) -> tuple[MeasuredTr
             continue
         traps = shuffled.test.traps
         shapes: dict[Trap, Localisation] = {}
-        if layer.options.trap_modes:
+        if layer.options.modes:
             for index in sorted({trap.slice_index for trap in traps}):
                 shapes |= _trap_shapes(layer, replicate, shuffled, index, sectors)
         rows += [

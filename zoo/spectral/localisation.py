@@ -13,8 +13,11 @@ from typing import Annotated
 import numpy as np
 from jaxtyping import Float64
 
-from zoo.columns import ONE, Group
+from zoo.columns import COUNT, ONE, Group, Since
 from zoo.spectral.arrays import Doubles, Vector
+
+MADE_BY_MEAN = 0.5
+"""`mean_overlap` from which a trap counts as made by the mean of the entries. Observed values lie near 0 or 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,18 @@ class Sector:
 
     left: Float64[Doubles, "rows vectors"]
     right: Float64[Doubles, "cols vectors"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrapCauses(Group):
+    """The traps of a layer by what makes them: the two causes mean different things for the model."""
+
+    num_traps_mean: Annotated[float, COUNT, Since(2)]
+    """Traps that a mean of the entries which is not zero makes (mean_overlap at least 1/2), mean over the
+    replicates: perhaps innocuous. NULL unless [traps] modes; traps whose mode was not computed are in
+    neither of the two counts."""
+    num_traps_entries: Annotated[float, COUNT, Since(2)]
+    """The other traps, which a few large entries make, mean over the replicates; NULL likewise."""
 
 
 @dataclass(frozen=True, slots=True)

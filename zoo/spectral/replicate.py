@@ -173,7 +173,7 @@ def measure_top(
                 bulks=[bulk],
                 level=level,
             )
-            return 1 if test is None else len(test.traps) + 1
+            return 1 if test is None else test.num_wanted
 
         top = top_slice(
             shuffled, permutation, entries, wanted=num_wanted, vectors=keep, device=device

@@ -14,13 +14,15 @@ from typing import Annotated
 import numpy as np
 from jaxtyping import Float64
 
-from zoo.columns import COUNT, LAMBDA, ONE, SCALE, SMALL, Group, Unit
+from zoo.columns import COUNT, LAMBDA, ONE, SCALE, SMALL, Group, Since, Unit
 from zoo.errors import ArgumentError
 from zoo.spectral.arrays import ArrayLike, Doubles, Vector
 from zoo.spectral.erg import mean_one
 from zoo.spectral.incumbent import incumbent_fit
 from zoo.spectral.inputs import spectrum_of
+from zoo.spectral.localisation import TrapCauses
 from zoo.spectral.mp import ks_distance
+from zoo.spectral.replication import combined, standard_error
 from zoo.spectral.spectrum import Spectrum
 from zoo.spectral.trap_test import ShuffleTest
 
@@ -35,12 +37,18 @@ class TrapSummary(Group):
     """Upper edge of the shuffle's law."""
     num_traps: Annotated[float, COUNT]
     """Calibrated traps: mean over the replicates."""
+    num_traps_stderr: Annotated[float | None, COUNT, Since(2)]
+    """Standard error of num_traps over the replicates; NULL with one replicate."""
+    num_traps_tw: Annotated[float, COUNT, Since(2)]
+    """Traps of the same test without the correction for the kurtosis of the entries, mean over the
+    replicates: the papers' definition with a margin calibrated for Gaussian entries. Heavy entries raise it."""
     trap_counts: Annotated[tuple[int, ...], COUNT, SMALL]
     """Calibrated traps of every replicate, in order."""
     trap_threshold: Annotated[float, LAMBDA]
     """Edge plus Tracy-Widom margin of the first replicate."""
     trap_p_value: Annotated[float, ONE]
-    """Smallest Tracy-Widom p over the replicates."""
+    """Probability that noise of these entries shows a λ_max as large, combined over the replicates so that it
+    is uniform when there is no trap."""
     trap_excess_max: Annotated[float | None, ONE]
     """max(λ_rand)/edge − 1 over the traps; NULL without."""
 
@@ -68,14 +76,26 @@ class Shuffles(Group):
     test: TrapSummary | None
     """None when a slice has no bulk."""
     rand: RandSpectrum | None
+    causes: TrapCauses | None
+    """None where no modes were computed."""
     num_traps_ww: Annotated[int | None, COUNT]
     """Traps by WeightWatcher's recipe."""
 
 
 def over_replicates(
-    spectrum: Spectrum, tests: Sequence[ShuffleTest | None], *, n: int, m: int, exponent: int
+    spectrum: Spectrum,
+    tests: Sequence[ShuffleTest | None],
+    *,
+    n: int,
+    m: int,
+    exponent: int,
+    near: float | None,
 ) -> TrapSummary | None:
-    """The tests of all replicates as one, in units of 4^exponent; None when a replicate has none."""
+    """The tests of all replicates as one, in units of 4^exponent; None when a replicate has none.
+
+    `near`: the p-value of the first up to which there are more (`zoo.spectral.replication`); None: they
+    were asked for from the beginning.
+    """
     done = [test for test in tests if test is not None]
     if len(done) < len(tests) or not done:
         return None
@@ -85,9 +105,11 @@ def over_replicates(
         rand_mp_sigma=rand_sigma(spectrum, first, n=n, exponent=exponent),
         rand_mp_edge_upper=first.variance * (math.sqrt(n) + math.sqrt(m)) ** 2,
         num_traps=sum(counts) / len(counts),
+        num_traps_stderr=standard_error(counts),
+        num_traps_tw=sum(test.num_traps_tw for test in done) / len(done),
         trap_counts=counts,
         trap_threshold=first.threshold,
-        trap_p_value=min(test.p_value for test in done),
+        trap_p_value=combined([test.p_value for test in done], near=near),
         trap_excess_max=max(excess, default=None),
     )
 

@@ -36,6 +36,9 @@ multiple singular value differ by rounding alone, which must not make candidates
 _SLACK = 1e-12
 """A candidate whose bound exceeds the best distance by no more than this, which is rounding, is
 still measured."""
+NEARLY_AS_GOOD = 1.1
+"""Candidates whose distance is at most so many times the smallest are starts that the data do not tell
+apart from the best one."""
 _BLOCK_ELEMENTS = 1 << 14
 """Array elements held at a time (128 KiB of float64: larger temporaries cost page faults)."""
 
@@ -50,6 +53,10 @@ class Start:
     """Maximum-likelihood exponent of that tail, > 1 (`tail_alpha`)."""
     ks_distance: float
     """Distance of that tail to its power law, in [0, 1] (`tail_distance`)."""
+    alpha_low: float
+    """Smallest exponent over the candidates that fit nearly as well (`NEARLY_AS_GOOD`)."""
+    alpha_high: float
+    """Largest exponent over them."""
 
 
 def tail_alpha(tail: ArrayLike) -> float:
@@ -117,22 +124,68 @@ def start_of(data: Vector) -> Start | None:
     if candidates.size == 0:
         return None
     rates = (size - candidates) / log_sums[candidates]  # alpha − 1
-    winner = int(candidates[_smallest_distance(logs, candidates, rates)])
+    best, bounds = _smallest_distance(logs, candidates, rates)
+    winner = int(candidates[best])
     ratios = _log_ratios(data[winner:])
     alpha = 1.0 + ratios.size / float(ratios.sum())
-    return Start(winner, alpha, _distance_to(ratios, alpha))
+    distance = _distance_to(ratios, alpha)
+    low, high = _rate_range(logs, candidates, rates, bounds, NEARLY_AS_GOOD * distance)
+    return Start(
+        winner, alpha, distance, min(1.0 + low, alpha), max(1.0 + high, alpha)
+    )  # alpha itself is summed anew, to the last digit
+
+
+def _rate_range(
+    logs: Vector,
+    candidates: Int[Indices, " candidates"],
+    rates: Float64[Doubles, " candidates"],
+    bounds: Float64[Doubles, " candidates"],
+    limit: float,
+) -> tuple[float, float]:
+    """Smallest and largest rate over the candidates whose KS distance is at most `limit`.
+
+    `bounds`: lower bounds of the distances. At least one candidate is within the limit.
+    """
+    (alive,) = (bounds <= limit).nonzero()
+    if logs.size > _MEASURE_ALL_UP_TO and alive.size > _MEASURE_SURVIVORS_UP_TO:
+        bounds = _lower_bounds(logs, candidates[alive], rates[alive], _MIDDLE_RANKS)
+        alive = alive[bounds <= limit]
+    order = alive[rates[alive].argsort(kind="stable")]
+    low = _first_within(logs, candidates[order], rates[order], limit)
+    high = _first_within(logs, candidates[order[::-1]], rates[order[::-1]], limit)
+    return low, high
+
+
+def _first_within(
+    logs: Vector,
+    candidates: Int[Indices, " candidates"],
+    rates: Float64[Doubles, " candidates"],
+    limit: float,
+) -> float:
+    """Rate of the first candidate whose KS distance is at most `limit`."""
+    start, width = 0, 4
+    while start < candidates.size:
+        block = slice(start, start + width)
+        (within,) = (_distances(logs, candidates[block], rates[block]) <= limit + _SLACK).nonzero()
+        if within.size:
+            return float(rates[start + int(within[0])])
+        start += width
+        width = max(4, min(2 * width, _BLOCK_ELEMENTS // logs.size))
+    raise AssertionError("the best candidate is within the limit")
 
 
 def _smallest_distance(
     logs: Vector, candidates: Int[Indices, " candidates"], rates: Float64[Doubles, " candidates"]
-) -> int:
-    """Position in `candidates` of the first smallest KS distance.
+) -> tuple[int, Float64[Doubles, " candidates"]]:
+    """Position in `candidates` of the first smallest KS distance, and lower bounds of all distances.
 
     `logs`: ln of the data over the smallest; `rates`: alpha − 1 of each candidate's tail.
     """
     if logs.size <= _MEASURE_ALL_UP_TO:
-        return int(_distances(logs, candidates, rates).argmin())
-    bounds = _lower_bounds(logs, candidates, rates, _COARSE_RANKS)
+        distances = _distances(logs, candidates, rates)
+        return int(distances.argmin()), distances
+    coarse = _lower_bounds(logs, candidates, rates, _COARSE_RANKS)
+    bounds = coarse.copy()
     best = int(bounds.argmin())
     best_distance = _distance(logs, int(candidates[best]), float(rates[best]))
     bounds[best] = np.inf  # measured
@@ -151,16 +204,16 @@ def _smallest_distance(
         block = alive[start : start + width]
         starts, factors = candidates[block], rates[block]
         if width == 1:
-            distances = [_distance(logs, int(starts[0]), float(factors[0]))]
+            measured = [_distance(logs, int(starts[0]), float(factors[0]))]
         else:
-            distances = _distances(logs, starts, factors).tolist()
-        for position, distance in zip(block.tolist(), distances, strict=True):
+            measured = _distances(logs, starts, factors).tolist()
+        for position, distance in zip(block.tolist(), measured, strict=True):
             if distance < best_distance or (distance == best_distance and position < best):
                 best_distance, best = distance, position
         start += width
         remaining = int(np.searchsorted(bounds, best_distance + _SLACK, side="right")) - start
         width = max(1, min(remaining, 2 * width, _BLOCK_ELEMENTS // logs.size))
-    return best
+    return best, coarse
 
 
 def _lower_bounds(

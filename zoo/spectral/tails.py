@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from zoo.columns import COUNT, LAMBDA, LOG10_LAMBDA_ALPHA, ONE, TEXT, Group
+from zoo.columns import COUNT, LAMBDA, LOG10_LAMBDA_ALPHA, ONE, TEXT, Group, Since
 from zoo.errors import ArgumentError
 from zoo.spectral.arrays import ArrayLike, Vector
 from zoo.spectral.hill import alpha_hill
@@ -43,6 +43,11 @@ class TailFit(Group):
     """Exponent of the power-law tail, > 1, the same at any scale of W; NULL without a fit."""
     alpha_stderr: Annotated[float, ONE]
     """(alpha − 1)/√num_tail, the asymptotic standard error at fixed xmin."""
+    alpha_low: Annotated[float, ONE, Since(2)]
+    """Smallest alpha over all starts of the tail whose KS distance is at most 1.1 times the smallest: what
+    alpha_stderr, which takes xmin for known, leaves out."""
+    alpha_high: Annotated[float, ONE, Since(2)]
+    """Largest alpha over these starts."""
     ks_distance: Annotated[float, ONE]
     """Kolmogorov-Smirnov distance of the tail fit, max |1 − (λ/xmin)^(1−alpha) − i/num_tail| over the
     tail, i = 0..num_tail−1, in [0, 1]."""
@@ -97,6 +102,8 @@ def _fit(data: Vector, evals: Vector) -> TailFit | NoTail:
     return TailFit(
         alpha=best.alpha,
         alpha_stderr=(best.alpha - 1.0) / math.sqrt(num_tail),
+        alpha_low=best.alpha_low,
+        alpha_high=best.alpha_high,
         ks_distance=best.ks_distance,
         xmin=float(data[best.index]),
         xmax=float(data[-1]),

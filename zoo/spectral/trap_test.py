@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
 
-from zoo.columns import LAMBDA, ONE, Called, Group
+from zoo.columns import LAMBDA, ONE, Group, Since
 from zoo.spectral.arrays import Vector
 from zoo.spectral.mp import slice_level
 from zoo.spectral.tracy_widom import johnstone, tw1_quantile, tw1_sf
@@ -42,7 +42,7 @@ class Trap(Group):
     """Position of the slice within the layer, from 0."""
     rank: int
     """0 for the largest eigenvalue of its slice."""
-    eigenvalue: Annotated[float, LAMBDA, Called("lambda")]
+    eigenvalue: Annotated[float, LAMBDA, Since(2, was="lambda")]
     """The eigenvalue of the shuffled matrix."""
     excess_rel: Annotated[float, ONE]
     """lambda/edge − 1, edge = v·n(1 + √γ)² the Marchenko-Pastur one of the slice."""
@@ -66,6 +66,11 @@ class SliceBulk:
     """p-value of the largest eigenvalue, corrected for the number of slices."""
     max_standardised: float
     """The largest eigenvalue in Tracy-Widom units."""
+    num_traps_tw: int
+    """Eigenvalues above the threshold that leaves the kurtosis of the entries out."""
+    margins: tuple[float, float]
+    """Tracy-Widom units from the threshold down to the largest eigenvalue that is no trap, and up to the
+    smallest that is one; ∞ where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,27 @@ class ShuffleTest:
     def p_value(self) -> float:
         """Smallest p-value, corrected for the number of slices."""
         return min(s.max_p_value for s in self.slices)
+
+    @property
+    def num_traps_tw(self) -> int:
+        """Traps of the same test without the kurtosis shift: the papers' definition, λ₊ + Δ_TW, with a
+        margin that is calibrated for Gaussian entries."""
+        return sum(s.num_traps_tw for s in self.slices)
+
+    @property
+    def lowest_trap_margin(self) -> float:
+        """Tracy-Widom units by which the weakest trap passes its threshold; ∞ without a trap."""
+        return min(s.margins[1] for s in self.slices)
+
+    @property
+    def highest_bulk_margin(self) -> float:
+        """Tracy-Widom units by which the strongest eigenvalue that is no trap misses the threshold."""
+        return min(s.margins[0] for s in self.slices)
+
+    @property
+    def num_wanted(self) -> int:
+        """Largest eigenvalues that both counts take in, of all slices, and the first beyond them."""
+        return max(max(s.num_traps, s.num_traps_tw) for s in self.slices) + 1
 
 
 def kurtosis_shift(kurtosis: float, gamma: float) -> float:
@@ -128,6 +154,7 @@ def trap_test(
         if outcome is None:
             return None
         num_traps, variance, threshold = outcome
+        literal = _test_slice(top, trace, replace(bulk, kurtosis=0.0), n=n, m=m, quantile=quantile)
         law = johnstone(max(n - num_traps, 1), max(m - num_traps, 1))
         shift = kurtosis_shift(bulk.kurtosis, m / n)
         edge = variance * (math.sqrt(n) + math.sqrt(m)) ** 2
@@ -137,7 +164,16 @@ def trap_test(
             1.0 if m == 1 else _family_wise(tw1_sf(float(s)), len(tops)) for s in standardised
         ]
         slices.append(
-            SliceBulk(variance, threshold, edge, num_traps, p_values[0], float(standardised[0]))
+            SliceBulk(
+                variance,
+                threshold,
+                edge,
+                num_traps,
+                p_values[0],
+                float(standardised[0]),
+                num_traps_tw=0 if literal is None else literal[0],
+                margins=_margins(top, num_traps, threshold, unit=variance * law.scale),
+            )
         )
         for rank in range(num_traps):
             value = float(top[-1 - rank])
@@ -177,6 +213,16 @@ def _test_slice(
         if above <= num_traps or num_traps >= limit:
             return num_traps, variance, threshold
         num_traps = min(above, limit)
+
+
+def _margins(top: Vector, num_traps: int, threshold: float, *, unit: float) -> tuple[float, float]:
+    """`SliceBulk.margins` of a slice with these traps; `unit`: λ of one Tracy-Widom unit."""
+    below, above = math.inf, math.inf
+    if top.size > num_traps:
+        below = (threshold - float(top[-1 - num_traps])) / unit
+    if num_traps:
+        above = (float(top[-num_traps]) - threshold) / unit
+    return below, above
 
 
 def _family_wise(p_value: float, num_slices: int) -> float:

@@ -85,7 +85,7 @@ class StoredLayer:
         return layer_key(self.tensor, self.part, self.expert, self.num_rows, self.num_cols)
 
     @property
-    def causes(self) -> Columns:
+    def causes(self) -> Cells:
         """The columns of the traps by what makes them, as they are stored."""
         return {name: getattr(self, name) for name in names_of(TrapCauses)}
 

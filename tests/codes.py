@@ -129,11 +129,11 @@ class Damage:
         return None
 
 
-def damages(stored: Quantised) -> st.SearchStrategy[Damage]:
+def damages(stored: Quantised, kinds: tuple[str, ...] = DAMAGES) -> st.SearchStrategy[Damage]:
     """Any one damage to any one tensor."""
     types = st.sampled_from([torch.int64, torch.float32, torch.int8, torch.uint8])
     names = st.sampled_from(sorted(stored.state))
-    return st.builds(Damage, st.sampled_from(DAMAGES), names, st.integers(0, 3), types)
+    return st.builds(Damage, st.sampled_from(kinds), names, st.integers(0, 3), types)
 
 
 def assert_is_noticed(damage: Damage, stored: Quantised) -> None:

@@ -90,7 +90,9 @@ def test_a_module_that_holds_layers_is_no_heap_of_codes() -> None:
     assert measured(accounted(state)) == expected
 
 
-@pytest.mark.parametrize("extra", ["svdquant_lora_a", "rotation", "codebook"])
+@pytest.mark.parametrize(
+    "extra", ["svdquant_lora_a", "rotation", "codebook", "R1_input.weight", "a.b.matrix"]
+)
 def test_decoded_codes_beside_an_unexpected_matrix_are_part_of_a_weight(extra: str) -> None:
     eights = torch.ones(8, 6, dtype=torch.int8)
     state = {"a.weight": eights, "a.weight_scale": plain(8, 1)}
@@ -99,6 +101,14 @@ def test_decoded_codes_beside_an_unexpected_matrix_are_part_of_a_weight(extra: s
     assert measured(made) == []
     assert f"'a.{extra}' beside it is a matrix" in reasons(made)["a.weight"]
     assert f"a.{extra}" in reasons(made)
+
+
+def test_layers_below_a_decoded_weight_do_not_touch_it() -> None:
+    state = {
+        "a.weight": torch.ones(8, 6, dtype=torch.int8), "a.weight_scale": plain(8, 1),
+        "a.fc.weight": plain(4, 6), "a.fc.bias": plain(4), "a.blocks.0.fc.weight": plain(4, 6),
+    }  # fmt: skip
+    assert measured(accounted(state)) == ["a.weight", "a.fc.weight", "a.blocks.0.fc.weight"]
 
 
 def test_adapters_beside_decoded_codes_leave_them_alone() -> None:

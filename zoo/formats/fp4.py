@@ -110,6 +110,8 @@ def _packed(
             )
         decoder, group = "mxfp4", 32
     else:
+        if cols % 16:
+            raise DecodeError(f"{meta.name}: {cols} columns; wanted a multiple of 16 for NVFP4")
         shapes = ((*stack, cols // 16),)
         wanted(free, scale_at, of=meta.name, shapes=shapes, dtypes=("F8_E4M3",))
         second = second or wanted(free, seconds[0], of=meta.name)

@@ -25,11 +25,13 @@ from zoo.formats.claim import SCALE_FLOATS, Claim, Free, claim_weight, quantisat
 from zoo.formats.fp8 import activation_scales, block_of
 from zoo.formats.gptq import apply_groups
 from zoo.formats.grid import load_scaled
-from zoo.formats.scheme import declared_blocks, is_count, weight_schemes
+from zoo.formats.scheme import declared_blocks, is_count, method, weight_schemes
 from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.header import RowRange, TensorMeta
 
+_FLOAT_METHODS = ("fp8", "fbgemm_fp8", "mxfp8")
+"""Methods that store 8-bit floats and nothing else of 8 bits."""
 
 def int8(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
     """Every I8 matrix called `weight` with a float scale beside it."""
@@ -56,8 +58,16 @@ def int_packed(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
 def _plan_int8(
     checkpoint: Checkpoint, free: Free, meta: TensorMeta, scale: TensorMeta
 ) -> tuple[str, tuple[int, ...], str, Loader]:
-    declared = declared_blocks(quantisation(checkpoint, meta.name))
-    block = block_of(meta, scale, declared)
+    config = quantisation(checkpoint, meta.name)
+    if method(config) in _FLOAT_METHODS:
+        raise DecodeError(
+            f"{meta.name}: integers, but the config's quant_method is {config['quant_method']!r}; "
+            "wanted 8-bit floats. Save the checkpoint again"
+        )
+    block = block_of(meta, scale, declared_blocks(config))
+    symmetries = {w.get("symmetric") for w in weight_schemes(config) if w.get("num_bits") == 8}
+    if symmetries == {False}:
+        wanted(free, f"{meta.name}_zero_point", of=meta.name)
     zero = free.get(f"{meta.name}_zero_point")
     if zero and (zero.shape != scale.shape or len(meta.shape) != 2 or zero.dtype != "I8"):
         raise DecodeError(

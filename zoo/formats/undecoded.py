@@ -29,8 +29,8 @@ _INDICES = ("BOOL", "I64")
 """Masks, and torch's own type of indices: such matrices are tables of positions, not codes."""
 _CODES_IN_A_ROW = re.compile(r"(^|[._])(q?weight|weight_packed|W_q|codes|q?idxs|indices)$", re.I)
 """Names of codes that are stored as one flat row."""
-_LORA = re.compile(r"\.lora_(embedding_)?[AB](\.|$)")
-"""Names of LoRA's factors, which belong to no codes."""
+_LORA = re.compile(r"\.lora([._](down|up|mid)|_(embedding_)?[AB])(\.|$)")
+"""Factors of adapters, which are measured as what they add to a weight, not as part of its codes."""
 _NUMBERED = re.compile(r"(^|\.)[0-9]+\.[^.]+\.")
 """A numbered child with modules below it."""
 
@@ -46,17 +46,21 @@ def hold_codes(meta: TensorMeta) -> bool:
 def without_partial(checkpoint: Checkpoint, free: Free, claims: Sequence[Claim]) -> list[Claim]:
     """The claims, but withdrawn is what was decoded under an unread method or is part of a weight.
 
-    Part of one is each decoded `weight` beside a plain matrix that is in `free` or that fits no
-    weight. A module whose codes have other names than `weight` holds several weights of its own
-    (stacks of experts), which do not touch each other.
+    Part of one is each decoded `weight` with a plain matrix beside or below it that is in `free` or
+    that fits no weight. A module whose codes have other names than `weight` holds several weights of
+    its own (stacks of experts), which do not touch each other.
     """
-    beside: dict[str, str] = {}
+    decoded = {claim.weight.name.rpartition(".")[0]: claim.weight.name for claim in claims
+               if claim.weight is not None and claim.weight.name.endswith(".weight")}  # fmt: skip
+    containers = _containers(checkpoint, decoded, decoded)
     failed = (checkpoint.tensors[claim.main] for claim in claims if claim.weight is None)
+    beside: dict[str, str] = {}
     for meta in (*free.values(), *failed):
-        name = meta.name
         is_matrix = meta.dtype in NATIVE_FLOATS and sum(size > 1 for size in meta.shape) >= 2
-        if is_matrix and not _LORA.search(name) and no_weight(meta) is None:
-            beside.setdefault(name.rpartition(".")[0], name)
+        if is_matrix and not _LORA.search(meta.name) and no_weight(meta) is None:
+            above = _weight_above(meta.name, decoded, containers)
+            if above is not None:
+                beside.setdefault(above.rpartition(".")[0], meta.name)
     return [_kept_or_withdrawn(checkpoint, claim, beside) for claim in claims]
 
 
@@ -88,7 +92,7 @@ def undecoded(checkpoint: Checkpoint, free: Free, claims: Iterable[Claim]) -> It
     for name, meta in free.items():
         if meta.dtype not in NATIVE_FLOATS or len(meta.shape) < 2:
             continue
-        codes = _codes_above(name, failed, containers)
+        codes = _weight_above(name, failed, containers)
         scale = _scale_of(checkpoint, name)
         named = unread_method(checkpoint, name)
         if codes is not None:
@@ -119,7 +123,7 @@ def _scale_of(checkpoint: Checkpoint, name: str) -> str | None:
     stem = name.removesuffix("weight")
     names = [f"{name}_scale", f"{name}_scale_inv"]
     if stem != name:
-        names += [f"{stem}qscale_weight", f"{stem}scale_weight"]
+        names += [f"{stem}qscale_weight", f"{stem}scale_weight", f"{stem}SCB"]
         names += [f"{stem}scale"] if checkpoint.container == "gguf" else []
     return next((scale for scale in names if scale in checkpoint.tensors), None)
 
@@ -164,8 +168,8 @@ def _containers(
     return containers
 
 
-def _codes_above(name: str, failed: dict[str, str], containers: Collection[str]) -> str | None:
-    """The undecoded codes that a matrix lies beside or below."""
+def _weight_above(name: str, failed: dict[str, str], containers: Collection[str]) -> str | None:
+    """The codes, of those in `failed` by their modules, that a matrix lies beside or below."""
     module = name.rpartition(".")[0]
     if module in failed:
         return failed[module]

@@ -33,6 +33,7 @@ from zoo.io.header import RowRange, TensorMeta
 _FLOAT_METHODS = ("fp8", "fbgemm_fp8", "mxfp8")
 """Methods that store 8-bit floats and nothing else of 8 bits."""
 
+
 def int8(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
     """Every I8 matrix called `weight` with a float scale beside it."""
     for name, meta in free.items():

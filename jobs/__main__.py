@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 some models failed or something broke, 2 bad use, 75 inter
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -16,6 +17,16 @@ USE, FAILED, INTERRUPTED = 2, 1, 75
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `zoo` and exit."""
+    if sys.getfilesystemencoding() != "utf-8":  # file names are UTF-8 for DuckDB and Parquet alike
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    # a terminal that knows few letters gets codes for the others
+    for stream in (
+        sys.stdout,
+        sys.stderr,
+    ):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     for number in (signal.SIGINT, signal.SIGTERM):  # until a sweep drains
         signal.signal(number, _interrupt)
     try:

@@ -75,7 +75,11 @@ def compact(
     """
     folder = Folder.parse(root)
     check_marker(folder)  # before the lock, whose file would be left in any folder named by mistake
-    with compact_lock(root), connect(root) as con, tempfile.TemporaryDirectory() as spill:
+    with (
+        compact_lock(root),
+        connect(root, allow_files=True) as con,
+        tempfile.TemporaryDirectory() as spill,
+    ):
         prepare(root)
         con.execute("set temp_directory = ?", [spill])
         try:

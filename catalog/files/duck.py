@@ -5,6 +5,7 @@ No extension is ever fetched, so it works without a network. Nothing of the cata
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -68,6 +69,15 @@ def is_of_files(error: duckdb.Error) -> bool:
     """True when the files are to blame, not the query.
 
     A vanished file is an IOException; bytes that do not fit are errors of no class of their own
-    (`TProtocolException`, `Out of buffer`, ...). What is wrong with a query always has a class.
+    (`TProtocolException`, `Out of buffer`, ...); a file that is no Parquet at all is invalid input that
+    is named. What is wrong with a query always has another class.
     """
+    if isinstance(error, duckdb.InvalidInputException):
+        return _NO_PARQUET.search(str(error)) is not None
     return isinstance(error, duckdb.IOException) or type(error) is duckdb.Error
+
+
+_NO_PARQUET = re.compile(
+    r"too small to be a Parquet file|No magic bytes|not a parquet", re.IGNORECASE
+)
+"""What DuckDB says of a file that is empty, cut off or something else."""

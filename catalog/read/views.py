@@ -17,15 +17,17 @@ from catalog.files.duck import open_duck, put
 from catalog.files.folder import Folder
 from catalog.files.layout import read_marker, seed
 from catalog.read.definitions import DICTIONARY, script_for
+from catalog.read.safety import shut
 from catalog.schema import SCHEMA_VERSION, dictionary
 
 
 def connect(
-    root: str | os.PathLike[str], *, only: Iterable[str] | None = None
+    root: str | os.PathLike[str], *, only: Iterable[str] | None = None, allow_files: bool = False
 ) -> duckdb.DuckDBPyConnection:
     """A connection to the catalog `root` with all views, or those named in `only` alone.
 
-    `dictionary` says what every column of the tables means.
+    `dictionary` says what every column of the tables means. Queries reach the catalog's files alone,
+    or any with `allow_files`.
     Readers need no lock: any number may be open while sweeps write, and while a newer program adds
     columns. Columns that are newer than the catalog are NULL. NotACatalogError when there is no
     catalog, or a newer program wrote it. Fetch timestamps through Arrow: DuckDB's own fetch wants
@@ -38,6 +40,7 @@ def connect(
         con.execute("set variable zoo_seed = ?", ["/".join(seed(marker.version))])
         con.execute("set variable zoo_is_uniform = ?", [marker.oldest == SCHEMA_VERSION])
         define(con, only=only)
+        shut(con, folder, allow_files=allow_files)
     except duckdb.Error as error:
         con.close()
         raise StorageError(

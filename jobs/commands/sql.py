@@ -11,6 +11,8 @@ from cyclopts import Parameter
 from jobs.screen.output import Format
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import duckdb
 
     from catalog.read.query import Answer
@@ -21,6 +23,7 @@ def sql(
     query: str | None = None,
     *,
     file: Annotated[Path | None, Parameter(name=("--file", "-f"))] = None,
+    allow_files: bool = False,
     format: Format = "table",
     quiet: bool = False,
 ) -> int:
@@ -36,6 +39,8 @@ def sql(
         One or more SQL statements; the rows of the last one are printed.
     file
         File of SQL statements.
+    allow_files
+        Let the query read and write other files (`read_csv`, `copy … to …`); never files of the catalog.
     format
         How to print.
     quiet
@@ -61,10 +66,12 @@ def sql(
             'got an empty query; wanted SQL, such as "select * from layers_latest limit 5"'
         )
     if query is None:
-        with views.connect(catalog) as con:
-            return _prompt(con, format, quiet)
+        with views.connect(catalog, allow_files=allow_files) as con:
+            check = _checker(con, catalog, allow_files)
+            return _prompt(con, check, format, quiet)
     only = views_of(query)
-    with views.connect(catalog, only=only) as con:
+    with views.connect(catalog, only=only, allow_files=allow_files) as con:
+        _checker(con, catalog, allow_files)(query)
         try:
             answer = ask_rows(con, query)
         except QueryError:
@@ -76,12 +83,30 @@ def sql(
     return 0
 
 
-def _ask(con: duckdb.DuckDBPyConnection, query: str, format: Format, quiet: bool) -> int:
+def _checker(
+    con: duckdb.DuckDBPyConnection, catalog: str, allow_files: bool
+) -> Callable[[str], None]:
+    """Raises QueryError for a query that may not run."""
+    from catalog.files.folder import Folder
+    from catalog.read.safety import check_statements
+
+    folder = Folder.parse(catalog)
+    return lambda query: check_statements(con, query, folder, allow_files=allow_files)
+
+
+def _ask(
+    con: duckdb.DuckDBPyConnection,
+    query: str,
+    check: Callable[[str], None],
+    format: Format,
+    quiet: bool,
+) -> int:
     from catalog.errors import QueryError
     from catalog.read.query import ask_rows
     from jobs.screen.output import printable
 
     try:
+        check(query)
         _print(ask_rows(con, query), format, quiet)
     except QueryError as error:
         print(printable(f"zoo: {error}", keep="\n"), file=sys.stderr)
@@ -96,7 +121,9 @@ def _print(answer: Answer, format: Format, quiet: bool) -> None:
         print_table(answer, format=format, quiet=quiet)
 
 
-def _prompt(con: duckdb.DuckDBPyConnection, format: Format, quiet: bool) -> int:
+def _prompt(
+    con: duckdb.DuckDBPyConnection, check: Callable[[str], None], format: Format, quiet: bool
+) -> int:
     import contextlib
 
     with contextlib.suppress(ImportError):
@@ -123,7 +150,7 @@ def _prompt(con: duckdb.DuckDBPyConnection, format: Format, quiet: bool) -> int:
         elif text.lower() in _LEAVE:
             return 0
         elif text.endswith(";") or (len(lines) == 1 and _is_complete(text) and not _more_comes()):
-            _ask(con, text, format, quiet)
+            _ask(con, text, check, format, quiet)
             lines = []
 
 

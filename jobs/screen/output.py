@@ -63,13 +63,13 @@ def _csv_cell(value: object) -> object:
         return ""
     if isinstance(plain, list | dict):
         return json.dumps(plain, ensure_ascii=False)
-    return printable(plain) if isinstance(plain, str) and sys.stdout.isatty() else plain
+    return printable(plain, keep="\n\t") if isinstance(plain, str) else plain
 
 
 def printable(text: str, *, keep: str = "") -> str:
     """`text` without the control characters of hostile names, but for those in `keep`.
 
-    They must not reach a terminal; a file gets them verbatim.
+    They must not reach a terminal, not even by way of a file that is looked at later.
     """
     return "".join(c if c.isprintable() or c in keep else "\N{REPLACEMENT CHARACTER}" for c in text)
 

@@ -27,7 +27,7 @@ class Unit:
     """What a column counts in, and how it moves when every λ is multiplied by 2^e."""
 
     label: str
-    """As the tables show it: `1` for a pure number, `count`, `s`, `λ`, ..."""
+    """The unit as the tables show it: `1` for a pure number, `count`, `s`, `λ`, ..."""
     power: int = 0
     """The value is multiplied by 2^(power·e)."""
     log_of_2: float = 0.0
@@ -163,7 +163,7 @@ class Plan:
     """How to read a group, worked out once."""
 
     steps: tuple[Column | Inner, ...]
-    """Its columns and the groups inside it, in order."""
+    """The columns of the group and the groups inside it, in order."""
     scale: str | None
     """Field that holds the exponent of its λ."""
     plain: tuple[tuple[str, str], ...]

@@ -49,7 +49,7 @@ class Marker:
     """Schema version that the oldest files may have: that of the program that made the catalog."""
 
     def to_bytes(self) -> bytes:
-        """As it is stored."""
+        """The marker as it is stored."""
         return json.dumps({"zoo.schema": self.version, "zoo.oldest": self.oldest}).encode()
 
 

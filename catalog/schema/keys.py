@@ -37,4 +37,4 @@ DECODERS = Column(
     "among them: a tensor that nobody decodes. NULL: not known, as its headers were not read yet, or "
     "the row is older than this column.", since=2,
 )  # fmt: skip
-"""Of a unit, wherever its analysis_key stands that may depend on them."""
+"""The decoders of a unit, in every table whose `analysis_key` may depend on them."""

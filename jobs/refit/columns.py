@@ -81,7 +81,7 @@ class StoredLayer:
 
     @property
     def seed_key(self) -> tuple[str, ...]:
-        """As the measurement seeded the layer."""
+        """What seeds the layer: the same as when it was measured."""
         return layer_key(self.tensor, self.part, self.expert, self.num_rows, self.num_cols)
 
     @property
@@ -128,9 +128,9 @@ class LayerChange:
     is_retested: bool = False
     """True when the trap test was to be made at another level."""
     test: ShuffleTest | None = None
-    """That test; None where the stored row does not decide it."""
+    """The test at that level; None where the stored row does not decide it."""
     trap_exponent: int = 0
-    """Its eigenvalues are in units of 2^trap_exponent."""
+    """The eigenvalues of the test are in units of 2^trap_exponent."""
 
     def keep(self, columns: Cells) -> None:
         """Forget all but `columns`."""

@@ -51,11 +51,12 @@ class RefitUnit:
     generation: str
     """Folder of its files within each table."""
     num_layers: int
-    """Layers with a spectrum."""
+    """Layers that have a spectrum."""
     spec: str | None
-    """TOML its new numbers follow; None when its sweep is not recorded."""
+    """The spec, as TOML, that the new numbers follow; None when the sweep is not recorded."""
     new_key: str
-    """Its own key: replaced in place, if a number moved. Another one: written in any case."""
+    """Under its own key the unit is replaced, if a number moved; under another one it is written
+    in any case."""
     change: Change
 
     @property

@@ -23,9 +23,9 @@ _Order = tuple[TaskT, Future[ResultT]]
 """A task, and the result that somebody waits for."""
 
 _ALL_BUSY_S = 0.5
-"""Longest wait for an answer while no worker could take a task, seconds."""
+"""Seconds that an answer is waited for at most while no worker could take a task."""
 _SOME_IDLE_S = 0.01
-"""Longest wait for an answer while one could: so long may a new task lie, seconds."""
+"""Seconds that an answer is waited for at most while one could: so long may a new task lie."""
 
 
 class Feeder(Generic[TaskT, ResultT]):

@@ -37,7 +37,7 @@ StartMethod = Literal["spawn", "forkserver"]
 """How a worker process is started."""
 
 _MEMORY_SHARE = 0.8
-"""Of the machine's memory, for all running tasks together."""
+"""Share of the machine's memory that all running tasks together may take."""
 
 
 @dataclass(slots=True)
@@ -45,9 +45,9 @@ class _Worker(Generic[TaskT]):
     process: BaseProcess
     pipe: Connection
     free_s: float = math.inf
-    """When it was prepared or, later, when its last task ended; infinite until then."""
+    """When the worker was prepared or, later, when its last task ended; infinite until then."""
     tasks: deque[TaskT] = field(default_factory=deque)
-    """The one it works on, and those that it holds already for afterwards."""
+    """The task that it works on, and those that it holds already for afterwards."""
     submitted_s: float = 0.0
     """When the last task was sent to it."""
     killed: bool = False

@@ -28,7 +28,7 @@ class Task(Protocol):
 
     @property
     def group(self) -> int:
-        """Its number within the unit: the results of a unit are in this order."""
+        """The number of the task within its unit; the results of a unit come in this order."""
 
     @property
     def peak_bytes(self) -> int:
@@ -82,7 +82,7 @@ class _OpenUnit(Generic[ResultT]):
     """The unit itself: one of the same key may be added after this one was dropped."""
     num_tasks: int
     results: dict[int, ResultT] = field(default_factory=dict)
-    """Of the finished ones, by group."""
+    """Results of the tasks that are finished, by the number of the task."""
 
 
 class Schedule(Generic[UnitT, TaskT, ResultT]):

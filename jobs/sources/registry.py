@@ -53,7 +53,7 @@ class Kind:
     """Whether the text under such a key is meant for this kind: several may share a key."""
 
     def load(self) -> SourceModule:
-        """Its module, imported now."""
+        """The module of this kind, which is imported now."""
         return cast(SourceModule, importlib.import_module(self.module))
 
 

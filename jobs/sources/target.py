@@ -47,7 +47,7 @@ class HubMetadata:
     architecture: str | None = None
     licence: str | None = None
     downloads: int | None = None
-    """Of the last 30 days."""
+    """Downloads of the last 30 days."""
     likes: int | None = None
     base_model: str | None = None
     last_modified: datetime | None = None
@@ -67,14 +67,14 @@ class Target:
     step: int | None = None
     """Training step, when the source has a `step_pattern` or step-like revisions."""
     family: str | None = None
-    """As the spec says; None: from the config."""
+    """Family of architectures that the spec names; None: it is taken from the config."""
     metadata: HubMetadata = HubMetadata()
     """Empty for what lies in folders."""
     origin: Origin = Origin()
     nbytes: int = 0
     """Bytes of all files, for ordering and splitting; 0 when unknown."""
     num_params: int | None = None
-    """As the Hub's listing says; None when it does not."""
+    """Parameters by the Hub's listing; None when it does not tell."""
     failure: Failure | None = None
     named_base: str | None = None
     """Model id of its base, as an adapter's own settings name it; None when they were not read."""
@@ -83,12 +83,12 @@ class Target:
 
     @property
     def base_revision(self) -> str:
-        """Of the base model that an adapter is read with; empty when there is none."""
+        """Revision of the base model that an adapter is read with; empty when there is none."""
         return "" if self.base is None else self.base.revision
 
     @property
     def origins(self) -> tuple[Origin, ...]:
-        """Its own, and that of its base if it has one."""
+        """Where the model came from, and where its base did if it has one."""
         return (self.origin,) if self.base is None else (self.origin, *self.base.origins)
 
     def reading(self) -> AbstractContextManager[Store]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from zoo.hub.client import HubOptions
 
 MANY_UNITS = 1000
-"""Beyond this many units of one sweep, compaction is worth a word."""
+"""A sweep of more units than this ends with a word on compaction."""
 
 
 def sweep_spec(

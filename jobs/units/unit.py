@@ -71,6 +71,6 @@ class Task:
 
     @property
     def label(self) -> str:
-        """For people."""
+        """How messages name the task: model, revision, and which of several tasks of a unit."""
         part = f" [{self.group + 1}/{self.num_groups}]" if self.num_groups > 1 else ""
         return f"{self.unit.target.model_id}@{self.unit.target.revision[:12]}{part}"

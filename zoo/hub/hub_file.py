@@ -28,9 +28,9 @@ from zoo.io.files import Counters
 HEAD_BYTES = 2**16
 """Bytes fetched with the first look at a file, and kept: most headers fit, none is asked twice."""
 HEAD_SHARE = 1 / 256
-"""Of a small file only this share is fetched so: more may not be wanted of the tensors behind."""
+"""Only this share of a small file is fetched so: more may not be wanted of the tensors behind."""
 MIN_HEAD_BYTES = 2**12
-"""But no less than this."""
+"""Bytes that are fetched at least, however small the file."""
 PROGRESS_BYTES = 2**16
 """A broken request that brought so many bytes starts a new count of attempts."""
 _MAX_REDIRECTS = 5
@@ -61,7 +61,7 @@ class RemoteMeta:
     etag: str | None
     """sha256 of a large file, git blob id of a small one; None when not listed."""
     sha256: str | None
-    """Of a large file; None for small ones."""
+    """sha256 of a large file; None for small ones."""
 
 
 class RemoteFile:

@@ -112,7 +112,7 @@ class ModelQuery:
     sort: str | None = None
     """`downloads`, `likes`, `last_modified`, `created_at` or `trending_score`; highest first."""
     limit: int | None = None
-    """At most so many models."""
+    """Most models that are listed."""
     min_params: int | None = None
     max_params: int | None = None
     gated: bool | None = None

@@ -23,7 +23,7 @@ class Address:
     place: str
     """The URL, the path, or the repository (`owner/name`)."""
     revision: str | None = None
-    """Of a repository: what stood behind the `@`; None when nothing did."""
+    """What stood behind the `@` of a repository; None when nothing did."""
 
 
 def is_url(text: str) -> bool:

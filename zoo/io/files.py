@@ -53,7 +53,7 @@ class LocalFile:
         self.name = name
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self.stamp = Stamp.of(os.fstat(self._fd))
-        """Of the file when it was opened."""
+        """Size and times of the file when it was opened."""
         self.size = self.stamp.size
         self._counters = counters
 

@@ -47,7 +47,7 @@ class ModelView:
     config: Mapping[str, object]
     """The model's config.json."""
     components: Mapping[str, Mapping[str, object]]
-    """Those of its components by name prefix."""
+    """The config.json of each component, by name prefix."""
     selection: LayerSelection
     sample: int | None
     """Experts looked at in each block; None: all."""

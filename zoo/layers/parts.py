@@ -30,7 +30,8 @@ class Whole:
     note: str | None
     """Why a fused tensor could not be split; None when it is not fused."""
     role: str | None = None
-    """Its role where the sizes show that the name says more than there is; None: as the name says."""
+    """The role of the tensor where the sizes show that its name promises more parts than there are;
+    None: as the name says."""
 
 
 Split = tuple[Part, ...] | Whole

@@ -73,6 +73,6 @@ def _named_after(words: list[str], sections: dict[str, Section]) -> str | None:
 
 
 def _family(section: Section) -> list[str]:
-    """Its `model_type`, where it has one."""
+    """The `model_type` of a section, where it has one."""
     kind = section.get("model_type")
     return [kind] if isinstance(kind, str) and kind else []

@@ -38,7 +38,7 @@ class Digest(Protocol):
     """Content of a weight as a short string."""
 
     def __call__(self, weight: Weight, *, whole: bool) -> str:
-        """Of all stored bytes when `whole`, else of a fixed sample of them."""
+        """The digest of all stored bytes when `whole`, else of a fixed sample of them."""
 
 
 def tie(specs: Sequence[LayerSpec], digest: Digest, *, may_sample: bool) -> list[LayerSpec]:

@@ -40,7 +40,7 @@ class LayerMeasures:
     spectrum: Spectrum | None = None
     """None for a layer that was not measured."""
     rand_spectrum: Spectrum | None = None
-    """Of the first replicate; None unless its full spectrum was computed."""
+    """Spectrum of the first shuffle; None unless all of it was computed."""
 
     @property
     def columns(self) -> dict[str, object]:

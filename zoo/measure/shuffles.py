@@ -57,7 +57,7 @@ class Layer:
     """Tensor, part, expert, shape."""
     entries: EntryFacts
     solved: Solved
-    """Its own eigenvalues."""
+    """The eigenvalues of the layer itself."""
     device: torch.device
     """Where its shuffles are computed."""
 

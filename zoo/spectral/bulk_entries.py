@@ -27,7 +27,7 @@ _MIN_FAR_ENTRIES = 12
 """In a small sample so many entries lie beyond the second quantile, however small a share they should
 be. Fewer planted entries than that cannot move it: five in 2,500 used to hide one another."""
 _MAX_FAR_SHARE = 1 / 64
-"""But they are no more than this share of the sample."""
+"""These are no more than this share of the sample, however few that makes."""
 _EXPECTED_BEYOND = 0.01
 """Entries expected beyond the cut in the whole matrix if its tail were exponential."""
 _BLOCK_ENTRIES = 1 << 15
@@ -40,7 +40,7 @@ class Moments:
 
     mean: float
     variance: float
-    """Of the population, > 0."""
+    """Variance of the population, > 0."""
     kurtosis: float
     """Excess kurtosis, ≥ −2."""
 

@@ -42,7 +42,7 @@ class IncumbentFit:
     num_spikes: int
     """Eigenvalues above `threshold`: its `num_spikes`, or `num_traps` of a shuffled spectrum."""
     sigma: float
-    """Its `sigma_mp`; the sign is without meaning."""
+    """WeightWatcher's `sigma_mp`; the sign is without meaning."""
     bulk_max: float
     """Upper edge (σ(1 + 1/√Q))², mean-1 units."""
     threshold: float

@@ -51,7 +51,7 @@ class TopSpectrum:
     right: Float64[Doubles, "cols wanted"]
     """Right singular vectors, likewise."""
     num_wanted: int
-    """How many of the largest eigenvalues were wanted, at least 1."""
+    """Number of largest eigenvalues that were wanted, at least 1."""
     is_converged: bool
     """True when those that were wanted have stopped changing."""
 

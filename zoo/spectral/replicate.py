@@ -42,7 +42,7 @@ class EntryFacts:
     max_abs: float
     """Largest |w|."""
     moments: Moments | None
-    """Of all entries; None for constant ones, or when they leave the range of float64."""
+    """Moments of all entries; None for constant ones, or when they leave the range of float64."""
     exponent: int
     """Entries are divided by 2^exponent before anything is squared (`entry_exponent`)."""
 

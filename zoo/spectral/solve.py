@@ -49,7 +49,7 @@ class Solved:
     evals: Float64[Doubles, "k m"]
     """A row a slice, ascending, in units of 4^exponent, not rounded."""
     reductions: tuple[Reduction | None, ...]
-    """Of the Gram matrix of the smaller side, a slice each; None where it was not kept."""
+    """Reductions of the Gram matrices of the smaller side, one a slice; None where not kept."""
 
 
 def eigenvalues(

@@ -41,7 +41,7 @@ class Reduction:
     diagonal: Float64[Doubles, " m"]
     """Diagonal of the tridiagonal matrix."""
     off_diagonal: Float64[Doubles, " m-1"]
-    """Its first subdiagonal."""
+    """First subdiagonal of the tridiagonal matrix."""
 
     def leading(self, count: int) -> Float64[Doubles, "m {count}"]:
         """Unit eigenvectors of the `count` largest eigenvalues as columns, largest first."""

@@ -11,7 +11,9 @@ from zoo.options import AnalysisOptions
 from zoo.spectral.extras import TailExtras
 from zoo.spectral.farms import Farms
 
-ALL = AnalysisOptions(shuffle="none", farms=True, alternatives=True, bootstrap=20, clip_fingers=True)
+ALL = AnalysisOptions(
+    shuffle="none", farms=True, alternatives=True, bootstrap=20, clip_fingers=True
+)
 
 
 def heavy(scale: float = 1.0) -> torch.Tensor:

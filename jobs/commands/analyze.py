@@ -161,11 +161,11 @@ def locate_one(source: str) -> str:
     from zoo.errors import UseError
 
     if source and Path(source).is_dir():
-        found = targets_of_path(source)
-        if len(found) > 1:
-            names = ", ".join(t.model_id for t in found[:3])
+        models = targets_of_path(source)
+        if len(models) > 1:
+            names = ", ".join(model.model_id for model in models[:3])
             raise UseError(
-                f"{source} holds {len(found)} models ({names}, ...); wanted one: name its folder, or sweep them all "
+                f"{source} holds {len(models)} models ({names}, ...); wanted one: name its folder, or sweep them all "
                 "with `zoo sweep`"
             )
     return source

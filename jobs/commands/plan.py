@@ -57,36 +57,36 @@ def plan(
     entries: list[dict[str, object]] = []
     total = {"planned": 0, "layers": 0, "bytes": 0, "unknown": 0, "failed": 0, "unread": 0}
     seconds = 0.0
-    for unit, found in plan_units(units_of(parsed, progress.say), headers=headers):
-        if found is None:
+    for unit, unit_plan in plan_units(units_of(parsed, progress.say), headers=headers):
+        if unit_plan is None:
             total["unread"] += 1
             rows.append(_unread_row(unit))
-        elif isinstance(found, Failure):
+        elif isinstance(unit_plan, Failure):
             total["failed"] += 1
-            rows.append(_failed_row(unit, f"{found.cause}: {found.message}"))
+            rows.append(_failed_row(unit, f"{unit_plan.cause}: {unit_plan.message}"))
         else:
             total["planned"] += 1
-            total["layers"] += found.num_layers
-            total["bytes"] += found.nbytes
-            total["unknown"] += found.fates.get("unknown", 0)
-            seconds += found.seconds
-            rows.append(_row(found))
+            total["layers"] += unit_plan.num_layers
+            total["bytes"] += unit_plan.nbytes
+            total["unknown"] += unit_plan.fates.get("unknown", 0)
+            seconds += unit_plan.seconds
+            rows.append(_row(unit_plan))
             if account:
-                entries += _entries(found)
+                entries += _entries(unit_plan)
     if account:
         print_rows(
             entries, columns=("model", "tensor", "fate", "reason"), format=format, quiet=quiet
         )
     else:
         print_rows(rows, columns=COLUMNS, format=format, quiet=quiet)
-    told = (
+    summary = (
         f"{total['planned']} units, {total['layers']} layers, {total['bytes'] / 1e9:.2f} GB to read, "
         f"about {seconds:.0f} s on one worker; {total['unknown']} tensors nobody can decode"
         f"{' (see --account)' if total['unknown'] else ''}, {total['failed']} units that cannot be opened"
     )
     if total["unread"]:
-        told += f"; {total['unread']} more units listed, their headers not read (see --headers)"
-    progress.say(told)
+        summary += f"; {total['unread']} more units listed, their headers not read (see --headers)"
+    progress.say(summary)
     return 1 if total["failed"] else 0
 
 

@@ -133,7 +133,7 @@ def plan_unit(unit: Unit) -> UnitPlan:
 
 
 def _cost(pieces: Pieces, options: AnalysisOptions) -> WeightCost:
-    specs = [spec for _, found in pieces.layers for spec in found]
+    specs = [spec for _, of_piece in pieces.layers for spec in of_piece]
     return WeightCost(
         name=pieces.weight.name,
         nbytes=pieces.nbytes,
@@ -246,19 +246,19 @@ class _Planning:
             # float32 of bf16 is twice the file; a single tensor may be all of it
             peak = GIB + min(6 * nbytes, 4 * GIB)
             return cls(unit, (Task(unit, nbytes=nbytes, peak_bytes=peak, device=device),))
-        made = cls(unit)
+        planned = cls(unit)
         # a daemon: one that waits for a Hub must not keep an interrupted sweep from ending
-        threading.Thread(target=made._plan, args=(device,), name="zoo-plan", daemon=True).start()
-        return made
+        threading.Thread(target=planned._plan, args=(device,), name="zoo-plan", daemon=True).start()
+        return planned
 
     def _plan(self, device: str) -> None:
         # what is not known here the worker finds out, and its retry policy deals with it
-        found: tuple[Task, ...] | ZooError
-        found = (Task(self.unit, nbytes=self.unit.target.nbytes, device=device),)
+        result: tuple[Task, ...] | ZooError
+        result = (Task(self.unit, nbytes=self.unit.target.nbytes, device=device),)
         try:
-            found = tasks_of(plan_unit(self.unit), device=device)
+            result = tasks_of(plan_unit(self.unit), device=device)
         except ZooError as error:
             if not isinstance(error, TransientError):
-                found = error
+                result = error
         finally:
-            self.result = found
+            self.result = result

@@ -24,9 +24,11 @@ app = App(
 _COMMANDS = {
     "analyze": "One model, no cluster: a table of its layers.",
     "plan": "Headers only: models, layers, bytes, estimated cost, unsupported tensors.",
-    "sweep": "The main job: measure every model of a spec into a catalog.",
+    "init": "Write a commented sweep spec to start from.",
+    "sweep": "The main job: measure every model of a spec, or of the sources named, into a catalog.",
     "status": "What a catalog holds: listed, done, failed by cause, missing, cost.",
     "rank": "Leaderboards: traps, alignment or alpha.",
+    "ls": "The models of a catalog.",
     "show": "One model's layers.",
     "compare": "Two models side by side.",
     "sql": "DuckDB over the catalog, all views registered; a prompt without a query.",

@@ -45,7 +45,7 @@ def leaderboard(
     """
     values = {"family": family, "top": top}
     try:
-        return ask_rows(con, query, values)
+        answer = ask_rows(con, query, values)
     except QueryError as error:
         if where is None:
             raise
@@ -53,3 +53,22 @@ def leaderboard(
             f"--where {where!r:.200}: {error.__cause__}; the columns are "
             f"{', '.join(columns(con, view))}"
         ) from error
+    if family is not None and not answer.rows:
+        _check_family(con, view, family)
+    return answer
+
+
+def _check_family(con: duckdb.DuckDBPyConnection, view: str, family: str) -> None:
+    """QueryError, naming the nearest ones, when no model of the board is of `family`."""
+    families = [
+        str(name)
+        for (name,) in ask_rows(
+            con,
+            f"select distinct family from {view} where family is not null "
+            "order by jaro_winkler_similarity(lower(family), lower($name)) desc, family",
+            {"name": family},
+        ).rows
+    ]
+    if family not in families:
+        near = ", ".join(families[:3]) or "none"
+        raise QueryError(f"--family: no model of family {family!r:.100}; the nearest: {near}")

@@ -32,9 +32,12 @@ class ModelRef:
 def find_model(con: duckdb.DuckDBPyConnection, model: str) -> ModelRef:
     """The revision `model` names: an id (its newest revision), `id@REVISION` or `id@stepN`.
 
-    A revision may be cut short as long as it is unique. QueryError names the nearest ids.
+    Of an id the part behind the last slash will do where it is unique, as a revision may be cut short.
+    QueryError names the nearest ids.
     """
-    model_id, _, wanted = (model, "", "") if _is_known(con, model) else model.rpartition("@")
+    is_whole = "@" not in model or _is_known(con, model)
+    model_id, _, wanted = (model, "", "") if is_whole else model.rpartition("@")
+    model_id = _whole_id(con, model_id)
     revisions = ask_rows(
         con,
         """
@@ -43,7 +46,7 @@ def find_model(con: duckdb.DuckDBPyConnection, model: str) -> ModelRef:
             else starts_with(revision, $wanted) or 'step' || step = $wanted end
         order by revision
         """,
-        {"id": model_id or model, "wanted": wanted},
+        {"id": model_id, "wanted": wanted},
     ).to_pylist()
     if len(revisions) == 1:
         return ModelRef(**revisions[0])
@@ -103,6 +106,18 @@ def compare(con: duckdb.DuckDBPyConnection, a: str, b: str) -> Answer:
         """,
         {"ma": left.model_id, "ra": left.revision, "mb": right.model_id, "rb": right.revision},
     )
+
+
+def _whole_id(con: duckdb.DuckDBPyConnection, model_id: str) -> str:
+    """The id of the one model with this id, or this name at the end of it; else `model_id` itself."""
+    if "/" in model_id:
+        return model_id
+    named = ask_rows(
+        con,
+        "select distinct model_id from models where model_id = $id or ends_with(model_id, '/' || $id)",
+        {"id": model_id},
+    ).rows
+    return str(named[0][0]) if len(named) == 1 else model_id
 
 
 def _is_known(con: duckdb.DuckDBPyConnection, model: str) -> bool:

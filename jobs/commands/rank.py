@@ -7,7 +7,7 @@ from jobs.screen.output import Format
 
 
 def rank(
-    board: Board,
+    board: str,
     catalog: str,
     *,
     top: int = 20,
@@ -21,7 +21,8 @@ def rank(
     Parameters
     ----------
     board
-        traps: by Correlation Traps. alignment: by how well alpha and the ERG condition align.
+        Before or after the catalog. traps: by Correlation Traps. alignment: by how well alpha and the ERG
+        condition align.
         alpha: by the distance of alpha from 2.
     catalog
         Folder or URL of the catalog.
@@ -36,10 +37,22 @@ def rank(
     quiet
         Nothing but rows and errors.
     """
+    from typing import cast, get_args
+
+    from catalog.errors import QueryError
     from catalog.read.boards import views_of_board
     from catalog.read.views import connect
     from jobs.screen.boards import print_board
 
+    boards = get_args(Board)
+    if board not in boards:
+        board, catalog = catalog, board
+    if board not in boards:
+        raise QueryError(
+            f"got {catalog!r} and {board!r}; wanted one of {', '.join(boards)}, and a catalog"
+        )
     with connect(catalog, only=views_of_board(board, where)) as con:
-        print_board(con, board, top=top, where=where, family=family, format=format, quiet=quiet)
+        print_board(
+            con, cast(Board, board), top=top, where=where, family=family, format=format, quiet=quiet
+        )
     return 0

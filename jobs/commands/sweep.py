@@ -1,4 +1,4 @@
-"""`zoo sweep SPEC --out CATALOG`"""
+"""`zoo sweep SPEC|SOURCE... --out CATALOG`"""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from cyclopts import Parameter
 
 
 def sweep(
-    spec: Path,
-    *,
+    *sources: str,
     out: str | None = None,
     runner: Literal["local", "ray"] | None = None,
     address: str | None = None,
@@ -19,14 +18,16 @@ def sweep(
     limit: int | None = None,
     quiet: bool = False,
 ) -> int:
-    """Measure every model of a spec that is not in the catalog yet; the same command again resumes.
+    """Measure every model of a spec, or of the sources named, that is not in the catalog yet.
+
+    The same command again resumes.
 
     Exit codes: 0 done, 1 some models failed, 2 bad use, 75 interrupted (the same command resumes).
 
     Parameters
     ----------
-    spec
-        Sweep spec (TOML).
+    sources
+        A sweep spec (TOML); or folders, weight files, URLs and Hub ids, perhaps `id@revision`.
     out
         Catalog: a folder or an fsspec URL. Wins over `[sweep] out`.
     runner
@@ -45,8 +46,12 @@ def sweep(
     """
     from jobs.errors import SpecError
     from jobs.spec.load import load_spec
+    from jobs.spec.starting import spec_of_sources
 
-    parsed, text = load_spec(spec)
+    if len(sources) == 1 and sources[0].endswith(".toml"):
+        parsed, text = load_spec(Path(sources[0]))
+    else:
+        parsed, text = spec_of_sources(sources, here=Path.cwd())
     run = parsed.run.model_copy(
         update={
             "runner": runner or parsed.run.runner,

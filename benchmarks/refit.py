@@ -25,7 +25,7 @@ import torch
 from catalog.write.commits import commit_unit
 from jobs.refit.columns import Change, refit_layer
 from jobs.refit.run import refit_catalog
-from jobs.units.unit import analysis_key
+from jobs.units.key import options_key
 from zoo.cells import cells
 from zoo.machine.threads import set_threads
 from zoo.measure.layer import LayerMeasures, measure_layer
@@ -49,7 +49,7 @@ def measured(m: int, q: int, draw: int) -> LayerMeasures:
 
 def build(root: str, models: int, layers: list[LayerMeasures]) -> int:
     """Commit `models` units that hold a third of `layers` each; the number of layers."""
-    key = analysis_key(AnalysisOptions(), LayerSelection())
+    key = options_key(AnalysisOptions(), LayerSelection())
     total = 0
     for number in range(models):
         chosen = layers[number % DRAWS :: DRAWS]

@@ -21,6 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tests.number_groups import groups_of_columns
+
 GOLDEN = Path(__file__).parent / "golden"
 """One JSON file a table: a row a block, a value a line."""
 COMMAND = "python -m tests.golden_zoo --write"
@@ -34,15 +36,17 @@ Golden = dict[str, dict[str, Row]]
 ABSENT = "(absent)"
 
 ADVICE = f"""
-If this was meant: raise NUMBERS_VERSION (zoo/version.py), say what moved and by how much under
-"Numbers" in CHANGELOG.md, and run `{COMMAND}`; the diff of tests/golden belongs to the review.
+If this was meant: raise the version of what moved (zoo/version.py: of the metric groups named above,
+of the decoder, or NUMBERS_VERSION), say what moved and by how much under "Numbers" in CHANGELOG.md,
+and run `{COMMAND}`; the diff of tests/golden belongs to the review.
 A new column that moves no old value needs the command alone. If not meant: it is a regression."""
 
 NAMING = ("sweep_id", "model_id", "tensor", "part", "expert", "replicate", "trap_index")
 """Columns that make a row's name, and the sweep's own id."""
 LEFT_OUT = {
     *NAMING,
-    "analysis_key", "revision", "versions", "committed_at", "last_modified",
+    "analysis_key", "options_key", "number_versions", "revision", "versions", "committed_at",
+    "last_modified",
     "host", "device", "source",
     "read_s", "spectrum_s", "shuffle_s", "total_s", "seconds", "requests",
 }  # fmt: skip
@@ -375,6 +379,9 @@ def report(found: Sequence[Difference], *, most: int = 40) -> str:
     if len(found) > most:
         lines += [f"... and {len(found) - most} more; values a column:"]
         lines += [f"  {number:5} {column}" for column, number in counts.most_common()]
+    groups = groups_of_columns()
+    moved = sorted({groups.get(d.column) or "none: NUMBERS_VERSION, or a decoder" for d in found})
+    lines.append(f"metric groups that moved: {', '.join(moved)}")
     return "\n".join([*lines, ADVICE])
 
 

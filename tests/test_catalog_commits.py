@@ -11,16 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from catalog.care.compact import compact
 from catalog.errors import NotACatalogError, SchemaError, StorageError, TornError
 from catalog.files.folder import Folder
 from catalog.read.query import columns
 from catalog.read.views import connect
 from catalog.schema import SCHEMA_VERSION
 from catalog.write.commits import (
+    FinishedUnit,
     UnitKey,
     commit_unit,
     done_units,
     drop_unfinished,
+    finished_units,
     prepare,
     record_failure,
     record_sweep,
@@ -251,11 +254,28 @@ def test_what_a_killed_writer_left_aside_is_cleaned_up_later(root: str) -> None:
 
 
 def test_what_a_killed_sweep_left_of_an_unfinished_unit_can_be_dropped(root: str) -> None:
-    units = [UnitKey(model, "f" * 40, "k1") for model in ("org/a", "org/b")]
-    for unit in units:
-        commit(root, unit.model_id)
-    (marker,) = (p for p in Path(root, "models", "hot").iterdir() if p.name.startswith("org--a"))
-    marker.unlink()  # as if the sweep had been killed before it
-    assert drop_unfinished(root, units) == 1
-    left = [p.name for p in Path(root, "layers", "hot").iterdir()]
-    assert len(left) == 1 and left[0].startswith("org--b")
+    """Whatever its key is; what belongs to a finished unit of the same revision stays."""
+    revisions = [(model, "f" * 40) for model in ("org/a", "org/b")]
+    for model, _ in revisions:
+        commit(root, model)
+    commit(root, "org/a", analysis_key="k2")
+    markers = sorted(Path(root, "models", "hot").glob("org--a*"))
+    markers[0].unlink()  # as if the sweep had been killed before it
+    assert drop_unfinished(root, revisions[1:]) == 0
+    assert drop_unfinished(root, revisions) == 1
+    left = {p.name.rpartition("-")[0] for p in Path(root, "layers", "hot").iterdir()}
+    assert left == {p.stem for p in Path(root, "models", "hot").iterdir()} and len(left) == 2
+
+
+def test_a_finished_unit_tells_what_decided_its_numbers(root: str) -> None:
+    told = {"options_key": "o1", "decoders": "mxfp4, none", "versions": "{}"}
+    commit(root, "org/a", **told)
+    compact(root, grace_s=0)
+    commit(root, "org/a", **{**told, "versions": "newer"})  # beside the merged one
+    commit(root, "org/old")
+    commit(root, "org/empty", decoders="")
+    key = UnitKey("org/a", "f" * 40, "k1")
+    found = {unit.key.model_id: unit for unit in finished_units(root)}
+    assert found["org/a"] == FinishedUnit(key, "o1", ("mxfp4", "none"), "newer")
+    assert found["org/old"].options_key == "k1" and found["org/old"].decoders is None
+    assert found["org/empty"].decoders == () and len(found) == 3

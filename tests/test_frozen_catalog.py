@@ -13,6 +13,7 @@ import pytest
 from catalog.care.compact import compact
 from tests.conftest import Zoo
 from tests.frozen_catalog import unpack, write_late, write_zoo
+from tests.number_groups import raise_decoder, raise_group
 from zoo.version import NUMBERS_VERSION
 
 FROZEN_NUMBERS = 2
@@ -190,6 +191,54 @@ def test_a_refit_gives_the_stored_values(
     assert sql("select count(*) as n from layers_latest") == [{"n": 9}]
     assert lost(catalog, {t: frozen[t] for t in ("failures", "listing", "sweeps")}) == []
     assert zoo("check", catalog, "--quiet") == 0
+
+
+def test_what_other_packages_computed_is_done_anew_once(
+    home: Path, zoo: Zoo, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the adapter too, whose base revision stood among its versions and is none of a package."""
+    catalog = home / "catalog"
+    monkeypatch.setattr("jobs.sweep.ledger.versions", lambda: '{"numpy": "99"}')
+    again = ["sweep", home / "spec.toml", "--out", catalog, "-j", 1, "--overwrite", "stale"]
+    for done in (6, 0):
+        assert zoo(*again, "--quiet") == 1  # torn
+        (last,) = sql("select num_done, num_skipped from sweeps order by sweep_id desc limit 1")
+        assert last == {"num_done": done, "num_skipped": 6 - done}
+    (base,) = sql("select revision from models_latest where model_id = 'local/plain'")
+    (tuned,) = sql("select base_revision, versions from models_latest "
+                   "where model_id = 'local/tuned'")  # fmt: skip
+    assert tuned == {"base_revision": base["revision"], "versions": '{"numpy": "99"}'}
+
+
+def test_a_raised_decoder_measures_the_old_units_anew_beside_the_old_ones(
+    home: Path, zoo: Zoo, sql: Sql, frozen: dict[str, list[Row]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = home / "catalog"
+    raise_decoder(monkeypatch, "none")
+    for models in (12, 12):
+        assert zoo("sweep", home / "spec.toml", "--out", catalog, "-j", 1, "--quiet") == 1  # torn
+        assert sql("select count(*) as n from models") == [{"n": models}]
+    assert lost(catalog, frozen) == []
+    assert sql("select count(*) as n from models_latest") == [{"n": 6}]
+    assert sql("select model_id, cause from missing") == [
+        {"model_id": "local/torn", "cause": "data"}
+    ]
+    assert zoo("compact", catalog, "--quiet") == 0
+    assert lost(catalog, frozen) == []
+    assert zoo("check", catalog, "--quiet") == 0
+
+
+def test_a_refit_moves_the_base_revision_to_its_column(
+    zoo: Zoo, catalog: Path, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raise_group(monkeypatch, "tail")
+    assert zoo("refit", catalog, "-j", 1, "--quiet") == 0
+    (base,) = sql("select revision from models_latest where model_id = 'local/plain'")
+    (tuned,) = sql("from models_latest where model_id = 'local/tuned'")
+    assert tuned["base_revision"] == base["revision"] not in str(tuned["versions"])
+    assert tuned["decoders"] == "none" and "tail" in str(tuned["number_versions"])
+    assert zoo("refit", catalog, "-j", 1, "--quiet") == 0
+    assert sql("select count(*) as n from models") == [{"n": 12}]
 
 
 def test_compaction_keeps_every_row(

@@ -13,7 +13,12 @@ from tests.golden_zoo import ABSENT, GOLDEN, TABLES, Golden, committed, differen
 NEVER = {
     "layers": set(),
     "spectra": set(),
-    "models": {"author", "downloads", "likes"},  # only the Hub knows
+    "models": {
+        "author",
+        "downloads",
+        "likes",
+        "base_revision",
+    },  # the Hub's, and of merged adapters
     "traps": {"jsd", "jsd_stderr", "jsd_control_p95", "probe_kind", "num_probes", "temperature"},
 }
 """Columns that no folder of weights fills."""
@@ -45,20 +50,20 @@ def test_the_committed_text_is_as_the_command_writes_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "column", "factor"),
+    ("table", "column", "factor", "group"),
     [
-        ("layers", "alpha", 1.000001),
-        ("layers", "lambda_max", 1.000001),
-        ("layers", "erg_log_ratio", 1.0001),
-        ("layers", "rand_lambda_max", 1.00001),
-        ("traps", "eigenvalue", 1.00001),
-        ("traps", "p_value", 1.1),
-        ("models", "num_params", 2),
-        ("layers", "bytes_read", 2),
+        ("layers", "alpha", 1.000001, "moved: tail"),
+        ("layers", "lambda_max", 1.000001, "moved: scalars"),
+        ("layers", "erg_log_ratio", 1.0001, "moved: erg"),
+        ("layers", "rand_lambda_max", 1.00001, "moved: shuffle"),
+        ("traps", "eigenvalue", 1.00001, "moved: traps"),
+        ("traps", "p_value", 1.1, "moved: traps"),
+        ("models", "num_params", 2, "NUMBERS_VERSION"),
+        ("layers", "bytes_read", 2, "NUMBERS_VERSION"),
     ],
 )
 def test_a_value_that_moves_is_named_with_what_to_do(
-    table: str, column: str, factor: float
+    table: str, column: str, factor: float, group: str
 ) -> None:
     golden = committed()
     moved = copy.deepcopy(golden)
@@ -69,7 +74,7 @@ def test_a_value_that_moves_is_named_with_what_to_do(
     (difference,) = differences(golden, moved)
     assert (difference.table, difference.row, difference.column) == (table, name, column)
     told = report([difference])
-    for word in (name, column, repr(was), repr(was * factor), "NUMBERS_VERSION", "CHANGELOG.md",
+    for word in (name, column, repr(was), repr(was * factor), group, "CHANGELOG.md",
                  golden_zoo.COMMAND):  # fmt: skip
         assert word in told
 

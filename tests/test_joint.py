@@ -19,7 +19,6 @@ from zoo.measure.row import LayerRow, SpectrumRow, TensorRow, TrapRow
 
 FILLED = {
     "layers": {"step"},
-    "models": {"base_revision", "decoders", "options_key", "number_versions"},
     "evaluations": {"step", "reason"},
 }
 """Columns that a row gets beside the keys when its unit is committed."""

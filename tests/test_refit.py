@@ -21,9 +21,10 @@ from catalog.write import commits
 from catalog.write.commits import commit_unit
 from jobs.refit.columns import EXTRAS, OWN, RAND, TRAP_TEST, Change, refit_layer, trap_rows
 from jobs.spec.load import load_spec
-from jobs.units.unit import analysis_key
+from jobs.units.key import options_key
 from tests.conftest import Zoo
 from tests.models import small_zoo
+from tests.number_groups import raise_decoder, raise_group
 from zoo.cells import cells
 from zoo.columns import names_of
 from zoo.measure.layer import LayerMeasures, measure_layer
@@ -320,7 +321,7 @@ def test_a_refit_to_another_level_is_a_unit_that_no_sweep_takes_for_its_own(
     )
     assert count == 6
     spec, _ = load_spec(path)
-    assert analysis_key(spec.options, spec.selection) not in (key, other)
+    assert options_key(spec.options, spec.selection) not in (key, other)
     assert ask(cat, "select tensor from layers_latest where reason like 'traps at level 0.05%'"
                " and model_id = 'local/odd'") == [("b.weight",), ("conv.weight",), ("rank.weight",)]  # fmt: skip
 
@@ -353,7 +354,7 @@ def test_a_unit_whose_options_are_not_recorded_is_left_alone_and_named(
     for part in (sweep / "cat" / "sweeps" / "hot").iterdir():
         part.unlink()
     assert zoo("refit", sweep / "cat") == 0  # the key is that of the default options
-    monkeypatch.setattr("jobs.units.unit.NUMBERS_VERSION", 99)
+    monkeypatch.setattr("jobs.units.key.NUMBERS_VERSION", 99)
     assert zoo("refit", sweep / "cat") == 1
     assert "are not recorded" in capsys.readouterr().err
     assert ask(sweep / "cat", "select count(*) from models") == [(3,)]
@@ -362,8 +363,7 @@ def test_a_unit_whose_options_are_not_recorded_is_left_alone_and_named(
 def test_new_numbers_are_another_unit_and_the_old_one_stays(
     sweep: Path, zoo: Zoo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("jobs.units.unit", "jobs.refit.plan"):
-        monkeypatch.setattr(f"{module}.NUMBERS_VERSION", 99)
+    monkeypatch.setattr("jobs.units.key.NUMBERS_VERSION", 99)
     assert zoo("refit", sweep / "cat") == 0
     assert ask(sweep / "cat", "select count(*), count(distinct analysis_key) from models") == [
         (6, 2)
@@ -372,6 +372,55 @@ def test_new_numbers_are_another_unit_and_the_old_one_stays(
     assert zoo("refit", sweep / "cat") == 0
     assert {p: p.stat().st_mtime_ns for p in (sweep / "cat").rglob("*.parquet")} == before
     assert ask(sweep / "cat", "select count(*) from models") == [(6,)]
+
+
+def test_a_raised_group_that_follows_from_spectra_gives_the_key_of_a_sweep(
+    sweep: Path, zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cat = sweep / "cat"
+    raise_group(monkeypatch, "tail")
+    assert zoo("refit", cat) == 0
+    spec, _ = load_spec(sweep / "spec.toml")
+    key = options_key(spec.options, spec.selection)
+    stored = (
+        "select distinct analysis_key, options_key, number_versions, decoders from models_latest"
+    )
+    assert ask(cat, stored) == [(key, key, '{"decoders": {}, "groups": {"tail": 2}}', "none")]
+    assert zoo("sweep", sweep / "spec.toml", "--out", cat, "-j", 1) == 0
+    assert zoo("refit", cat) == 0
+    assert ask(cat, "select count(*) from models") == [(6,)]
+
+
+def test_a_raised_group_that_needs_the_weights_is_left_to_a_sweep(
+    sweep: Path, zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cat = sweep / "cat"
+    before = {p: p.stat().st_mtime_ns for p in cat.rglob("*.parquet")}
+    raise_group(monkeypatch, "entries")
+    assert zoo("refit", cat) == 0
+    assert {p: p.stat().st_mtime_ns for p in cat.rglob("*.parquet")} == before
+    raise_group(monkeypatch, "erg")  # anew under today's version, beside entries of the older one
+    assert zoo("refit", cat) == 0
+    spec, _ = load_spec(sweep / "spec.toml")
+    known = options_key(spec.options, spec.selection, groups={"erg": 2})
+    assert ask(cat, "select distinct analysis_key from models_latest") == [(known,)]
+    assert known != options_key(spec.options, spec.selection)
+
+
+def test_a_refit_keeps_the_decoders_that_the_weights_went_through(
+    sweep: Path, zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cat = sweep / "cat"
+    raise_decoder(monkeypatch, "none")
+    raise_group(monkeypatch, "tail")
+    assert zoo("refit", cat) == 0
+    spec, _ = load_spec(sweep / "spec.toml")
+    of_options = options_key(spec.options, spec.selection)
+    assert ask(cat, "select distinct analysis_key from models_latest") == [(of_options,)]
+    assert zoo("sweep", sweep / "spec.toml", "--out", cat, "-j", 1, "--quiet") == 0
+    (last,) = ask(cat, "select num_done from sweeps order by sweep_id desc limit 1")
+    assert last == (3,)
+    assert ask(cat, "select count(*) from models") == [(9,)]
 
 
 def test_the_measured_versions_stay_and_those_of_the_refit_stand_beside_them(

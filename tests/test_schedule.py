@@ -8,7 +8,7 @@ from jobs.runners.outcome import Died, Finished, Outcome, Raised
 from jobs.runners.retry import Again, Attempts, GiveUp, decide
 from jobs.runners.schedule import Schedule, UnitDone, UnitFailed
 from jobs.sources.target import Target
-from jobs.units.unit import Task, Unit
+from jobs.units.unit import Task, Unit, unit_of
 from zoo.options import AnalysisOptions, LayerSelection
 
 GIB = 2**30
@@ -17,7 +17,7 @@ Sched = Schedule[Unit, Task, Names]
 
 
 def unit(name: str) -> Unit:
-    return Unit(Target(name, "0" * 40, None, "test"), "key", AnalysisOptions(), LayerSelection())
+    return unit_of(Target(name, "0" * 40, None, "test"), AnalysisOptions(), LayerSelection())
 
 
 def task(name: str, *, peak: int = GIB) -> Task:

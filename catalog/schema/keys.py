@@ -31,10 +31,10 @@ COMMIT = ("sweep_id", *UNIT)
 STEP = Column("step", INT, "steps", "Training step of the revision; NULL outside trajectories.")
 """The step of a unit, which its `models` row and all its layers and evaluations have."""
 
-DECODERS = Column(
-    "decoders", TEXT, "text",
-    "Decoders that the unit uses, by the names that `layers` has, separated by commas; `unknown` "
-    "among them: a tensor that nobody decodes. NULL: not known, as its headers were not read yet, or "
-    "the row is older than this column.", since=2,
+OPTIONS_KEY = Column(
+    "options_key", TEXT, "text",
+    "Hash of all that analysis_key hashes, but for the decoders: known before any header is read, and "
+    "equal for models swept with equal options. NULL in rows older than this column: analysis_key.",
+    since=2,
 )  # fmt: skip
-"""The decoders of a unit, in every table whose `analysis_key` may depend on them."""
+"""That of a unit, in every table whose `analysis_key` may depend on decoders not known yet."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from catalog.schema.keys import COMMIT, DECODERS, KEYS, STEP, UNIT
+from catalog.schema.keys import COMMIT, KEYS, OPTIONS_KEY, STEP, UNIT
 from catalog.schema.measured import EVALUATION, TENSOR
 from catalog.schema.table import INT, REAL, TEXT, TIME, Column, Table
 
@@ -46,10 +46,10 @@ MODELS = Table(
         Column("source", TEXT, "text", "The spec's source the unit came from."),
         Column("base_revision", TEXT, "text", "Revision of the base model that an adapter was "
                "put on; NULL where the numbers depend on no other model.", since=2),
-        DECODERS,
-        Column("options_key", TEXT, "text", "Hash of all that analysis_key hashes, but for the "
-               "decoders: equal for models swept with equal options; NULL: equal to analysis_key.",
-               since=2),
+        OPTIONS_KEY,
+        Column("decoders", TEXT, "text", "Decoders that its layers go through, as `layers` names them, "
+               "separated by commas; `unknown` among them: a tensor is refused. NULL in rows older "
+               "than this column.", since=2),
         Column("number_versions", TEXT, "JSON", "Versions of metric groups and decoders that are "
                "hashed in analysis_key, those above 1; NULL: there are none.", since=2),
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from catalog.schema.keys import COMMIT, DECODERS, KEYS
+from catalog.schema.keys import COMMIT, KEYS, OPTIONS_KEY
 from catalog.schema.table import INT, TEXT, TIME, Column, Table
 
 CAUSES = ("data", "hub_permanent", "hub_transient", "resource", "poison", "infra", "changed", "bug")
@@ -25,7 +25,7 @@ FAILURES = Table(
         Column("attempts", INT, "count", "Attempts made in this sweep.", nullable=False),
         Column("log_uri", TEXT, "text", "Where the worker's log is."),
         Column("failed_at", TIME, "UTC", "When the last attempt ended.", nullable=False),
-        DECODERS,
+        OPTIONS_KEY,
     ),
 )  # fmt: skip
 
@@ -62,6 +62,6 @@ LISTING = Table(
         Column("source", TEXT, "text", "The spec's source that named the unit."),
         Column("step", INT, "steps", "Training step of the revision; NULL outside trajectories."),
         Column("listed_at", TIME, "UTC", "When the plan was made.", nullable=False),
-        DECODERS,
+        OPTIONS_KEY,
     ),
 )

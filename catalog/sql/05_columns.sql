@@ -168,8 +168,8 @@ set variable zoo_columns = (
         ('models', 27, 'committed_at', 'timestamptz'),
         ('models', 28, 'source', 'varchar'),
         ('models', 29, 'base_revision', 'varchar'),
-        ('models', 30, 'decoders', 'varchar'),
-        ('models', 31, 'options_key', 'varchar'),
+        ('models', 30, 'options_key', 'varchar'),
+        ('models', 31, 'decoders', 'varchar'),
         ('models', 32, 'number_versions', 'varchar'),
         ('evaluations', 0, 'sweep_id', 'varchar'),
         ('evaluations', 1, 'model_id', 'varchar'),
@@ -214,7 +214,7 @@ set variable zoo_columns = (
         ('failures', 8, 'attempts', 'bigint'),
         ('failures', 9, 'log_uri', 'varchar'),
         ('failures', 10, 'failed_at', 'timestamptz'),
-        ('failures', 11, 'decoders', 'varchar'),
+        ('failures', 11, 'options_key', 'varchar'),
         ('sweeps', 0, 'sweep_id', 'varchar'),
         ('sweeps', 1, 'name', 'varchar'),
         ('sweeps', 2, 'spec', 'varchar'),
@@ -234,7 +234,7 @@ set variable zoo_columns = (
         ('listing', 4, 'source', 'varchar'),
         ('listing', 5, 'step', 'bigint'),
         ('listing', 6, 'listed_at', 'timestamptz'),
-        ('listing', 7, 'decoders', 'varchar'),
+        ('listing', 7, 'options_key', 'varchar'),
         ('traps', 29, 'lambda', 'double')
     ),
     tables as (

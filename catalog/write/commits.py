@@ -40,6 +40,23 @@ class UnitKey:
     """Hash of everything that can move a number."""
 
 
+@dataclass(frozen=True, slots=True)
+class FinishedUnit:
+    """What the `models` row of a unit says of its numbers."""
+
+    key: UnitKey
+    options_key: str
+    """Hash of all that the analysis key hashes, but for the decoders."""
+    decoders: tuple[str, ...] | None
+    """Names of the decoders it uses; None in a row that is older than the column."""
+    versions: str | None
+    """JSON of the packages that computed the numbers."""
+
+
+_FINISHED = ("model_id", "revision", "analysis_key", "options_key", "decoders", "versions")
+"""The columns that tell it, all of them texts."""
+
+
 def prepare(root: str) -> None:
     """Make `root` a catalog of today's schema: the empty part of every table, then its marker.
 
@@ -135,50 +152,80 @@ def record_listing(root: str, sweep_id: str, rows: Sequence[Row]) -> str:
         return write_part(root, "listing", filled, name=part_name("listing", keys), metadata=keys)
 
 
-def done_units(root: str) -> frozenset[UnitKey]:
+def finished_units(root: str) -> tuple[FinishedUnit, ...]:
     """Every finished unit, from the `models` parts alone; empty when there is no catalog yet."""
     folder = Folder.parse(root)
     if not folder.exists(MARKER):
-        return frozenset()
+        return ()
     check_marker(folder)
+    columns = ", ".join(
+        f"'{name}': {{name: '{name}', type: 'varchar', default_value: null}}" for name in _FINISHED
+    )
+    query = (
+        f"select {', '.join(_FINISHED)} from read_parquet($files, schema = map {{{columns}}}, "
+        f"filename = true, hive_partitioning = false) where model_id is not null qualify "
+        f"row_number() over (partition by model_id, revision, analysis_key "
+        f"order by split_part(filename, '/', -2) desc) = 1"
+    )
+    files = {"files": folder.glob("models", "*", "*.parquet")}
     with open_duck(folder) as con:
-        query = (
-            "select distinct model_id, revision, analysis_key "
-            "from read_parquet(?, hive_partitioning = false)"
-        )
-        files = folder.glob("models", "*", "*.parquet")
         try:
-            units = while_others_write(lambda: con.execute(query, [files]).fetchall())
+            rows = while_others_write(lambda: con.execute(query, files).fetchall())
         except duckdb.Error as error:
             raise TornError(
                 f"cannot read the models of {folder.root}: {error}; run `zoo check` to find the "
                 f"file, move it away and run the same command again"
             ) from error
-    return frozenset(UnitKey(*map(str, unit)) for unit in units)
+    return tuple(_finished(*row) for row in rows)
 
 
-def drop_unfinished(root: str, units: Iterable[UnitKey]) -> int:
-    """Delete the data parts of `units` that no finished unit owns; returns how many files went.
+def _finished(
+    model_id: str,
+    revision: str,
+    analysis_key: str,
+    options_key: str | None,
+    decoders: str | None,
+    versions: str | None,
+) -> FinishedUnit:
+    names = None if decoders is None else tuple(name for name in decoders.split(", ") if name)
+    key = UnitKey(model_id, revision, analysis_key)
+    return FinishedUnit(key, options_key or analysis_key, names, versions)
 
-    A killed sweep leaves them. No view shows them, but whoever reads the folders directly would
-    see their rows twice once the units are done again. On this machine only: elsewhere another
-    writer might be about to finish one of them, and `zoo compact` clears them away in time.
+
+def done_units(root: str) -> frozenset[UnitKey]:
+    """The keys of every finished unit."""
+    return frozenset(unit.key for unit in finished_units(root))
+
+
+def drop_unfinished(root: str, revisions: Iterable[tuple[str, str]]) -> int:
+    """Delete the data parts of `revisions` (model_id, revision) that no finished unit owns.
+
+    Returns how many files went. A killed sweep leaves them, under a key that nobody knows before the
+    headers are read. No view shows them, but whoever reads the folders directly would see their rows
+    twice once the units are done again. On this machine only, where none can be on its way to its
+    `models` part while we have the lock; elsewhere `zoo compact` clears them away in time.
     """
     folder = Folder.parse(root)
     if not folder.is_local or not folder.exists(MARKER):
         return 0
     with writing(folder, alone=True):
         finished = {unit_stem(key) for key in done_units(root)}
-        unfinished = {unit_stem(key) for key in units} - finished
+        revision_stems = {_before_digest(unit_stem(UnitKey(*pair, ""))) for pair in revisions}
         dropped = [
             (table, HOT, name)
             for table in UNIT_TABLES
             for name in folder.names(table, HOT)
-            if name.rpartition("-")[0] in unfinished
+            if (stem := name.rpartition("-")[0]) not in finished
+            and _before_digest(stem) in revision_stems
         ]
         for path in dropped:
             folder.delete(*path)
     return len(dropped)
+
+
+def _before_digest(stem: str) -> str:
+    """The readable start of a stem, which all units of a revision share."""
+    return stem.rpartition("--")[0]
 
 
 def unit_stem(key: UnitKey) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +23,7 @@ from catalog.write import commits
 from jobs.refit.columns import LayerChange, trap_rows
 from jobs.refit.plan import RefitUnit
 from jobs.sweep.ledger import versions
+from zoo.version import UNKNOWN
 
 KEYS = ", ".join(COMMIT)
 """What rows of a unit are joined on."""
@@ -130,7 +132,7 @@ class Pen:
         rows: dict[str, StoredRows],
     ) -> None:
         sweep_id = self._sweep_id(unit.spec)
-        keys = {**unit.keys, "sweep_id": sweep_id, "analysis_key": unit.new_key}
+        keys = {**unit.keys, "sweep_id": sweep_id, "analysis_key": unit.new_key.analysis_key}
         for row in rows["layers"]:
             change = changes.get(row["layer_index"])
             if change is not None:
@@ -145,6 +147,8 @@ class Pen:
                 **keys,
                 **(_NO_COST if unit.is_new else {}),
                 "versions": _versions(model["versions"]),
+                **asdict(unit.new_key),
+                "decoders": _decoders(model, rows),
                 "committed_at": datetime.now(UTC),
             },
             layers=rows["layers"],
@@ -226,10 +230,21 @@ def _traps(rows: StoredRows, layers: StoredRows, changes: Mapping[int, LayerChan
     return kept
 
 
+def _decoders(model: Mapping[str, Any], rows: Mapping[str, StoredRows]) -> str:
+    """The column `decoders`, of an older row from its layers and tensors."""
+    stored = model.get("decoders")
+    if isinstance(stored, str):
+        return stored
+    names = {row["decoder"] for row in rows["layers"] if row["decoder"] is not None}
+    refused = {UNKNOWN for row in rows["tensors"] if row["fate"] == "unknown"}
+    return ", ".join(sorted(names | refused))
+
+
 def _versions(stored: str | None) -> str:
     """Versions that measured the weights, and beside them those that computed the rest anew."""
     try:
         before = json.loads(stored or "{}")
     except ValueError:
         before = {}
+    before.pop("base_revision", None)  # version 0.1.0 kept it there; it has a column now
     return json.dumps({**before, "refit": json.loads(versions())}, sort_keys=True)

@@ -1,17 +1,16 @@
 """What a refit of a catalog has to do: every unit, what to compute for it, and under which key.
 
 A unit keeps its analysis key when that key still says how its numbers come about: the options of its
-sweep under today's version of the numbers. Options that follow from spectra alone give the key that a
-sweep with them would have. Everything else gets a key of its own kind (`refit_key`), which no sweep
-takes for its own.
+sweep, today's versions of what a refit computes, and the versions it was measured with of all the rest.
+Options that follow from spectra alone give the key that a sweep with them would have. Everything else gets
+a key of its own kind (`refit_key`), which no sweep takes for its own.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -23,16 +22,16 @@ from jobs.errors import SpecError
 from jobs.refit.columns import Change
 from jobs.spec.load import parse_spec
 from jobs.spec.tables import Spec
-from jobs.units.unit import analysis_key, key_with_base
+from jobs.units.key import NumberVersions, options_key, refit_key, unit_key
 from zoo.options import AnalysisOptions, LayerSelection
-from zoo.version import NUMBERS_VERSION
+from zoo.version import GROUPS
 
 _FROM_SPECTRA = ("clip_fingers", "level", "tail_models", "bootstrap")
 """Options that a refit can change. The others need the weights."""
 
 _UNITS = """
 select m.sweep_id, m.model_id, m.revision, m.analysis_key, m.generation, m.layers_analysed,
-    m.versions, s.spec
+    m.versions, m.base_revision, m.number_versions, s.spec
 from internal.shown_models as m left join sweeps as s using (sweep_id)
 where m.layers_analysed > 0
 order by m.generation, m.model_id, m.revision, m.analysis_key
@@ -40,6 +39,41 @@ order by m.generation, m.model_id, m.revision, m.analysis_key
 
 Settings = tuple[AnalysisOptions, LayerSelection]
 """What a spec says of how layers are measured, and which."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """The key of a refitted unit, and what is hashed in it: columns of `models`."""
+
+    analysis_key: str
+    options_key: str
+    number_versions: str | None
+    base_revision: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What decided the numbers of a stored unit, but for its options."""
+
+    analysis_key: str
+    base_revision: str
+    versions: NumberVersions
+
+    def is_measured_with(self, settings: Settings) -> bool:
+        """True when its key is that of a measurement under these settings."""
+        options, selection = settings
+        key = options_key(
+            options, selection, base_revision=self.base_revision, groups=self.versions.groups
+        )
+        return self.analysis_key == unit_key(key, self.versions.decoders)
+
+    def is_refitted_with(self, settings: Settings) -> bool:
+        """True when its key is one that a refit gave under these settings."""
+        options, selection = settings
+        key = refit_key(
+            options, selection, base_revision=self.base_revision, groups=self.versions.groups
+        )
+        return self.analysis_key == unit_key(key, self.versions.decoders)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +88,7 @@ class RefitUnit:
     """Layers that have a spectrum."""
     spec: str | None
     """The spec, as TOML, that the new numbers follow; None when the sweep is not recorded."""
-    new_key: str
+    new_key: NewKey
     """Under its own key the unit is replaced, if a number moved; under another one it is written
     in any case."""
     change: Change
@@ -62,7 +96,7 @@ class RefitUnit:
     @property
     def is_new(self) -> bool:
         """True when the result is another unit."""
-        return self.new_key != self.keys["analysis_key"]
+        return self.new_key.analysis_key != self.keys["analysis_key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +107,6 @@ class LeftOut:
     reason: str
 
 
-def refit_key(options: AnalysisOptions, selection: LayerSelection) -> str:
-    """Key of numbers that were partly computed anew and partly carried over; 16 hex digits."""
-    fields = {
-        "refit": NUMBERS_VERSION,
-        "options": options.key_fields(),
-        "selection": asdict(selection),
-    }
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
 def refit_units(
     con: duckdb.DuckDBPyConnection, spec: Spec | None, spec_text: str
 ) -> tuple[list[RefitUnit], list[LeftOut]]:
@@ -91,39 +114,36 @@ def refit_units(
 
     A unit whose numbers an earlier refit has put under another key is left out: that one is there.
     """
-    stored = ask(con, _UNITS).to_pylist()
+    rows = ask(con, _UNITS).to_pylist()
     latest: set[tuple[object, ...]] = set()
     if spec is not None:
         newest = ask(con, f"select {', '.join(COMMIT)} from models_latest").to_pylist()
         latest = {tuple(row.values()) for row in newest}
-    done = {UnitKey(row["model_id"], row["revision"], row["analysis_key"]) for row in stored}
+    done = {UnitKey(row["model_id"], row["revision"], row["analysis_key"]) for row in rows}
     units: list[RefitUnit] = []
     left: list[LeftOut] = []
     settings: dict[str | None, Settings | None] = {}
-    plans: dict[tuple[str | None, str, str], tuple[str, Change] | str] = {}
-    defaults = _default_keys()
-    for row in stored:
+    plans: dict[tuple[str | None, str, str, str | None], tuple[NewKey, Change] | str] = {}
+    for row in rows:
         text = row["spec"]
         if text not in settings:
             settings[text] = _settings(text)
         keys = {name: str(row[name]) for name in COMMIT}
-        if text is None and keys["analysis_key"] not in defaults:
-            left.append(
-                LeftOut(keys["model_id"], "its sweep, and so its options, are not recorded")
-            )
-            continue
         if spec is not None and tuple(keys.values()) not in latest:
             continue
-        known = (text, keys["analysis_key"], _base_revision(row["versions"]))
+        base_revision = row["base_revision"] or _base_revision(row["versions"])
+        known = (text, keys["analysis_key"], base_revision, row["number_versions"])
         if known not in plans:
-            plans[known] = _plan(*known[1:], settings[text], spec)
+            versions = NumberVersions.from_json(row["number_versions"])
+            stored = _Stored(keys["analysis_key"], base_revision, versions)
+            plans[known] = _plan(stored, settings[text], spec, is_recorded=text is not None)
         plan = plans[known]
         if isinstance(plan, str):
             left.append(LeftOut(keys["model_id"], plan))
             continue
         new_key, change = plan
-        new = UnitKey(keys["model_id"], keys["revision"], new_key)
-        if (spec is not None or new_key != keys["analysis_key"]) and new in done:
+        new = UnitKey(keys["model_id"], keys["revision"], new_key.analysis_key)
+        if (spec is not None or new.analysis_key != keys["analysis_key"]) and new in done:
             continue
         done.add(new)
         new_spec = text if spec is None else spec_text
@@ -134,7 +154,7 @@ def refit_units(
 
 
 def _base_revision(versions: str | None) -> str:
-    """Of the base model of an adapter's unit; empty where there is none, or it is not recorded."""
+    """Where version 0.1.0 kept it, of the base model of an adapter's unit; empty where there is none."""
     try:
         recorded = json.loads(versions or "{}")
     except ValueError:
@@ -154,18 +174,18 @@ def _settings(text: str | None) -> Settings | None:
     return spec.options, spec.selection
 
 
-def _default_keys() -> tuple[str, str]:
-    """Keys of units that need no record of their options."""
-    options, selection = AnalysisOptions(), LayerSelection()
-    return analysis_key(options, selection), refit_key(options, selection)
-
-
 def _plan(
-    key: str, base_revision: str, old: Settings | None, spec: Spec | None
-) -> tuple[str, Change] | str:
-    """(new key, what to compute), or why the unit has to be swept again."""
+    stored: _Stored, old: Settings | None, spec: Spec | None, *, is_recorded: bool
+) -> tuple[NewKey, Change] | str:
+    """The new key and what to compute, or why the unit has to be swept again.
+
+    `is_recorded`: the sweep of the unit is known; otherwise `old` are the default options.
+    """
     if old is None:
         return "the spec of its sweep cannot be read by this version"
+    is_measured = stored.is_measured_with(old)
+    if not is_recorded and not is_measured and not stored.is_refitted_with(old):
+        return "its sweep, and so its options, are not recorded"
     before, selection = old
     now = before if spec is None else spec.options
     if spec is not None:
@@ -174,7 +194,24 @@ def _plan(
         fixed += ["[layers]"] if spec.selection != selection else []
         if fixed:
             return f"another {', '.join(fixed)} needs the weights"
-    measured = key_with_base(analysis_key(before, selection), base_revision)
-    is_exact = key == measured and now.level == before.level
-    new_key = analysis_key(now, selection) if is_exact else refit_key(now, selection)
-    return key_with_base(new_key, base_revision), Change(before, now)
+    groups = _groups(stored.versions.groups, now)
+    make_key = options_key if is_measured and now.level == before.level else refit_key
+    key = make_key(now, selection, base_revision=stored.base_revision, groups=groups)
+    decoders = stored.versions.decoders
+    new_key = NewKey(
+        unit_key(key, decoders),
+        key,
+        NumberVersions(groups, decoders).to_json(),
+        stored.base_revision or None,
+    )
+    return new_key, Change(before, now)
+
+
+def _groups(stored: Mapping[str, int], now: AnalysisOptions) -> dict[str, int]:
+    """Versions above 1 of the groups that `now` asks for: today's of what is computed anew."""
+    versions = {
+        name: group.version if group.follows_from_spectra else stored.get(name, 1)
+        for name, group in GROUPS.items()
+        if group.is_asked_for(now)
+    }
+    return {name: version for name, version in versions.items() if version > 1}

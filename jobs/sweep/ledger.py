@@ -10,6 +10,7 @@ import json
 import platform
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -18,6 +19,7 @@ from catalog.write.commits import UnitKey
 from jobs.runners.retry import TERMINAL
 from jobs.runners.schedule import UnitDone, UnitFailed
 from jobs.screen.progress import UnitSummary
+from jobs.sweep.history import History
 from jobs.sweep.model_row import ModelRow
 from jobs.sweep.task_rows import TaskRows
 from jobs.units.unit import Unit
@@ -57,6 +59,19 @@ def versions() -> str:
     return json.dumps(version_of, sort_keys=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is to become of the units that a sweep lists, each in their order."""
+
+    listed: tuple[Unit, ...]
+    """All of them, with the decoders of those that the catalog knows."""
+    todo: tuple[Unit, ...]
+    done: tuple[Unit, ...]
+    """In the catalog already."""
+    failed_before: tuple[Unit, ...]
+    """Failed for good in an earlier sweep."""
+
+
 class Ledger:
     """One sweep's pen."""
 
@@ -68,36 +83,36 @@ class Ledger:
         self._spec = spec_text
         self._started = now
         self._versions = versions()
-        self._listing: dict[tuple[str, str, str], dict[str, object]] = {}
-        """Rows of `listing` by unit."""
+        self._listing: dict[tuple[str, str], dict[str, object]] = {}
+        """Rows of `listing` by model and revision: a sweep has one unit of each."""
 
-    def choose(
-        self, units: Sequence[Unit], overwrite: Overwrite
-    ) -> tuple[list[Unit], list[Unit], list[Unit]]:
-        """(to do, already done, failed for good before), each in the order of `units`."""
-        done = commits.done_units(self.root)
+    def choose(self, units: Sequence[Unit], overwrite: Overwrite) -> Choice:
+        """Which of `units` are to be measured. No header is read for it."""
+        history = History.of(self.root)
         failed = self._open_failures()
-        stale = self._stale() if overwrite == "stale" else frozenset()
+        listed: list[Unit] = []
         todo: list[Unit] = []
-        skipped: list[Unit] = []
+        done: list[Unit] = []
         failed_before: list[Unit] = []
-        for unit in units:
-            key = UnitKey(*unit.key)
-            if overwrite == "always" or key in stale:
+        for unit in map(history.recognise, units):
+            listed.append(unit)
+            finished = history.finished(unit)
+            if overwrite == "always":
                 todo.append(unit)
-            elif key in done:
-                skipped.append(unit)
-            elif key in failed and overwrite not in ("failed", "stale"):
+            elif finished is not None:
+                is_stale = overwrite == "stale" and not _is_of(finished.versions, self._versions)
+                (todo if is_stale else done).append(unit)
+            elif UnitKey(*unit.key) in failed and overwrite not in ("failed", "stale"):
                 failed_before.append(unit)
             else:
                 todo.append(unit)
-        return todo, skipped, failed_before
+        return Choice(tuple(listed), tuple(todo), tuple(done), tuple(failed_before))
 
     def begin(self, units: Sequence[Unit]) -> None:
         """Record that the sweep started and what it listed; clear what a killed one left of them."""
-        commits.drop_unfinished(self.root, (UnitKey(*unit.key) for unit in units))
+        commits.drop_unfinished(self.root, map(_revision, units))
         self._write_sweep(status="running")
-        self._listing = {unit.key: self._listing_row(unit) for unit in units}
+        self._listing = {_revision(unit): self._listing_row(unit) for unit in units}
         commits.record_listing(self.root, self.sweep_id, list(self._listing.values()))
 
     def list_instead(self, before: Unit, after: Unit) -> bool:
@@ -105,11 +120,11 @@ class Ledger:
 
         False when `after` was listed by itself: then there is nothing to do for it here.
         """
-        self._listing.pop(before.key, None)
-        if after.key in self._listing:
+        self._listing.pop(_revision(before), None)
+        if _revision(after) in self._listing:
             return False
-        self._listing[after.key] = self._listing_row(after)
-        commits.drop_unfinished(self.root, [UnitKey(*after.key)])
+        self._listing[_revision(after)] = self._listing_row(after)
+        commits.drop_unfinished(self.root, [_revision(after)])
         commits.record_listing(self.root, self.sweep_id, list(self._listing.values()))
         return True
 
@@ -119,13 +134,14 @@ class Ledger:
             "source": unit.target.source,
             "step": unit.target.step,
             "listed_at": datetime.now(UTC),
+            "options_key": unit.options_key,
         }
 
     def commit(self, event: UnitDone[Unit, TaskRows]) -> UnitSummary:
         """Make a finished unit part of the catalog, whole or not at all."""
-        unit, tasks = event.unit, event.results
-        measured_with = _with_base(self._versions, unit.target.base_revision)
-        model = ModelRow.of(unit, tasks, versions=measured_with)
+        tasks = event.results
+        unit = event.unit.with_decoders(name for task in tasks for name in task.decoders)
+        model = ModelRow.of(unit, tasks, versions=self._versions)
         layers = sorted(
             (row for task in tasks for row in task.layers), key=lambda row: row.name.layer_index
         )
@@ -159,6 +175,7 @@ class Ledger:
                 "traceback": event.traceback,
                 "attempts": event.attempts,
                 "failed_at": datetime.now(UTC),
+                "options_key": event.unit.options_key,
             },
         )
 
@@ -203,12 +220,6 @@ class Ledger:
             sorted(_FINAL_CAUSES),
         )
 
-    def _stale(self) -> frozenset[UnitKey]:
-        return self._ask(
-            "select model_id, revision, analysis_key from models where versions is distinct from ?",
-            [self._versions],
-        )
-
     def _ask(self, query: str, values: Sequence[str]) -> frozenset[UnitKey]:
         from catalog.errors import NotACatalogError
         from catalog.read import views
@@ -223,13 +234,27 @@ class Ledger:
         return frozenset(UnitKey(**row) for row in rows)
 
 
+def _revision(unit: Unit) -> tuple[str, str]:
+    return unit.target.model_id, unit.target.revision
+
+
 def _keys(unit: Unit, sweep_id: str) -> dict[str, object]:
     model_id, revision, key = unit.key
     return {"sweep_id": sweep_id, "model_id": model_id, "revision": revision, "analysis_key": key}
 
 
-def _with_base(versions: str, base_revision: str) -> str:
-    """`versions` and the base model that the numbers depend on: refit needs it to know the key."""
-    if not base_revision:
-        return versions
-    return json.dumps({**json.loads(versions), "base_revision": base_revision}, sort_keys=True)
+def _is_of(stored: str | None, today: str) -> bool:
+    """True when all numbers of a unit come from the package versions `today`.
+
+    Rows of version 0.1.0 have the base revision of adapters among their versions.
+    """
+    try:
+        measured_with = json.loads(stored or "null")
+    except ValueError:
+        return False
+    if not isinstance(measured_with, dict):
+        return False
+    measured_with.pop("base_revision", None)
+    wanted = json.loads(today)
+    refitted_with = measured_with.pop("refit", wanted)
+    return bool(measured_with == wanted == refitted_with)

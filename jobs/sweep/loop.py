@@ -88,11 +88,10 @@ def run_sweep(
     """Bring the catalog behind `ledger` up to date with `units`. The runner starts only if there is
     work."""
     started = time.monotonic()
-    todo, skipped, failed_before = ledger.choose(units, overwrite)
-    if limit is not None:
-        todo = todo[:limit]
-    ledger.begin(units)
-    progress.begin(len(units), len(todo), len(skipped), len(failed_before))
+    choice = ledger.choose(units, overwrite)
+    todo = choice.todo if limit is None else choice.todo[:limit]
+    ledger.begin(choice.listed)
+    progress.begin(len(units), len(todo), len(choice.done), len(choice.failed_before))
     interrupt = _Interrupt()
     tally = Tally(ledger, progress, overwrite)
     with _signals(interrupt):
@@ -117,9 +116,9 @@ def run_sweep(
         sweep_id=ledger.sweep_id,
         num_listed=len(units),
         num_done=tally.num_done,
-        num_skipped=len(skipped) + tally.num_skipped,
+        num_skipped=len(choice.done) + tally.num_skipped,
         num_failed=tally.num_failed,
-        num_failed_before=len(failed_before) + tally.num_failed_before,
+        num_failed_before=len(choice.failed_before) + tally.num_failed_before,
         interrupted=interrupted,
         seconds=time.monotonic() - started,
     )

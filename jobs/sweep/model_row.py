@@ -78,6 +78,18 @@ class ModelRow(Group):
     """When the unit was finished."""
     source: Annotated[str, TEXT]
     """The spec's source the unit came from."""
+    base_revision: Annotated[str | None, TEXT]
+    """Revision of the base model that an adapter was put on; NULL where the numbers depend on no
+    other model."""
+    options_key: Annotated[str, TEXT]
+    """Hash of all that analysis_key hashes, but for the decoders: known before any header is read,
+    and equal for models swept with equal options."""
+    decoders: Annotated[str, TEXT]
+    """Decoders that its layers go through, as `layers` names them, separated by commas; `unknown`
+    among them: a tensor is refused."""
+    number_versions: Annotated[str | None, JSON]
+    """Versions of metric groups and decoders that are hashed in analysis_key, those above 1; NULL:
+    there are none."""
 
     @classmethod
     def of(cls, unit: Unit, tasks: Sequence[TaskRows], *, versions: str) -> ModelRow:
@@ -116,4 +128,8 @@ class ModelRow(Group):
             device=", ".join(sorted(devices)) or None,
             committed_at=datetime.now(UTC),
             source=target.source,
+            base_revision=target.base_revision or None,
+            options_key=unit.options_key,
+            decoders=", ".join(unit.decoders or ()),
+            number_versions=unit.number_versions.to_json(),
         )

@@ -48,21 +48,21 @@ class Tally:
             self.nbytes += summary.nbytes
             self._progress.done(target.model_id, target.step, summary)
 
-    def take_again(self, before: Unit, after: Unit) -> bool:
-        """A unit whose files changed was listed again: True when its new revision has to be
-        measured."""
+    def take_again(self, before: Unit, after: Unit) -> Unit | None:
+        """A unit whose files changed was listed again: the new one, when it has to be measured."""
+        choice = self._ledger.choose([after], self._overwrite)
+        (after,) = choice.listed
         if not self._ledger.list_instead(before, after):
             self.num_skipped += 1
-            return False
-        todo, skipped, failed_before = self._ledger.choose([after], self._overwrite)
-        self.num_skipped += len(skipped)
-        self.num_failed_before += len(failed_before)
+            return None
+        self.num_skipped += len(choice.done)
+        self.num_failed_before += len(choice.failed_before)
         target = after.target
         self._progress.listed_again(target.model_id, target.step, target.revision)
-        if todo and target.failure is not None:
+        if choice.todo and target.failure is not None:
             self.take(failed_unit(after, target.failure))
-            return False
-        return bool(todo)
+            return None
+        return after if choice.todo else None
 
 
 def failed_unit(unit: Unit, failure: Failure) -> UnitFailed[Unit]:

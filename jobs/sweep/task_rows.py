@@ -36,6 +36,8 @@ class TaskRows:
     """The account of every stored tensor; only group 0 sends it, as the two below."""
     evaluations: tuple[Evaluation, ...]
     facts: ModelFacts | None
+    decoders: tuple[str, ...]
+    """Names of the decoders of the whole model, whatever part of it the task measured."""
     bytes_read: int
     """Headers included."""
     requests: int

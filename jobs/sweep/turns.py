@@ -99,8 +99,9 @@ class Turns:
     def _plan(self) -> None:
         """Queue the tasks of the next units, as far as they are known by now."""
         for before, after in self._relisting.take():
-            if self._tally.take_again(before, after):
-                self._feed.add(after)
+            todo = self._tally.take_again(before, after)
+            if todo is not None:
+                self._feed.add(todo)
         room = _UNITS_AHEAD * max(self._runner.num_slots, 1) - self._schedule.num_waiting
         for unit, planned in self._feed.take(room):
             if isinstance(planned, ZooError):

@@ -47,6 +47,7 @@ def measure_task(task: Task) -> TaskRows:
             tensors=tuple(rows.tensor_rows(model)) if first else (),
             evaluations=card.evaluations if card else (),
             facts=rows.model_facts(model, card) if card else None,
+            decoders=model.decoders,
             bytes_read=store.counters.bytes_read,
             requests=store.counters.requests,
             seconds=time.perf_counter() - started,

@@ -1,35 +1,22 @@
-"""A unit of work, its analysis key, and the tasks it is cut into. Frozen values, no I/O."""
+"""A unit of work, and the tasks it is cut into. Frozen values, no I/O."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from jobs.sources.target import Target
+from jobs.units.key import (
+    NumberVersions,
+    decoder_versions,
+    group_versions,
+    options_key,
+    unit_key,
+)
 from zoo.options import AnalysisOptions, LayerSelection
-from zoo.version import NUMBERS_VERSION
 
 GIB = 2**30
 """Bytes of a gibibyte."""
-
-
-def analysis_key(options: AnalysisOptions, selection: LayerSelection) -> str:
-    """16 hex digits over everything that can move a stored number: options, selection, code version."""
-    fields = {
-        "numbers": NUMBERS_VERSION,
-        "options": options.key_fields(),
-        "selection": asdict(selection),
-    }
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def key_with_base(key: str, base_revision: str) -> str:
-    """The key of an adapter's unit whose numbers depend on the base model too."""
-    if not base_revision:
-        return key
-    return hashlib.blake2b(f"{key} on {base_revision}".encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +24,37 @@ class Unit:
     """(model, revision, analysis key): the unit of work, of commit and of resume."""
 
     target: Target
-    analysis_key: str
     options: AnalysisOptions
     selection: LayerSelection
+    options_key: str
+    """Hash of all that the listing tells: see `jobs.units.key`."""
+    decoders: tuple[str, ...] | None = None
+    """Names of the decoders it uses, sorted; None until its headers have been read."""
+
+    @property
+    def analysis_key(self) -> str:
+        """Under which the numbers are stored; until its decoders are known, as if their versions were 1."""
+        return unit_key(self.options_key, decoder_versions(self.decoders or ()))
 
     @property
     def key(self) -> tuple[str, str, str]:
         """What the catalog knows it by."""
         return (self.target.model_id, self.target.revision, self.analysis_key)
 
+    @property
+    def number_versions(self) -> NumberVersions:
+        """The versions above 1 that are hashed in its key."""
+        return NumberVersions(group_versions(self.options), decoder_versions(self.decoders or ()))
+
+    def with_decoders(self, decoders: Iterable[str]) -> Unit:
+        """The unit, now that its decoders are known."""
+        return replace(self, decoders=tuple(sorted(set(decoders))))
+
 
 def unit_of(target: Target, options: AnalysisOptions, selection: LayerSelection) -> Unit:
-    """What analysing `target` so is known by."""
-    key = key_with_base(analysis_key(options, selection), target.base_revision)
-    return Unit(target, key, options, selection)
+    """What measuring a listed model so is known by, under today's versions."""
+    key = options_key(options, selection, base_revision=target.base_revision)
+    return Unit(target, options, selection, key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from zoo.measure.row import LayerName, LayerRow, Place, Reading, Shape, Stored, 
 from zoo.options import AnalysisOptions, LayerSelection
 from zoo.seeds import layer_key
 from zoo.spectral.spectrum import Spectrum
+from zoo.version import UNKNOWN
 
 _WHOLE_BYTES = 256 << 20
 """Bytes in float32 up to which a stack of experts is decoded whole; a larger one is decoded one
@@ -57,6 +58,14 @@ class Model:
     def tensors(self) -> Mapping[str, TensorMeta]:
         """Every stored tensor by name."""
         return self.checkpoint.tensors
+
+    @property
+    def decoders(self) -> tuple[str, ...]:
+        """Names of the decoders that its layers go through, and UNKNOWN for a tensor nobody decodes; sorted."""
+        names = {spec.weight.decoder for spec in self.specs if spec.weight is not None}
+        if any(entry.fate == "unknown" for entry in self.entries):
+            names.add(UNKNOWN)
+        return tuple(sorted(names))
 
     @property
     def weights(self) -> tuple[Weight, ...]:

@@ -1,0 +1,72 @@
+"""What the catalog knows of models that are listed again: which units are finished, by which decoders.
+
+A unit that is listed has no decoders yet, and so no final key: only its headers tell them. But of a model
+that the catalog has under the same options, the row tells them, and no header is read for a unit that is
+done. Once the version of one of its decoders is raised, its key is another one, and it is not done.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from catalog.read import views
+from catalog.read.query import ask
+from catalog.write.commits import FinishedUnit, UnitKey, finished_units
+from jobs.units.unit import Unit
+from zoo.version import DECODERS, UNKNOWN
+
+_DECODERS_OF_LAYERS = f"""
+select model_id, revision, analysis_key, decoder as name from layers
+where decoder is not null
+union
+select model_id, revision, analysis_key, '{UNKNOWN}' from tensors where fate = 'unknown'
+"""
+
+
+class History:
+    """The finished units of a catalog."""
+
+    def __init__(self, finished: Iterable[FinishedUnit]) -> None:
+        self._by_key = {unit.key: unit for unit in finished}
+        self._by_options: Mapping[tuple[str, str, str], list[FinishedUnit]] = defaultdict(list)
+        for unit in self._by_key.values():
+            self._by_options[unit.key.model_id, unit.key.revision, unit.options_key].append(unit)
+
+    @classmethod
+    def of(cls, root: str) -> History:
+        """That of the catalog `root`; empty when there is none yet."""
+        finished = finished_units(root)
+        is_needed = any(version > 1 for version in DECODERS.values())
+        if is_needed and any(unit.decoders is None for unit in finished):
+            known = _decoders_of_layers(root)
+            finished = tuple(
+                unit if unit.decoders is not None
+                else replace(unit, decoders=tuple(sorted(known.get(unit.key, ()))))
+                for unit in finished
+            )  # fmt: skip
+        return cls(finished)
+
+    def recognise(self, unit: Unit) -> Unit:
+        """`unit` with the decoders of the same model under the same options, if it was measured before."""
+        before = self._by_options.get(
+            (unit.target.model_id, unit.target.revision, unit.options_key), ()
+        )
+        known = [unit.with_decoders(b.decoders) for b in before if b.decoders is not None]
+        done = [k for k in known if UnitKey(*k.key) in self._by_key]
+        return next(iter((*done, *known)), unit)
+
+    def finished(self, unit: Unit) -> FinishedUnit | None:
+        """What the catalog has under the key of `unit`."""
+        return self._by_key.get(UnitKey(*unit.key))
+
+
+def _decoders_of_layers(root: str) -> dict[UnitKey, set[str]]:
+    """Decoders by unit, from the rows of layers and tensors: for units older than the column."""
+    with views.connect(root) as con:
+        rows = ask(con, _DECODERS_OF_LAYERS).to_pylist()
+    names: dict[UnitKey, set[str]] = defaultdict(set)
+    for row in rows:
+        names[UnitKey(row["model_id"], row["revision"], row["analysis_key"])].add(row["name"])
+    return names

@@ -1,0 +1,109 @@
+"""Analysis keys: hashes of what decides the numbers of a unit, so that the same key means the same numbers.
+
+A key is made in two steps. `options_key` is known as soon as a model is listed: options, layer selection,
+the base model, the versions of the metric groups that the options ask for. Which decoders a unit uses is
+known once its headers have been read; `unit_key` adds their versions. A version of 1 adds nothing, so that
+a new group or decoder changes no key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+
+from zoo.options import AnalysisOptions, LayerSelection
+from zoo.version import GROUPS, NUMBERS_VERSION, decoder_version
+
+
+@dataclass(frozen=True, slots=True)
+class NumberVersions:
+    """Versions that are hashed in a key, those above 1 by name."""
+
+    groups: Mapping[str, int] = field(default_factory=dict)
+    decoders: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> str | None:
+        """As the column `number_versions` of `models` holds it; None: all are 1."""
+        if not self.groups and not self.decoders:
+            return None
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str | None) -> NumberVersions:
+        """The value of that column."""
+        return cls(**json.loads(text)) if text else cls()
+
+
+def group_versions(options: AnalysisOptions) -> dict[str, int]:
+    """Today's versions of the metric groups that `options` ask for, those above 1."""
+    asked = {name: group.version for name, group in GROUPS.items() if group.is_asked_for(options)}
+    return {name: version for name, version in asked.items() if version > 1}
+
+
+def decoder_versions(decoders: Iterable[str]) -> dict[str, int]:
+    """Today's versions of `decoders`, those above 1.
+
+    One that this program has not got counts as 1: a newer program has read the model with it.
+    """
+    versions = {name: decoder_version(name) or 1 for name in decoders}
+    return {name: version for name, version in versions.items() if version > 1}
+
+
+def options_key(
+    options: AnalysisOptions,
+    selection: LayerSelection,
+    *,
+    base_revision: str = "",
+    groups: Mapping[str, int] | None = None,
+) -> str:
+    """16 hex digits over all that a listing tells: see above.
+
+    `base_revision`: of the base model that an adapter is read with; empty without one. `groups`: versions
+    above 1 of the metric groups; None: today's.
+    """
+    return _options_key("numbers", options, selection, base_revision, groups)
+
+
+def refit_key(
+    options: AnalysisOptions,
+    selection: LayerSelection,
+    *,
+    base_revision: str = "",
+    groups: Mapping[str, int] | None = None,
+) -> str:
+    """In place of `options_key` for numbers that no measurement gives: partly computed anew at another
+    level, partly carried over. No sweep takes it for its own."""
+    return _options_key("refit", options, selection, base_revision, groups)
+
+
+def _options_key(
+    kind: str,
+    options: AnalysisOptions,
+    selection: LayerSelection,
+    base_revision: str,
+    groups: Mapping[str, int] | None,
+) -> str:
+    fields: dict[str, object] = {
+        kind: NUMBERS_VERSION,
+        "options": options.key_fields(),
+        "selection": asdict(selection),
+    }
+    raised = group_versions(options) if groups is None else groups
+    if raised:
+        fields["groups"] = dict(raised)
+    key = _hash(json.dumps(fields, sort_keys=True, separators=(",", ":")))
+    return _hash(f"{key} on {base_revision}") if base_revision else key
+
+
+def unit_key(of_options: str, decoders: Mapping[str, int]) -> str:
+    """The analysis key of a unit: its options_key, and the versions above 1 of its decoders."""
+    if not decoders:
+        return of_options
+    text = json.dumps(dict(decoders), sort_keys=True, separators=(",", ":"))
+    return _hash(f"{of_options} decoded by {text}")
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -13,6 +13,7 @@ from zoo.formats.bitmask import bitmask
 from zoo.formats.bitnet import bitnet
 from zoo.formats.bitsandbytes import bnb_4bit, bnb_8bit
 from zoo.formats.claim import Claim, Decoder, Free
+from zoo.formats.comfy import comfy
 from zoo.formats.exl2 import exl2
 from zoo.formats.fp4 import fp4_packed, mxfp4_blocks
 from zoo.formats.fp8 import fp8
@@ -32,8 +33,8 @@ from zoo.formats.weight import Account, Entry
 from zoo.io.checkpoint import Checkpoint
 
 DECODERS: tuple[Decoder, ...] = (
-    gguf, torchao, mlx, hqq, exl2, quark, bitmask, bitnet, bnb_4bit, bnb_8bit, awq, gptq, int_packed, mxfp4_blocks,
-    fp4_packed, int8, fp8, orphans,
+    gguf, torchao, comfy, mlx, hqq, exl2, quark, bitmask, bitnet, bnb_4bit, bnb_8bit, awq, gptq,
+    int_packed, mxfp4_blocks, fp4_packed, int8, fp8, orphans,
 )  # fmt: skip
 """Decoders in the order in which they are asked: each sees only what those before it left."""
 

@@ -78,7 +78,7 @@ def activation_scales(name: str) -> tuple[str, ...]:
     kinds = (
         "input_scale", "input_scale_ub", "output_scale", "scale_input", "input_global_scale",
         "input_zero_point", "k_scale", "v_scale", "input_quantizer.scale",
-        "qscale_act",
+        "qscale_act", "comfy_quant",
     )  # fmt: skip
     return tuple(f"{stem}{kind}" for kind in kinds)
 

@@ -51,8 +51,6 @@ def leftover(meta: TensorMeta, format_name: str | None = None) -> Entry:
         if _BIAS.search(meta.name):
             return Entry(meta.name, "companion", "bias")
         return Entry(meta.name, "skipped", "vector: no spectrum")
-    if len(meta.shape) == 1 and meta.dtype in ("I64", "I32", "I16", "U64", "U32", "U16", "BOOL"):
-        return Entry(meta.name, "skipped", "vector of whole numbers: not a weight")
     if format_name is not None:
         return Entry(
             meta.name,
@@ -60,6 +58,8 @@ def leftover(meta: TensorMeta, format_name: str | None = None) -> Entry:
             f"{meta.name}: codes ({meta.dtype} {list(meta.shape)}) of the format {format_name!r}, "
             "which no decoder reads. Dequantise the checkpoint, or report the format",
         )
+    if len(meta.shape) == 1 and meta.dtype in ("I64", "I32", "I16", "U64", "U32", "U16", "BOOL"):
+        return Entry(meta.name, "skipped", "vector of whole numbers: not a weight")
     return Entry(
         meta.name,
         "unknown",

@@ -5,9 +5,8 @@
  - `NVFP4Tensor`: 4-bit floats, `scale` F8_E4M3 [out, in/16], perhaps `per_tensor_scale`, one for
    all or one a matrix of the stack, which multiplies. Decoder `torchao_nvfp4`.
 
-The scales may be swizzled, as matrix units read them: tiles of 128 rows by 4 scales, each stored as
-32 rows of 16, where scale (r, c) of a tile lies at row `r mod 32`, place `4·(r // 32) + c`.
-Source: torchao `prototype/mx_formats`; NVIDIA's block scaling factor layout.
+The scales may be swizzled, see `zoo.formats.swizzled`.
+Source: torchao `prototype/mx_formats`.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from zoo.errors import DecodeError
 from zoo.formats.bits import E2M1, look_up, unpack_nibbles
 from zoo.formats.claim import Free, wanted
 from zoo.formats.grid import as_scale, multiply_blocks
+from zoo.formats.swizzled import unswizzled
 from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.header import RowRange, TensorMeta
@@ -130,10 +130,3 @@ def _load(
         values = look_up(unpack_nibbles(stored.view(torch.uint8)), E2M1)
     multiply_blocks(values.view(-1, shape[-1]), factors.reshape(-1, groups), (1, size))
     return values if is_stack or rows is None else values[rows[0] : rows[1]]
-
-
-def unswizzled(factors: torch.Tensor, rows: int, groups: int) -> torch.Tensor:
-    """Swizzled scales in any shape, as [rows, groups]."""
-    tall, wide = -(-rows // 128), -(-groups // 4)
-    tiles = factors.reshape(tall, wide, 32, 4, 4)  # of a tile: row mod 32, row // 32, column
-    return tiles.permute(0, 3, 2, 1, 4).reshape(128 * tall, 4 * wide)[:rows, :groups]

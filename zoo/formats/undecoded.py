@@ -25,10 +25,8 @@ from zoo.io.checkpoint import Checkpoint
 from zoo.io.dtypes import NATIVE_FLOATS
 from zoo.io.header import TensorMeta
 
-_INDICES = ("BOOL", "I64")
-"""Masks, and torch's own type of indices: such matrices are tables of positions, not codes."""
-_CODES_IN_A_ROW = re.compile(r"(^|[._])(q?weight|weight_packed|W_q|codes|q?idxs|indices)$", re.I)
-"""Names of codes that are stored as one flat row."""
+_CODES = re.compile(r"(^|[._])(q?weights?|weight_packed|W_q|codes|q?idxs)$", re.I)
+"""Names of codes whose type or shape alone would not say so."""
 _LORA = re.compile(r"\.lora([._](down|up|mid)|_(embedding_)?[AB])(\.|$)")
 """Factors of adapters, which are measured as what they add to a weight, not as part of its codes."""
 _NUMBERED = re.compile(r"(^|\.)[0-9]+\.[^.]+\.")
@@ -36,11 +34,15 @@ _NUMBERED = re.compile(r"(^|\.)[0-9]+\.[^.]+\.")
 
 
 def hold_codes(meta: TensorMeta) -> bool:
-    """True for a stored matrix that is neither plain floats nor a mask, an index or a buffer."""
-    if meta.dtype in NATIVE_FLOATS or meta.dtype in _INDICES or meta.numel <= 1:
+    """True for a stored matrix that is neither plain floats nor a mask, an index or a buffer.
+
+    torch's indices are I64, and a row of whole numbers is mostly an order or a list: these are codes
+    only under the names of codes.
+    """
+    if meta.dtype in (*NATIVE_FLOATS, "BOOL") or meta.numel <= 1 or no_weight(meta) is not None:
         return False
-    is_codes = len(meta.shape) >= 2 or _CODES_IN_A_ROW.search(meta.name) is not None
-    return is_codes and no_weight(meta) is None
+    is_matrix = len(meta.shape) >= 2 and meta.dtype != "I64"
+    return is_matrix or _CODES.search(meta.name) is not None
 
 
 def without_partial(checkpoint: Checkpoint, free: Free, claims: Sequence[Claim]) -> list[Claim]:

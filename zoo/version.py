@@ -89,6 +89,8 @@ DECODERS: dict[str, int] = {
     "bnb_fp4": 1,
     "bnb_int8": 1,
     "bnb_nf4": 1,
+    "comfy_mxfp8": 1,
+    "comfy_nvfp4": 1,
     "exl2": 1,
     "fp8": 1,
     "fp8_block": 1,

@@ -1,19 +1,20 @@
 """What adapter configurations say of one module: alpha, rank, and whether its update is LoRA's.
 
-A configuration covers the tensors of its folder (`adapter_config.json`, PEFT) or of one component
-(`lora_adapter_metadata` in the header, diffusers). Knows nothing of tensors.
+A configuration covers the tensors of its folder (`adapter_config.json`, PEFT and MLX) or of one
+component (`lora_adapter_metadata` in the header, diffusers). Where none covers a module, the
+settings that name rank and alpha elsewhere count: `zoo.layers.adapter_settings`. Knows nothing of
+tensors.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING, Final
 
-from zoo.layers.tensor_names import MAX_CHARS
+from zoo.layers.adapter_settings import UpdateSettings, header_settings, mlx_settings, number
+from zoo.layers.factors import says_factor
+from zoo.layers.tensor_names import MAX_CHARS, place
 
 if TYPE_CHECKING:
     from zoo.io.checkpoint import Checkpoint
@@ -32,18 +33,8 @@ _FACTOR: Final = re.compile(
     r"|hada_(?:w[12]_[ab]|t[12])|lokr_(?:w[12](?:_[ab])?|t2)|vera_[AB]|b?oft_\w+)(?:\.\w+)*$"
 )
 """Names of the factors of LoRA and of its relatives: LoHa, LoKr, VeRA, OFT."""
-
-
-@dataclass(frozen=True, slots=True)
-class UpdateSettings:
-    """What is known of one module's update before its factors are read."""
-
-    alpha: float | None
-    """LoRA's alpha; None when nothing tells it."""
-    use_rslora: bool = False
-    """True when the update is scaled by alpha/√rank instead of alpha/rank."""
-    fault: str | None = None
-    """Why the update cannot be computed."""
+_WHOLE: Final = ("embedding", "head", "classifier")
+"""Roles of layers that PEFT saves whole, without saying so, when it had to change their size."""
 
 
 def adapters_of(checkpoint: Checkpoint) -> Adapters:
@@ -53,7 +44,7 @@ def adapters_of(checkpoint: Checkpoint) -> Adapters:
         folder, _, name = file.rpartition("/")
         if name == _FILE:
             by_prefix[folder.replace("/", ".") + "." if folder else ""] = config
-    return by_prefix or _in_header(checkpoint.metadata.get(_METADATA, ""))
+    return by_prefix or header_settings(checkpoint.metadata.get(_METADATA, ""), checkpoint.metadata)
 
 
 def covering(module: str, adapters: Adapters) -> tuple[str, Mapping[str, object] | None]:
@@ -66,7 +57,10 @@ def covering(module: str, adapters: Adapters) -> tuple[str, Mapping[str, object]
 
 
 def update_settings(module: str, rank: int, adapters: Adapters) -> UpdateSettings:
-    """What the configuration that covers `module` says; `rank` is that of the stored factors."""
+    """What the configuration that covers `module` says; `rank` is that of the stored factors.
+
+    Neither alpha nor a fault: no configuration covers it.
+    """
     path, config = covering(module, adapters)
     if config is None:
         if module.startswith(_WRAPPER) or f".{_WRAPPER}" in module:
@@ -74,21 +68,60 @@ def update_settings(module: str, rank: int, adapters: Adapters) -> UpdateSetting
                 None, fault="lora: adapter_config.json is missing, so alpha is not known"
             )
         return UpdateSettings(None)
-    kind = config.get("peft_type", "LORA")
-    if kind != "LORA":
-        return UpdateSettings(None, fault=f"adapter: peft_type {str(kind)[:40]!r}; wanted LORA")
+    if reason := undecoded_kind(config):
+        return UpdateSettings(None, fault=reason)
+    if "lora_parameters" in config:
+        return mlx_settings(config, rank)
     declared = _by_pattern(config, "rank_pattern", "r", path)
     if isinstance(declared, int) and declared != rank:
         return UpdateSettings(None, fault=f"lora: factors of rank {rank}, {_FILE} says {declared}")
-    alpha = _by_pattern(config, "alpha_pattern", "lora_alpha", path)
-    if isinstance(alpha, int | float) and not isinstance(alpha, bool) and math.isfinite(alpha):
-        return UpdateSettings(float(alpha), bool(config.get("use_rslora")))
-    return UpdateSettings(None, fault=f"lora: lora_alpha in {_FILE} is {alpha!r}, wanted a number")
+    told = _by_pattern(config, "alpha_pattern", "lora_alpha", path)
+    alpha = number(told)
+    if alpha is not None:
+        return UpdateSettings(alpha, bool(config.get("use_rslora")))
+    return UpdateSettings(None, fault=f"lora: lora_alpha in {_FILE} is {told!r}, wanted a number")
+
+
+def undecoded_kind(config: Mapping[str, object]) -> str | None:
+    """Why adapters of this configuration are not LoRA; None when they are."""
+    if "lora_parameters" in config:
+        kind = config.get("fine_tune_type", "lora")
+        if kind in ("lora", "dora", "full"):
+            return None
+        return f"adapter: fine_tune_type {str(kind)[:40]!r}; wanted lora"
+    kind = config.get("peft_type", "LORA")
+    return None if kind == "LORA" else f"adapter: peft_type {str(kind)[:40]!r}; wanted LORA"
+
+
+def plain_in_adapter(name: str, adapters: Adapters, with_model: Container[str]) -> str | None:
+    """Why a plain matrix of this name is no weight although nothing pairs it; None when it is one.
+
+    It is one outside adapters, where the adapter saved a module whole (`modules_to_save`, MLX's
+    `full`), and where its file is that of a model which has an adapter beside it. `with_model`
+    holds the prefixes under which the configuration of a model lies.
+    """
+    path, config = covering(name, adapters)
+    if config is None or config.get("fine_tune_type") == "full":
+        return None
+    prefix = max((p for p in adapters if name.startswith(p)), key=len)
+    if prefix in with_model and _WRAPPER not in name:
+        return None
+    saved = config.get("modules_to_save")
+    names = [n for n in saved if isinstance(n, str)] if isinstance(saved, list) else []
+    words = path.split(".")
+    if "modules_to_save" in words or any(saved_name in words for saved_name in names):
+        return None
+    if words[-1] == "weight" and place(path).role in _WHOLE:
+        return None
+    return undecoded_kind(config) or (
+        "adapter: a matrix that is no LoRA pair and that modules_to_save does not name, in the "
+        "file of an adapter. Report the kind of adapter"
+    )
 
 
 def lone_factor(name: str) -> str | None:
     """Why a tensor of this name is no weight: it is a factor of an update; None when it is none."""
-    if len(name) > MAX_CHARS or _FACTOR.search(name) is None:
+    if len(name) > MAX_CHARS or not (_FACTOR.search(name) or says_factor(name)):
         return None
     return "adapter: a factor of an update that is no LoRA pair; wanted lora_A with lora_B"
 
@@ -103,16 +136,3 @@ def _by_pattern(config: Mapping[str, object], patterns: str, default: str, path:
         except re.error:
             continue
     return config.get(default)
-
-
-def _in_header(text: str) -> Adapters:
-    """The configurations in `{"transformer.lora_alpha": 16, ...}`, as diffusers writes them."""
-    try:
-        settings = json.loads(text) if text else {}
-    except (ValueError, RecursionError):
-        settings = {}
-    by_prefix: dict[str, dict[str, object]] = {}
-    for key, value in settings.items() if isinstance(settings, dict) else ():
-        component, dot, setting = key.rpartition(".")
-        by_prefix.setdefault(component + dot, {})[setting] = value
-    return {prefix: config for prefix, config in by_prefix.items() if "lora_alpha" in config}

@@ -1,24 +1,25 @@
 """LoRA adapters: the update ΔW = s·B·A from its two small factors (Hu et al. 2021).
 
 s = alpha/r, or alpha/√r with `use_rslora` (Kalajdzievski 2023). alpha comes from a tensor beside
-the factors (kohya), from the adapter's configuration (`zoo.layers.adapters`), or is r (diffusers,
-which then writes none). A kernel may have a third factor between the two (LoCon). `LowRank` loads
-ΔW in full, because the shuffle needs its entries; `LowRank.core` gives the r×r matrix with the same
-nonzero singular values.
+the factors (kohya), from the adapter's configuration (`zoo.layers.adapters`) or whatever else
+names it (`zoo.layers.adapter_settings`), or is r where nothing does (XLabs, older diffusers). A
+kernel may have a third factor between the two (LoCon). `LowRank` loads ΔW in full, because the
+shuffle needs its entries; `LowRank.core` gives the r×r matrix with the same nonzero singular
+values.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from zoo.formats.weight import Weight
+from zoo.layers.adapter_settings import UpdateSettings, settings_in_model
 from zoo.layers.adapters import Adapters, update_settings
 from zoo.layers.composed_weight import ComposedWeight
-from zoo.layers.tensor_names import MAX_CHARS
+from zoo.layers.factors import Factors, factor_pairs
 
 if TYPE_CHECKING:
     import torch
@@ -26,13 +27,7 @@ if TYPE_CHECKING:
     from zoo.io.checkpoint import Checkpoint
     from zoo.io.header import RowRange
 
-_FIRST_FACTOR: Final = re.compile(
-    r"^(?P<module>.+?)\.(?:lora_(?P<kind>embedding_)?A|lora_down|lora\.down)(?P<tail>(?:\.\w+)*)$"
-)
-"""Names of the factor that is applied first, A."""
-_SECOND_FACTOR: Final = {"lora_A": "lora_B", "lora_embedding_A": "lora_embedding_B",
-              "lora_down": "lora_up", "lora.down": "lora.up"}  # fmt: skip
-"""The word for the factor that is applied second, B, beside that of the first."""
+_NOTHING: Final[Mapping[str, Any]] = {}
 _BLOCK_ROWS: Final = 1024
 """Rows of the update that are multiplied at a time, in float64."""
 NEEDS_BASE: Final = "dora: the update depends on the base model, which is not here"
@@ -121,73 +116,85 @@ class LowRank:
 
 
 def pairs(
-    weights: Mapping[str, Weight], adapters: Adapters, stored: Container[str]
+    weights: Mapping[str, Weight],
+    adapters: Adapters,
+    stored: Container[str],
+    config: Mapping[str, object] = _NOTHING,
+    header: Mapping[str, str] = _NOTHING,
 ) -> Iterator[ComposedWeight]:
     """Every pair of factors, as the update that is their product.
 
-    `stored` holds the names of all tensors.
+    `stored` holds the names of all tensors; `config` is the model's, `header` the free-form
+    strings of its files.
     """
     taken: set[str] = set()
-    for name, a in weights.items():
-        match = _FIRST_FACTOR.match(name) if len(name) <= MAX_CHARS else None
-        if match is None:
-            continue
-        module, tail = match["module"], match["tail"]
-        word = name[len(module) + 1 : len(name) - len(tail)]
-        b = weights.get(f"{module}.{_SECOND_FACTOR[word]}{tail}")
-        if b is None or len(a.shape) < 2 or len(b.shape) < 2:
-            continue
-        mid = weights.get(f"{module}.lora_mid{tail}") if word == "lora_down" else None
-        scalar = f"{module}.alpha" if f"{module}.alpha" in stored else None
-        rank = a.shape[0]
-        settings = update_settings(module, rank, adapters)
-        fault = settings.fault if scalar is None else None
-        if any(f"{module}.{part}" in stored for part in magnitudes(tail)) or _uses_dora(adapters):
-            fault = NEEDS_BASE
-        if not _multiply(a.shape, b.shape, None if mid is None else mid.shape):
-            fault = f"lora: factors {list(b.shape)} and {list(a.shape)} do not multiply"
+    is_mlx = any("lora_parameters" in settings for settings in adapters.values())
+    for pair in factor_pairs(weights, stored, flips_squares=is_mlx):
+        settings, fault = _settings(pair, adapters, stored, config, header)
+        a, b = (pair.second, pair.first) if pair.is_flipped else (pair.first, pair.second)
         loader = LowRank(
             a,
             b,
-            scalar or (float(rank) if settings.alpha is None else settings.alpha),
-            settings.use_rslora and scalar is None,
-            match["kind"] is not None,
-            mid,
+            pair.alpha or (float(pair.rank) if settings.alpha is None else settings.alpha),
+            settings.use_rslora and pair.alpha is None,
+            pair.is_embedding != pair.is_flipped,
+            pair.mid,
         )
-        others = (*b.sources, *(mid.sources if mid else ()), *((scalar,) if scalar else ()))
-        logical = f"{module}.lora"
-        if logical in taken:  # a second adapter in the same file
-            logical += tail.removesuffix(".weight")
+        mid = pair.mid
+        others = (
+            *pair.second.sources,
+            *(mid.sources if mid else ()),
+            *((pair.alpha,) if pair.alpha else ()),
+        )
+        logical = f"{pair.module}.lora"
+        if pair.adapter or logical in taken:
+            logical += f".{pair.adapter}" if pair.adapter else pair.tail.removesuffix(".weight")
         taken.add(logical)
         yield ComposedWeight(
             weight=Weight(
                 name=logical,
                 shape=loader.shape,
-                stored_dtype=a.stored_dtype,
-                decoder=a.decoder,
-                sources=(*a.sources, *others),
+                stored_dtype=pair.first.stored_dtype,
+                decoder=pair.first.decoder,
+                sources=(*pair.first.sources, *others),
                 loader=loader,
                 nbytes=a.nbytes + b.nbytes + (mid.nbytes if mid else 0),
             ),
-            main=name,
-            others=(*a.sources[1:], *others),
+            main=pair.first.name,
+            others=(*pair.first.sources[1:], *others),
             fault=fault,
         )
+
+
+def _settings(
+    pair: Factors,
+    adapters: Adapters,
+    stored: Container[str],
+    config: Mapping[str, object],
+    header: Mapping[str, str],
+) -> tuple[UpdateSettings, str | None]:
+    """What is known of the scale of a pair, and why its update cannot be computed."""
+    settings = update_settings(pair.module, pair.rank, adapters)
+    if settings.alpha is None and settings.fault is None and pair.alpha is None:
+        settings = settings_in_model(pair.adapter, pair.rank, config, header)
+    fault = settings.fault if pair.alpha is None else None
+    if pair.unknown_scale is not None:
+        fault = f"lora: {pair.unknown_scale!r} scales the update in a way that nothing defines"
+    has_magnitude = any(f"{pair.module}.{part}" in stored for part in magnitudes(pair.tail))
+    if has_magnitude or _uses_dora(adapters):
+        fault = NEEDS_BASE
+    if not pair.multiplies:
+        shapes = f"{list(pair.second.shape)} and {list(pair.first.shape)}"
+        fault = f"lora: factors {shapes} do not multiply"
+    return settings, fault
 
 
 def magnitudes(tail: str) -> tuple[str, ...]:
     """Names of DoRA's magnitude beside factors of this ending: PEFT's, and last kohya's."""
     adapter = tail.removesuffix(".weight")
     ends = ("", ".weight", adapter, f"{adapter}.weight")
-    return (*(f"lora_magnitude_vector{end}" for end in ends), KOHYA_MAGNITUDE)
+    return (*(f"lora_magnitude_vector{end}" for end in ends), "m", KOHYA_MAGNITUDE)
 
 
 def _uses_dora(adapters: Adapters) -> bool:
     return any(config.get("use_dora") for config in adapters.values())
-
-
-def _multiply(a: tuple[int, ...], b: tuple[int, ...], mid: tuple[int, ...] | None) -> bool:
-    """True when the factors' shapes fit each other."""
-    if mid is not None and (mid[:2] != (a[0], a[0]) or math.prod(a[2:]) != 1):
-        return False
-    return b[1] == a[0] and math.prod(b[2:]) == 1

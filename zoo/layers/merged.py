@@ -69,7 +69,7 @@ def with_base(
     transposed = base.shape == flipped and (
         base.shape != low_rank.shape or bool(config and config.get("fan_in_fan_out"))
     )
-    ending = update.main[len(module) :].partition("_A")[2]
+    ending = update.main.rpartition("_A")[2]
     magnitude = next((n for p in magnitudes(ending) if (n := f"{module}.{p}") in stored), None)
     fault = update.fault
     if fault == NEEDS_BASE and magnitude and not magnitude.endswith(KOHYA_MAGNITUDE):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from zoo.io.checkpoint import Checkpoint
 
 _NO_CONFIGS: Mapping[str, Mapping[str, object]] = {}
+_NO_HEADER: Mapping[str, str] = {}
 """No component, or no adapter, has a configuration."""
 
 
@@ -39,6 +40,7 @@ def take(checkpoint: Checkpoint, account: Account, selection: LayerSelection) ->
         selection,
         components=checkpoint.component_configs,
         adapters=adapters_of(checkpoint),
+        header=checkpoint.metadata,
         stored={name: meta.shape for name, meta in checkpoint.tensors.items()},
         digest=digest_of(checkpoint),
         places={
@@ -55,6 +57,7 @@ def take_layers(
     *,
     components: Mapping[str, Mapping[str, object]] = _NO_CONFIGS,
     adapters: Adapters = _NO_CONFIGS,
+    header: Mapping[str, str] = _NO_HEADER,
     stored: Mapping[str, tuple[int, ...]] | None = None,
     digest: Digest | None = None,
     places: Mapping[str, tuple[object, ...]] | None = None,
@@ -62,13 +65,14 @@ def take_layers(
     """The layers of a checkpoint in file order, and every stored tensor's final fate.
 
     `config` is the model's config.json, `components` those of its components by name prefix,
-    `adapters` those of adapters; `stored`
-    gives the shape of every stored tensor, for rows of tensors that could not be decoded. Tied
-    tensors are those of equal `digest` and those at the same `places`; without these none are
-    looked for. Raises UseError for a malformed `selection.experts`.
+    `adapters` those of adapters, `header` the strings of the files' headers; `stored` gives the
+    shape of every stored tensor, for rows of tensors that could not be decoded. Tied tensors are
+    those of equal `digest` and those at the same `places`; without these none are looked for.
+    Raises UseError for a malformed `selection.experts`.
     """
     order = {entry.tensor: i for i, entry in enumerate(account.entries)}
-    composed = compose(account.weights, adapters, order, selection.adapters)
+    of_models = {"": config, **components} if config else components
+    composed = compose(account.weights, adapters, order, selection.adapters, of_models, header)
     shapes = {name: () for name in order} if stored is None else stored
     model = ModelView.of(composed, shapes, config, components, selection)
     fates: dict[str, tuple[Fate, str | None]] = dict(composed.companions)

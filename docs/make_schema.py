@@ -1,4 +1,4 @@
-"""Writes catalog/schema/measured.py from the columns that zoo declares beside its formulas.
+"""Writes catalog/schema/measured.py from the columns that rows declare, most of them beside formulas.
 
 python docs/make_schema.py            rewrite catalog/schema/measured.py
 python docs/make_schema.py --check    fail if it is out of date
@@ -17,6 +17,7 @@ from functools import cache
 from itertools import groupby
 from pathlib import Path
 
+from jobs.sweep.model_row import ModelRow
 from zoo.card import Evaluation
 from zoo.columns import Column, Group, columns_of
 from zoo.measure.row import LayerName, LayerRow, SpectrumRow, TensorRow, TrapRow
@@ -29,6 +30,7 @@ ROWS: dict[str, type[Group]] = {
     "TRAP": TrapRow,
     "SPECTRUM": SpectrumRow,
     "TENSOR": TensorRow,
+    "MODEL": ModelRow,
     "EVALUATION": Evaluation,
 }
 """The rows that are stored, by the name of their columns in the module."""

@@ -23,7 +23,7 @@ CONTRACT = {
         quality_discrete quality_free_cauchy quality_inverse_mp quality_levy_wigner
         quality_r_transform htsr_phase read_s spectrum_s shuffle_s total_s bytes_read device""",
     "traps": """sweep_id model_id revision analysis_key layer_index
-        replicate trap_index lambda excess_rel p_value ipr_left ipr_right localisation_q
+        replicate trap_index eigenvalue excess_rel p_value ipr_left ipr_right localisation_q
         participation_ratio top5_mass top10_mass rank1_mass top_overlap mean_overlap jsd jsd_stderr
         jsd_control_p95 probe_kind num_probes temperature verdict""",
     "models": """sweep_id model_id revision analysis_key author library pipeline_tag architecture

@@ -1,8 +1,8 @@
 """The one schema: every table with every column. `arrow_types` makes of it what is written to the files.
 
 A reader of the catalog needs nothing else: `TABLES["layers"].column("alpha").meaning`.
-Adding a column raises SCHEMA_VERSION, and the column says so (`since`); rows written before read as
-NULL there, in every view. A column never changes its type or meaning: it gets a new name.
+A column that is added says since which version (`since`), which raises SCHEMA_VERSION; rows written
+before read as NULL there, in every view. A column never changes its type or meaning: it gets a new name.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ from catalog.schema.runs import CAUSES, FAILURES, LISTING, SWEEPS
 from catalog.schema.table import Column, Table
 from catalog.schema.traps import TRAPS
 
-SCHEMA_VERSION = 2
-"""The version of the schema below; every file stores its own as `zoo.schema`."""
-
 TABLES: Mapping[str, Table] = MappingProxyType(
     {
         table.name: table
@@ -28,6 +25,9 @@ TABLES: Mapping[str, Table] = MappingProxyType(
     }
 )  # fmt: skip
 """Every table by name."""
+
+SCHEMA_VERSION = max(column.since for table in TABLES.values() for column in table.columns)
+"""The version of the schema; every file stores its own as `zoo.schema`."""
 
 UNIT_TABLES = ("layers", "traps", "evaluations", "spectra", "tensors")
 """Tables whose rows belong to a unit and are shown once its `models` row is there."""

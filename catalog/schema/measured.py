@@ -7,7 +7,7 @@ eigenvalues of WᵀW (squared singular values, no 1/N); n ≥ m are the sides of
 
 from __future__ import annotations
 
-from catalog.schema.table import FLAG, INT, INT32, INTS, INTS32, REAL, REALS32, TEXT, Column
+from catalog.schema.table import FLAG, INT, INT32, INTS, INTS32, REAL, REALS32, TEXT, TIME, Column
 
 # fmt: off
 
@@ -363,6 +363,75 @@ TENSOR = (
            "Why, for every fate but `analysed`."),
     Column("nbytes", INT, "bytes",
            "Bytes as stored."),
+)
+
+MODEL = (
+    # jobs.sweep.model_row.ModelRow
+    Column("name", TEXT, "text",
+           "Last piece of model_id."),
+    Column("author", TEXT, "text",
+           "Owner of the repository; NULL for folders."),
+    Column("library", TEXT, "text",
+           "Library named by the model card: `transformers`, ..."),
+    Column("pipeline_tag", TEXT, "text",
+           "Task named by the model card."),
+    Column("architecture", TEXT, "text",
+           "First of the config's `architectures`."),
+    Column("licence", TEXT, "text",
+           "Licence named by the model card."),
+    Column("downloads", INT, "count",
+           "Downloads of the last 30 days, at plan time."),
+    Column("likes", INT, "count",
+           "Likes, at plan time."),
+    Column("base_model", TEXT, "text",
+           "Model id this one was derived from."),
+    Column("last_modified", TIME, "UTC",
+           "Last change of the repository."),
+    Column("family", TEXT, "text",
+           "Family of architectures: `llama`, `bert`, ..."),
+    Column("step", INT, "steps",
+           "Training step of the revision; NULL outside trajectories."),
+    Column("num_params", INT, "count",
+           "Parameters of the checkpoint."),
+    Column("layers_analysed", INT, "count",
+           "Layers with status `ok`.", nullable=False),
+    Column("layers_skipped", INT, "count",
+           "Layers skipped with a reason.", nullable=False),
+    Column("layers_failed", INT, "count",
+           "Layers that failed with a reason.", nullable=False),
+    Column("bytes_read", INT, "bytes",
+           "Bytes fetched, headers included."),
+    Column("bytes_analysed", INT, "bytes",
+           "Bytes of the tensors analysed."),
+    Column("requests", INT, "count",
+           "Requests (or reads) made."),
+    Column("seconds", REAL, "s",
+           "Wall time of the unit."),
+    Column("versions", TEXT, "JSON",
+           "Versions of the packages that computed the numbers; `refit`: of those that "
+           "computed the ones that follow from spectra anew."),
+    Column("host", TEXT, "text",
+           "Label of the machine, as the sweep chose to name it."),
+    Column("device", TEXT, "text",
+           "Where spectra were computed: `cpu`, `cuda`."),
+    Column("committed_at", TIME, "UTC",
+           "When the unit was finished.", nullable=False),
+    Column("source", TEXT, "text",
+           "The spec's source the unit came from."),
+    Column("base_revision", TEXT, "text",
+           "Revision of the base model that an adapter was put on; NULL where the numbers "
+           "depend on no other model.", since=2),
+    Column("options_key", TEXT, "text",
+           "Hash of all that analysis_key hashes, but for the decoders: known before any "
+           "header is read, and equal for models swept with equal options. NULL in rows "
+           "older than this column: analysis_key.", since=2),
+    Column("decoders", TEXT, "text",
+           "Decoders that its layers go through, as `layers` names them, separated by "
+           "commas; `unknown` among them: a tensor is refused. NULL in rows older than this "
+           "column.", since=2),
+    Column("number_versions", TEXT, "JSON",
+           "Versions of metric groups and decoders that are hashed in analysis_key, those "
+           "above 1; NULL: there are none.", since=2),
 )
 
 EVALUATION = (

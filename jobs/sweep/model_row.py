@@ -20,6 +20,7 @@ from zoo.columns import (
     TEXT,
     UTC_TIME,
     Group,
+    Since,
 )
 
 
@@ -78,16 +79,16 @@ class ModelRow(Group):
     """When the unit was finished."""
     source: Annotated[str, TEXT]
     """The spec's source the unit came from."""
-    base_revision: Annotated[str | None, TEXT]
+    base_revision: Annotated[str | None, TEXT, Since(2)]
     """Revision of the base model that an adapter was put on; NULL where the numbers depend on no
     other model."""
-    options_key: Annotated[str, TEXT]
+    options_key: Annotated[str, TEXT, Since(2)]
     """Hash of all that analysis_key hashes, but for the decoders: known before any header is read,
-    and equal for models swept with equal options."""
-    decoders: Annotated[str, TEXT]
+    and equal for models swept with equal options. NULL in rows older than this column: analysis_key."""
+    decoders: Annotated[str, TEXT, Since(2)]
     """Decoders that its layers go through, as `layers` names them, separated by commas; `unknown`
-    among them: a tensor is refused."""
-    number_versions: Annotated[str | None, JSON]
+    among them: a tensor is refused. NULL in rows older than this column."""
+    number_versions: Annotated[str | None, JSON, Since(2)]
     """Versions of metric groups and decoders that are hashed in analysis_key, those above 1; NULL:
     there are none."""
 

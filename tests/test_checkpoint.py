@@ -192,7 +192,7 @@ def test_the_second_copy_called_consolidated_is_left_out(tmp_path: Path) -> None
     save(sharded(tmp_path) / "consolidated.safetensors", c=A)
     with opened(tmp_path) as checkpoint:
         assert set(checkpoint.tensors) == {"a", "b"}
-        assert checkpoint.left_out == ("consolidated.safetensors",)
+        assert [left.file for left in checkpoint.left_out] == ["consolidated.safetensors"]
 
 
 def test_slices_for_several_devices_are_refused(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_training_state_is_left_out(tmp_path: Path) -> None:
     save(tmp_path / "model.safetensors", a=A)
     save(tmp_path / "optimizer.safetensors", a=A)
     with opened(tmp_path) as checkpoint:
-        assert checkpoint.left_out == ("optimizer.safetensors",)
+        assert [left.file for left in checkpoint.left_out] == ["optimizer.safetensors"]
 
 
 @pytest.mark.parametrize("raw", [b"[1]", b"{", b'{"a": ' + b"[" * 100_000, b"\xff\xfe\xfd"])

@@ -82,7 +82,7 @@ def test_the_most_precise_of_several_files_is_read(tmp_path: Path) -> None:
     written(tmp_path / "m-q8_0.gguf", "Q8_0")
     with opened(tmp_path) as checkpoint:
         assert checkpoint.tensors["blk.0.attn_q.weight"].dtype == "Q8_0"
-        assert checkpoint.left_out == ("m-q4_0.gguf",)
+        assert [left.file for left in checkpoint.left_out] == ["m-q4_0.gguf"]
 
 
 def test_a_missing_split_is_named(tmp_path: Path) -> None:

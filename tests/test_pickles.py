@@ -111,7 +111,7 @@ def test_sharded_pickles_are_found_through_their_index(tmp_path: Path) -> None:
     )
     with opened(tmp_path) as checkpoint:
         assert set(checkpoint.tensors) == {"a", "b"}
-        assert checkpoint.left_out == ("training_args.bin",)
+        assert [left.file for left in checkpoint.left_out] == ["training_args.bin"]
     (tmp_path / "pytorch_model-00002-of-00002.bin").unlink()
     with pytest.raises(MissingShardError, match="00002-of-00002"):
         opened(tmp_path)
@@ -221,7 +221,7 @@ def test_safetensors_are_preferred(tmp_path: Path) -> None:
     save_file({"a": A}, tmp_path / "model.safetensors")
     with opened(tmp_path) as checkpoint:
         assert checkpoint.container == "safetensors"
-        assert checkpoint.left_out == ("pytorch_model.bin",)
+        assert [left.file for left in checkpoint.left_out] == ["pytorch_model.bin"]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

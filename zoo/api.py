@@ -19,6 +19,7 @@ from zoo.columns import names_of
 from zoo.errors import MissingPathError, UseError
 from zoo.formats.weight import Entry
 from zoo.io.addresses import address_of
+from zoo.io.left_out import LeftOut
 from zoo.io.memory import memory_checkpoint
 from zoo.io.store import Location, reading
 from zoo.measure.model import LayerReport, Model, measure, model_of, open_model
@@ -46,6 +47,8 @@ class Report:
     reports: tuple[LayerReport, ...]
     entries: tuple[Entry, ...]
     """The fate of every stored tensor."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Files that could hold weights and are not read, each with its reason."""
 
     def __repr__(self) -> str:
         status = Counter(report.row.measured.outcome.status for report in self.reports)
@@ -188,7 +191,7 @@ def locate(source: str | os.PathLike[str]) -> Location:
 
 def _report(model_id: str, model: Model, options: AnalysisOptions) -> Report:
     reports = sorted(measure(model, options), key=lambda report: report.row.name.layer_index)
-    return Report(model_id, model.revision, tuple(reports), model.entries)
+    return Report(model_id, model.revision, tuple(reports), model.entries, model.left_out)
 
 
 def _peer(name: str) -> Any:

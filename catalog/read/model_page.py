@@ -9,7 +9,7 @@ import duckdb
 from catalog.errors import QueryError
 from catalog.read.query import Answer, ask_rows
 
-VIEWS = ("models", "models_latest", "layers_latest")
+VIEWS = ("models", "models_latest", "layers_latest", "tensors")
 """What these answers are read from."""
 
 _METRICS = ("alpha", "num_traps", "trap_excess_max", "erg_log_ratio", "stable_rank",
@@ -74,6 +74,22 @@ def layers_of(con: duckdb.DuckDBPyConnection, model: str) -> Answer:
         """,
         [ref.model_id, ref.revision],
     )
+
+
+def left_out_of(con: duckdb.DuckDBPyConnection, model: str) -> list[tuple[str, int, str]]:
+    """(file, bytes, reason) of every file of a model that could hold weights and was not read."""
+    ref = find_model(con, model)
+    rows = ask_rows(
+        con,
+        """
+        select tensor as file, nbytes, reason
+        from tensors semi join models_latest using (sweep_id, model_id, revision, analysis_key)
+        where model_id = ? and revision = ? and fate = 'left_out'
+        order by file
+        """,
+        [ref.model_id, ref.revision],
+    ).to_pylist()
+    return [(str(row["file"]), int(row["nbytes"]), str(row["reason"])) for row in rows]
 
 
 def compare(con: duckdb.DuckDBPyConnection, a: str, b: str) -> Answer:

@@ -351,14 +351,15 @@ SPECTRUM = (
 TENSOR = (
     # zoo.measure.row.TensorRow
     Column("tensor", TEXT, "text",
-           "Name in the header.", nullable=False),
+           "Name in the header; of a file that is not read, the file's.", nullable=False),
     Column("dtype", TEXT, "text",
-           "Safetensors code."),
+           "Safetensors code; NULL for a file."),
     Column("shape", INTS, "count",
-           "Shape as stored."),
+           "Shape as stored; NULL for a file."),
     Column("fate", TEXT, "text",
-           "`analysed`, `companion` (bias, scale, zero point), `skipped` or `unknown` (an "
-           "error).", nullable=False, choices=("analysed", "companion", "skipped", "unknown")),
+           "`analysed`, `companion` (bias, scale, zero point), `skipped`, `unknown` (an "
+           "error), or `left_out`: a file that could hold weights and is not read.",
+           nullable=False, choices=("analysed", "companion", "skipped", "unknown", "left_out")),
     Column("reason", TEXT, "text",
            "Why, for every fate but `analysed`."),
     Column("nbytes", INT, "bytes",

@@ -29,7 +29,8 @@ EVALUATIONS = Table(
 
 TENSORS = Table(
     name="tensors",
-    meaning="What became of one stored tensor: every tensor of every header, exactly once.",
+    meaning="What became of one stored tensor: every tensor of every header, exactly once; and of every "
+    "file that could hold weights and is not read.",
     part_key=COMMIT,
     sort_key=(*UNIT, "tensor"),
     columns=(*KEYS, *TENSOR),

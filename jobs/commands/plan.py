@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,10 @@ COLUMNS = (
     "model", "revision", "step", "params", "tensors", "analysed", "companion", "skipped", "unknown",
     "layers", "bytes", "requests", "est_s", "note",
 )  # fmt: skip
+
+
+ACCOUNT_COLUMNS = ("model", "tensor", "fate", "reason", "file", "nbytes")
+"""Of `--account`: a row a tensor that is not analysed, and the rest of every file."""
 
 
 def plan(
@@ -34,7 +39,8 @@ def plan(
     headers
         Read the headers of at most this many units; of the rest, print what the listing tells.
     account
-        Print every stored tensor that is not analysed, with the reason, instead of one row a model.
+        Instead of one row a model, print every stored tensor that is not analysed and every file that is
+        not read, with the reason and the bytes; these add up to the bytes of the repository.
     format
         How to print.
     quiet
@@ -74,9 +80,7 @@ def plan(
             if account:
                 entries += _entries(unit_plan)
     if account:
-        print_rows(
-            entries, columns=("model", "tensor", "fate", "reason"), format=format, quiet=quiet
-        )
+        print_rows(entries, columns=ACCOUNT_COLUMNS, format=format, quiet=quiet)
     else:
         print_rows(rows, columns=COLUMNS, format=format, quiet=quiet)
     summary = (
@@ -91,12 +95,21 @@ def plan(
 
 
 def _entries(found: UnitPlan) -> list[dict[str, object]]:
+    """Every tensor that is not analysed, what is analysed of each file in one row, and the rest of
+    each file: `nbytes` adds up to the bytes of the repository."""
     model = found.unit.target.model_id
-    return [
-        {"model": model, "tensor": e.tensor, "fate": e.fate, "reason": e.reason}
-        for e in found.entries
-        if e.fate != "analysed"
-    ]
+    rows: list[dict[str, object]] = []
+    analysed: dict[str, list[int]] = {}
+    for row in found.account:
+        if row.fate == "analysed":
+            analysed.setdefault(row.file, []).append(row.nbytes)
+        else:
+            rows.append({"model": model, **asdict(row)})
+    for file, sizes in analysed.items():
+        told = f"{len(sizes)} tensors"
+        whole = {"tensor": file, "fate": "analysed", "reason": told, "file": file}
+        rows.append({"model": model, **whole, "nbytes": sum(sizes)})
+    return rows
 
 
 def _unread_row(unit: Unit) -> dict[str, object]:
@@ -126,9 +139,18 @@ def _row(found: UnitPlan) -> dict[str, object]:
         "bytes": found.nbytes,
         "requests": found.requests,
         "est_s": round(found.seconds, 1),
-        "note": "; ".join(f"{count} {reason}" for reason, count in sorted(found.reasons.items()))
-        or None,
+        "note": _note(found),
     }
+
+
+def _note(found: UnitPlan) -> str | None:
+    """What is not analysed and why: tensors by reason, and files."""
+    from zoo.io.left_out import told
+
+    parts = [f"{count} {reason}" for reason, count in sorted(found.reasons.items())]
+    if not found.num_measurable and not found.num_failed:
+        parts.insert(0, "no layer to measure: [layers] of the spec leaves out all of them")
+    return "; ".join([*parts, *filter(None, [told(found.left_out)])]) or None
 
 
 def _failed_row(unit: Unit, message: str) -> dict[str, object]:

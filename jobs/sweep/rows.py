@@ -21,7 +21,8 @@ def spectrum_rows(reports: Sequence[LayerReport]) -> Iterator[SpectrumRow]:
 
 
 def tensor_rows(model: Model) -> Iterator[TensorRow]:
-    """The account: one row for every stored tensor."""
+    """The account: one row for every stored tensor, and one for every file that could hold weights
+    and is not read."""
     for entry in model.entries:
         stored = model.tensors[entry.tensor]
         yield TensorRow(
@@ -31,6 +32,15 @@ def tensor_rows(model: Model) -> Iterator[TensorRow]:
             fate=entry.fate,
             reason=entry.reason,
             nbytes=stored.nbytes,
+        )
+    for left in model.left_out:
+        yield TensorRow(
+            tensor=left.file,
+            dtype=None,
+            shape=None,
+            fate="left_out",
+            reason=left.reason,
+            nbytes=left.nbytes,
         )
 
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from jobs.sources.target import Failure, failure_of
+from jobs.units.bytes import ByteRow, byte_rows
 from jobs.units.unit import GIB, Task, Unit
 from zoo.errors import TransientError, ZooError
-from zoo.formats.weight import Entry
+from zoo.io.left_out import LeftOut
 from zoo.options import AnalysisOptions
 
 if TYPE_CHECKING:
@@ -66,11 +67,18 @@ class UnitPlan:
     """Stored tensors by fate."""
     reasons: dict[str, int]
     """Skipped and unknown tensors by reason (up to its first colon)."""
-    entries: tuple[Entry, ...]
-    """The fate of every stored tensor."""
+    account: tuple[ByteRow, ...]
+    """What every byte of the unit's files is for."""
+    left_out: tuple[LeftOut, ...]
+    """Files that could hold weights and are not read."""
     num_params: int
     requests: int
     """Requests spent on planning."""
+
+    @property
+    def num_measurable(self) -> int:
+        """Layers that are neither skipped nor failed."""
+        return self.num_layers - self.num_skipped - self.num_failed
 
     @property
     def nbytes(self) -> int:
@@ -126,7 +134,8 @@ def plan_unit(unit: Unit) -> UnitPlan:
                 if e.fate in ("skipped", "unknown")
             )
         ),
-        entries=model.entries,
+        account=byte_rows(model.tensors, model.entries, model.left_out, model.checkpoint.files),
+        left_out=model.left_out,
         num_params=sum(meta.numel for meta in model.tensors.values()),
         requests=requests,
     )

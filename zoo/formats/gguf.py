@@ -22,6 +22,7 @@ from zoo.io.checkpoint import Checkpoint
 from zoo.io.dtypes import DTYPE_BITS
 from zoo.io.header import RowRange, TensorMeta
 from zoo.io.tensors import empty_bytes
+from zoo.io.weight_files import SUFFIXES
 
 _CHUNK_BYTES = 16 << 20
 """Bytes of decoded values that are made at a time, besides the result."""
@@ -29,10 +30,8 @@ _CHUNK_BYTES = 16 << 20
 
 def gguf(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
     """Every tensor of a GGUF file that is not stored in a plain type."""
-    if checkpoint.container != "gguf":
-        return
     for name, meta in free.items():
-        if meta.dtype not in DTYPE_BITS:
+        if meta.dtype not in DTYPE_BITS and meta.file.endswith(SUFFIXES["gguf"]):
             stem = name.removesuffix("weight")
             scale = f"{stem}scale" if stem != name else ""
             unread = (f"{stem}input_scale",) if stem != name else ()

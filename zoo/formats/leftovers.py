@@ -45,6 +45,8 @@ def leftover(meta: TensorMeta, format_name: str | None = None) -> Entry:
     is_float = meta.dtype in NATIVE_FLOATS
     if meta.dtype == "BOOL":
         return Entry(meta.name, "skipped", "mask: true or false, not a weight")
+    if meta.numel == 0:
+        return Entry(meta.name, "skipped", f"empty: {list(meta.shape)} holds no numbers")
     if not meta.shape or meta.numel == 1:
         return Entry(meta.name, "skipped", "scalar: no spectrum")
     if len(meta.shape) == 1 and is_float:

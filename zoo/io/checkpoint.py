@@ -13,6 +13,7 @@ import torch
 
 from zoo.errors import NotFoundError
 from zoo.io.header import RowRange, TensorMeta
+from zoo.io.left_out import LeftOut
 
 Container = Literal["safetensors", "gguf", "pickle", "memory"]
 """What kind of file the tensors lie in."""
@@ -43,7 +44,8 @@ class Checkpoint:
         configs: Mapping[str, Mapping[str, object]] | None = None,
         component_configs: Mapping[str, Mapping[str, object]] | None = None,
         metadata: Mapping[str, str] | None = None,
-        left_out: tuple[str, ...] = (),
+        left_out: tuple[LeftOut, ...] = (),
+        files: Mapping[str, int] | None = None,
     ) -> None:
         self.tensors: Mapping[str, TensorMeta] = MappingProxyType({t.name: t for t in tensors})
         """Stored tensors by name, in file order."""
@@ -57,7 +59,9 @@ class Checkpoint:
         self.metadata = MappingProxyType(dict(metadata or {}))
         """Free-form strings from the headers."""
         self.left_out = left_out
-        """Weight files of the folder that are not part of this checkpoint."""
+        """Files that could hold weights and are not read, each with its reason; by name."""
+        self.files = MappingProxyType(dict(files or {}))
+        """Size of every file of the folder or repository by name, whatever it holds."""
         self._reader = reader
 
     def config_of(self, tensor: str) -> Mapping[str, object]:

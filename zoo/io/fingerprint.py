@@ -16,12 +16,10 @@ from functools import lru_cache
 from zoo.errors import StaleListingError
 from zoo.io.configs import CONFIG_NAMES
 from zoo.io.stamp import SETTLING_S, Stamp
-from zoo.io.weight_files import WEIGHT_SUFFIXES
+from zoo.io.weight_files import is_index_file, is_weight_file
 
 _BLOCK_BYTES = 4 << 20
 """Bytes of a file that are read and hashed at a time."""
-_READ_SUFFIXES = (*WEIGHT_SUFFIXES, ".safetensors.index.json")
-"""Endings of the files that hold weights or say where they are."""
 _READ_NAMES = (*CONFIG_NAMES, "README.md")
 """Names of the other files that are read: the configs and the model card."""
 _WAIT_ABOVE_BYTES = 256 << 20
@@ -43,7 +41,7 @@ class ListedFile:
 
 def matters(name: str) -> bool:
     """True for files whose bytes can change a result: weights, their index, configs, the card."""
-    return name.endswith(_READ_SUFFIXES) or name.rsplit("/", 1)[-1] in _READ_NAMES
+    return is_weight_file(name) or is_index_file(name) or name.rsplit("/", 1)[-1] in _READ_NAMES
 
 
 def combine(digests: Iterable[tuple[str, str]]) -> str:

@@ -51,9 +51,31 @@ class GgufHeader:
     """Key-value pairs that are single values; arrays (vocabularies) are passed over."""
 
 
+def read_gguf_start(file: ByteFile) -> tuple[int, dict[str, Value]]:
+    """(number of tensors, the key-value pairs up to the tokenizer's): what the file is.
+
+    Writers put what describes the model first; vocabularies, which are megabytes, are not read.
+    """
+    cursor = _Cursor(file)
+    num_tensors, num_pairs = _start(cursor, file)
+    return num_tensors, _pairs(cursor, file, num_pairs, stop_before="tokenizer.")
+
+
 def read_gguf_header(file: ByteFile) -> GgufHeader:
     """The header of `file`. HeaderError or TruncatedError name it and what is wrong."""
     cursor = _Cursor(file)
+    num_tensors, num_pairs = _start(cursor, file)
+    pairs = _pairs(cursor, file, num_pairs, stop_before=None)
+    infos = [_tensor_info(cursor) for _ in range(num_tensors)]
+    alignment = pairs.get("general.alignment", 32)
+    if type(alignment) is not int or not 0 < alignment <= 1 << 20:
+        raise HeaderError(f"{file.name}: general.alignment is {alignment!r}; wanted a power of two")
+    base = -(-cursor.position // alignment) * alignment
+    return GgufHeader(_placed(infos, base, file), pairs)
+
+
+def _start(cursor: _Cursor, file: ByteFile) -> tuple[int, int]:
+    """(number of tensors, number of pairs)."""
     magic = cursor.take(4)
     version = cursor.number("I")
     if magic != b"GGUF" or version not in (2, 3):
@@ -64,20 +86,24 @@ def read_gguf_header(file: ByteFile) -> GgufHeader:
     num_tensors, num_pairs = cursor.number("Q"), cursor.number("Q")
     if num_tensors > MAX_TENSORS or num_pairs > _MAX_PAIRS:
         raise HeaderError(f"{file.name}: {num_tensors:,} tensors and {num_pairs:,} pairs; too many")
+    return num_tensors, num_pairs
+
+
+def _pairs(
+    cursor: _Cursor, file: ByteFile, num_pairs: int, *, stop_before: str | None
+) -> dict[str, Value]:
+    """The pairs that are single values, up to the first key that starts with `stop_before`."""
     pairs: dict[str, Value] = {}
     for _ in range(num_pairs):
         key = cursor.string(MAX_NAME_CHARS)
+        if stop_before is not None and key.startswith(stop_before):
+            break
         value = _value(cursor, int(cursor.number("I")), depth=0)
         if key in pairs:
             raise HeaderError(f"{file.name}: the key {key!r} occurs twice; wanted it once")
         if value is not None:
             pairs[key] = value
-    infos = [_tensor_info(cursor) for _ in range(int(num_tensors))]
-    alignment = pairs.get("general.alignment", 32)
-    if type(alignment) is not int or not 0 < alignment <= 1 << 20:
-        raise HeaderError(f"{file.name}: general.alignment is {alignment!r}; wanted a power of two")
-    base = -(-cursor.position // alignment) * alignment
-    return GgufHeader(_placed(infos, base, file), pairs)
+    return pairs
 
 
 class _Cursor:

@@ -1,31 +1,52 @@
-"""Which files of a folder are the model. Pure: decides from names and sizes alone.
+"""Which files of a folder are the model. Pure: decides from names alone.
 
-Rules, first match wins:
- - safetensors before GGUF before pickles (`.bin`, `.pt`, `.pth`);
- - a diffusers folder (`model_index.json`) is its subfolders; any other folder is what lies at its
-   top, and its subfolders only when nothing does (or when `modules.json` names them);
- - within a folder an index rules; without one the usual name; without that, everything there,
-   `a-00001-of-00003` counting as one sharded set;
- - training state (optimizer, scheduler, ...), precision variants (`.fp16`, `.ema`) and the second
-   copy called `consolidated*` are left out when the plain files are there.
-What is left out is listed, so that nothing is dropped in silence.
+Folders first:
+ - a pipeline (`model_index.json`) is the subfolders it names; any other folder is what lies at its
+   top, and its subfolders only when nothing does (or when `modules.json` names them).
+
+Then, in each folder by itself:
+ - safetensors before GGUF before pickles (`.bin`, `.pt`, `.pth`, `.ckpt`);
+ - the usual name first (`model`, ...): a whole file before shards with an index, shards with an
+   index before shards without, as the libraries that own the names do; without a usual name
+   everything there, `a-00001-of-00003` counting as one sharded set;
+ - of several precisions or averages of one name (`.fp16`, `.ema`) the plain one, else one of them;
+ - training state (optimizer, scheduler, ...) and a second copy called `consolidated*` are left out.
+
+Every other file that could hold weights is left out with its reason.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from zoo.errors import CheckpointError, MissingShardError
-from zoo.io.weight_files import SUFFIXES, Container, is_training_state, is_weight_file
+from zoo.io.file_sets import (
+    VARIANTS,
+    FileSet,
+    IndexName,
+    base_name,
+    file_sets,
+    folder_of,
+    index_name,
+)
+from zoo.io.left_out import LeftOut
+from zoo.io.weight_files import (
+    SUFFIXES,
+    Container,
+    is_model_file,
+    is_training_state,
+    is_weight_file,
+    unread_kind,
+)
 
 _USUAL_STEMS = ("model", "diffusion_pytorch_model", "pytorch_model", "adapter_model")
 """Names, without ending, under which libraries save weights, the preferred one first."""
-_VARIANT = re.compile(r"\.(fp16|bf16|fp32|non_ema|ema)(?=[.-])")
-"""Part of a name that marks a second copy at another precision or an averaged one."""
-_SHARD = re.compile(r"(?P<stem>.*?)-(?P<number>\d{5})-of-(?P<count>\d{5})$")
-"""A numbered shard: `stem-00001-of-00003`."""
+_INDEX_FIRST = ("diffusion_pytorch_model",)
+"""Names whose own library reads complete shards with an index before a whole file."""
+
+ShardsOf = Callable[[str], "tuple[str, ...] | None"]
+"""The shards that an index names; None for an index that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,130 +55,290 @@ class Group:
 
     prefix: str
     """Put before every tensor name: `` or `unet.`."""
-    index: str | None
+    container: Container
+    """What kind of files they are."""
+    index: str | None = None
     """The index that names the shards."""
-    files: tuple[str, ...]
-    """The weight files; empty when the index names them."""
+    files: tuple[str, ...] = ()
+    """The weight files; empty when the index names them, and for GGUF."""
+    candidates: tuple[FileSet, ...] = ()
+    """Sets of GGUF files, of which one is read: their headers say what each is."""
+    is_optional: bool = False
+    """True for a folder of another container than the rest: left out when it is a second copy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
     """The files that make up a model."""
 
-    container: Container
-    """What kind of files they are."""
     groups: tuple[Group, ...]
     """At least one."""
-    left_out: tuple[str, ...]
-    """Weight files that are not read."""
+    left_out: tuple[LeftOut, ...]
+    """Every other file that could hold weights, sorted by name."""
+
+
+@dataclass(slots=True)
+class _Choice:
+    """What has been decided so far."""
+
+    groups: list[Group] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
+    """Why a file is not read, by its name."""
+
+    def leave(self, names: Iterable[str], reason: str) -> None:
+        """These files are not read; the first reason given for a file stands."""
+        for name in names:
+            self.reasons.setdefault(name, reason)
 
 
 def take_inventory(
-    names: Mapping[str, int], *, where: str, modules: Iterable[str] = ()
+    names: Mapping[str, int],
+    *,
+    where: str,
+    modules: Iterable[str] = (),
+    components: Iterable[str] = (),
+    shards_of: ShardsOf = lambda index: None,
 ) -> Inventory:
     """The files to read among `names` (name -> size). `where` is for messages.
 
-    CheckpointError when there are none, MissingShardError when a numbered shard is not there.
-    `modules` are subfolders that belong to the model although the top holds weights.
+    `modules` are subfolders that belong to the model although the top holds weights; `components`
+    are those that a pipeline names. CheckpointError when there are no weights, MissingShardError
+    when a numbered shard is not there.
     """
-    for container, suffixes in SUFFIXES.items():
-        weights = [n for n in names if n.endswith(suffixes) and not is_training_state(n)]
-        if weights:
-            groups = tuple(_groups(container, weights, names, frozenset(modules)))
-            return Inventory(container, groups, _left_out(groups, names))
+    choice = _Choice()
+    by_folder: dict[str, list[str]] = {}
+    for name in names:
+        if kind := unread_kind(name):
+            choice.leave([name], f"{kind}: not read; wanted safetensors, GGUF or PyTorch")
+        elif is_weight_file(name) and is_training_state(name):
+            choice.leave([name], "training state: not the model's weights")
+        elif is_model_file(name):
+            by_folder.setdefault(folder_of(name), []).append(name)
+        elif (index := index_name(name)) is not None:
+            by_folder.setdefault(folder_of(name), [])  # its shards may be missing
+    if not by_folder:
+        raise _no_weights(names, choice, where)
+    chosen = _chosen_folders(
+        by_folder, names, frozenset(modules), frozenset(components), shards_of, choice
+    )
+    for folder, inside in sorted(chosen.items()):
+        _choose_in_folder(folder, inside, names, shards_of, choice, where)
+    is_marked = "model_index.json" in names or bool(set(chosen) & set(modules))
+    groups = tuple(choice.groups if is_marked else _one_container(choice.groups))
+    for name in names:
+        if (index := index_name(name)) is not None:
+            here = (n for n in names if folder_of(n) == folder_of(name))
+            has_shards = any(n.endswith(index.suffix) for n in here)
+            told = "are not read" if has_shards else "are not here"
+            choice.leave([name], f"an index of shards that {told}")
+    read = {file for group in groups for file in (*group.files, group.index)}
+    left = [LeftOut(n, names[n], choice.reasons[n]) for n in sorted(choice.reasons)]
+    return Inventory(groups, tuple(file for file in left if file.file not in read))
+
+
+def _no_weights(names: Mapping[str, int], choice: _Choice, where: str) -> CheckpointError:
     some = ", ".join(sorted(names)[:5]) or "nothing"
-    raise CheckpointError(
+    unread = "; ".join(f"{name}: {why}" for name, why in list(choice.reasons.items())[:3])
+    return CheckpointError(
         f"no weights in {where}: it holds {some}; wanted a .safetensors, .gguf, .bin, .pt or .pth "
-        "file. Check the path"
+        f"file. {f'Not read: {unread}' if unread else 'Check the path'}"
     )
 
 
-def _groups(
-    container: Container, weights: list[str], names: Mapping[str, int], modules: frozenset[str]
-) -> Iterable[Group]:
-    """The groups among the weight files, by the rules of the module."""
-    by_folder: dict[str, list[str]] = {}
-    for name in weights:
-        by_folder.setdefault(_folder(name), []).append(name)
-    if "model_index.json" in names and len(by_folder) > 1:
-        by_folder.pop("", None)
-    elif "" in by_folder:
-        by_folder = {f: by_folder[f] for f in by_folder if f == "" or f in modules}
-    if container == "gguf":
-        yield _largest_gguf(by_folder, names)
-        return
-    for folder, inside in sorted(by_folder.items()):
-        yield from _in_folder(container, folder, sorted(inside), names)
+def _chosen_folders(
+    by_folder: Mapping[str, list[str]],
+    names: Mapping[str, int],
+    modules: frozenset[str],
+    components: frozenset[str],
+    shards_of: ShardsOf,
+    choice: _Choice,
+) -> dict[str, list[str]]:
+    """The folders that are the model; the others are left out."""
+    chosen = dict(by_folder)
+    if "model_index.json" in names and any(folder for folder in by_folder):
+        choice.leave(chosen.pop("", ()), "at the top of a pipeline, whose components are read")
+        named = {f: v for f, v in chosen.items() if f.partition("/")[0] in components}
+        if any(named.values()):
+            others = [n for f, inside in chosen.items() if f not in named for n in inside]
+            choice.leave(others, "in a folder that model_index.json does not name")
+            chosen = named
+        _tell_empty(names, components, chosen, choice)
+        return chosen
+    is_top_read = bool(by_folder.get("")) or _names_some(by_folder, names, shards_of)
+    if is_top_read:
+        chosen = {f: v for f, v in chosen.items() if f == "" or f in modules}
+        others = [n for f, inside in by_folder.items() if f not in chosen for n in inside]
+        choice.leave(others, "in a subfolder: what lies at the top is read")
+    elif any(by_folder.values()):
+        chosen.pop("", None)
+    return chosen
 
 
-def _in_folder(
-    container: Container, folder: str, inside: list[str], names: Mapping[str, int]
-) -> Iterable[Group]:
+def _names_some(
+    by_folder: Mapping[str, list[str]], names: Mapping[str, int], shards_of: ShardsOf
+) -> bool:
+    """True when an index at the top, where no weights are, names files that are there."""
+    if "" not in by_folder:
+        return False
+    indexes = [name for name in names if not folder_of(name) and index_name(name)]
+    return any(shard in names for index in indexes for shard in shards_of(index) or ())
+
+
+def _tell_empty(
+    names: Mapping[str, int],
+    components: frozenset[str],
+    chosen: Mapping[str, list[str]],
+    choice: _Choice,
+) -> None:
+    """A component that has a config and no weights was not fetched whole."""
+    for component in components:
+        config = f"{component}/config.json"
+        if config in names and component not in chosen:
+            if not any(name.startswith(f"{component}/") for name in choice.reasons):
+                choice.leave([config], "a component without weights; fetch the folder again")
+
+
+def _choose_in_folder(
+    folder: str,
+    inside: list[str],
+    names: Mapping[str, int],
+    shards_of: ShardsOf,
+    choice: _Choice,
+    where: str,
+) -> None:
     """The groups among `inside`, the weight files of one folder."""
     prefix = folder.replace("/", ".") + "." if folder else ""
-    suffixes = tuple(s + ".index.json" for s in SUFFIXES[container])
-    indexes = [n for n in names if n.endswith(suffixes) and _folder(n) == folder]
-    plain = [n for n in inside if not _VARIANT.search(_base(n))] or inside
-    by_stem = {_stem(n): n for n in plain}
-    for usual in _USUAL_STEMS:
-        for index in indexes:
-            if _base(index).split(".")[0] == usual and not _VARIANT.search(_base(index)):
-                yield Group(prefix, index, ())
-                return
-        if usual in by_stem:
-            yield Group(prefix, None, (by_stem[usual],))
+    told = {n: index_name(n) for n in names if folder_of(n) == folder}
+    indexes = [index for index in told.values() if index is not None]
+    for container, suffixes in SUFFIXES.items():
+        weights = [n for n in inside if n.endswith(suffixes)]
+        if not weights:
+            continue
+        others = [n for n in inside if n not in weights]
+        choice.leave(others, f"{container} files lie beside it, which are read")
+        if container == "gguf":
+            choice.groups.append(Group(prefix, container, candidates=file_sets(weights)))
             return
-    if indexes:
-        yield Group(prefix, min(indexes, key=len), ())
+        ours = [index for index in indexes if index.suffix in suffixes]
+        picked = _Folder(prefix, container, file_sets(weights), ours, shards_of, choice, where)
+        choice.groups.extend(picked.groups())
         return
-    sets = _shard_sets(plain)
-    others = {stem: files for stem, files in sets.items() if not stem.startswith("consolidated")}
-    for _, files in sorted((others or sets).items()):
-        yield Group(prefix, None, files)
+    if indexes:  # an index alone: its reader says which shards are missing
+        container = next(c for c, suffixes in SUFFIXES.items() if indexes[0].suffix in suffixes)
+        choice.groups.append(Group(prefix, container, indexes[0].file))
 
 
-def _largest_gguf(by_folder: Mapping[str, list[str]], names: Mapping[str, int]) -> Group:
-    """GGUF folders hold the same model at many precisions: the largest is the most precise."""
-    sets: list[tuple[str, ...]] = []
-    for inside in by_folder.values():
-        sets += _shard_sets(inside).values()
-    sizes = [(sum(names[n] for n in files), files) for files in sets]
-    return Group("", None, max(sizes)[1])
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """The weight files of one container in one folder."""
 
+    prefix: str
+    container: Container
+    sets: tuple[FileSet, ...]
+    indexes: list[IndexName]
+    shards_of: ShardsOf
+    choice: _Choice
+    where: str
 
-def _shard_sets(files: list[str]) -> dict[str, tuple[str, ...]]:
-    """Files by stem, `a-00001-of-00002` and `a-00002-of-00002` together under `a`."""
-    sets: dict[str, list[str]] = {}
-    counts: dict[str, int] = {}
-    for name in sorted(files):
-        match = _SHARD.match(_stem(name))
-        stem = match["stem"] if match else _stem(name)
-        sets.setdefault(stem, []).append(name)
-        if match:
-            counts[stem] = int(match["count"])
-    for stem, count in counts.items():
-        if len(sets[stem]) != count:
-            raise MissingShardError(
-                f"{len(sets[stem])} of the {count} shards of {stem!r} are there "
-                f"({', '.join(sets[stem][:3])}, ...); fetch the others, or use the whole folder"
+    def groups(self) -> Iterator[Group]:
+        """What is read of them."""
+        stems = {s.stem for s in self.sets} | {index.stem for index in self.indexes}
+        usual = next((stem for stem in _USUAL_STEMS if stem in stems), None)
+        if usual is not None:
+            yield self._of_stem(usual)
+            others = [s for s in self.sets if s.stem != usual]
+            self._leave(others, f"beside the files called {usual!r}, which are read")
+            return
+        if self.indexes:
+            shortest = min(self.indexes, key=lambda index: (len(index.file), index.file))
+            yield self._of_stem(shortest.stem)
+            others = [s for s in self.sets if s.stem != shortest.stem]
+            self._leave(others, f"{base_name(shortest.file)} does not name it")
+            return
+        plain = sorted(stem for stem in stems if not stem.startswith("consolidated"))
+        for stem in plain or sorted(stems):
+            yield self._of_stem(stem)
+        if plain:
+            others = [s for s in self.sets if s.stem not in plain]
+            self._leave(others, "a second copy: the other files are read")
+
+    def _of_stem(self, stem: str) -> Group:
+        """The best variant of one stem; the others are left out."""
+        sets = [s for s in self.sets if s.stem == stem]
+        indexes = [index for index in self.indexes if index.stem == stem]
+        present = {s.variant for s in sets} | {index.variant for index in indexes}
+        order = [*VARIANTS, *sorted(present - set(VARIANTS))]
+        best = min(present, key=order.index)
+        group = self._of_variant(
+            [s for s in sets if s.variant == best],
+            next((index.file for index in indexes if index.variant == best), None),
+        )
+        read = ", ".join(group.files[:1]) or group.index
+        self._leave(
+            [s for s in sets if s.variant != best],
+            f"another precision or average of the same weights: {read} is read",
+        )
+        return group
+
+    def _of_variant(self, sets: list[FileSet], index: str | None) -> Group:
+        """One whole file, the shards of an index, or shards without one."""
+        whole = next((s for s in sets if not s.is_sharded), None)
+        complete = [s for s in sets if s.is_sharded and not s.missing]
+        if index is not None and (whole is None or self._index_counts(index, whole, complete)):
+            named = self.shards_of(index) or ()
+            self._leave(
+                [s for s in sets if not set(s.files) & set(named)],
+                f"{base_name(index)} does not name it",
             )
-    return {stem: tuple(shards) for stem, shards in sets.items()}
+            return Group(self.prefix, self.container, index)
+        if whole is not None:
+            name = whole.files[0]
+            self._leave(
+                [s for s in sets if s is not whole], f"shards beside {name}, which is read whole"
+            )
+            if index is not None:
+                self.choice.leave([index], f"a stale index beside {name}, which is read whole")
+            return Group(self.prefix, self.container, None, whole.files)
+        if len(complete) > 1:
+            ways = " and ".join(f"{s.files[0]}, ..." for s in complete)
+            raise CheckpointError(
+                f"{self.where} holds the shards of {complete[0].stem!r} twice, cut in different "
+                f"ways ({ways}), and no index; wanted one set. Remove the old one"
+            )
+        chosen = _complete(complete[0] if complete else sets[0], self.where)
+        self._leave([s for s in sets if s is not chosen], f"{chosen.files[0]}, ... are read")
+        return Group(self.prefix, self.container, None, chosen.files)
+
+    def _index_counts(self, index: str, whole: FileSet, complete: list[FileSet]) -> bool:
+        """Whether an index is read although a whole file lies beside its shards.
+
+        It is when it names that file, and where the library that owns the name reads it first.
+        """
+        if whole.stem in _INDEX_FIRST and complete:
+            return True
+        return whole.files[0] in (self.shards_of(index) or ())
+
+    def _leave(self, sets: Iterable[FileSet], reason: str) -> None:
+        self.choice.leave((file for s in sets for file in s.files), reason)
 
 
-def _left_out(groups: tuple[Group, ...], names: Mapping[str, int]) -> tuple[str, ...]:
-    if any(group.index for group in groups):
-        return ()  # the index says what belongs; its reader lists the rest
-    used = {name for group in groups for name in group.files}
-    return tuple(n for n in sorted(names) if is_weight_file(n) and n not in used)
+def _complete(files: FileSet, where: str) -> FileSet:
+    """`files`, if none of its shards is missing."""
+    if files.missing:
+        num = len(files.files) + len(files.missing)
+        raise MissingShardError(
+            f"shard {files.missing[0]!r} is not in {where}: {len(files.files)} of the {num} shards "
+            f"of {files.stem!r} are there; fetch {', '.join(files.missing[:3])}"
+            f"{', ...' if len(files.missing) > 3 else ''}, or use the whole folder"
+        )
+    return files
 
 
-def _folder(name: str) -> str:
-    return name.rpartition("/")[0]
-
-
-def _base(name: str) -> str:
-    return name.rpartition("/")[2]
-
-
-def _stem(name: str) -> str:
-    return _base(name).rpartition(".")[0]
+def _one_container(groups: list[Group]) -> Iterator[Group]:
+    """Folders that nothing declares parts of one model: those of a lesser container are optional."""
+    first = min(groups, key=lambda g: list(SUFFIXES).index(g.container)).container
+    for group in groups:
+        is_optional = group.container != first
+        yield Group(
+            group.prefix, group.container, group.index, group.files, group.candidates, is_optional
+        )

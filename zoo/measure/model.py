@@ -15,17 +15,19 @@ from math import prod
 import torch
 
 from zoo.cells import cells
-from zoo.errors import DecodeError
+from zoo.errors import CheckpointError, DecodeError
 from zoo.formats.account import account
 from zoo.formats.weight import Entry, Weight
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.header import RowRange, TensorMeta
+from zoo.io.left_out import LeftOut
 from zoo.io.opening import open_checkpoint
 from zoo.io.store import Store
 from zoo.layers.spec import LayerSpec
 from zoo.layers.take import take
 from zoo.measure.batch import measure_layers
 from zoo.measure.layer import LayerMeasures, failed_layer, measure_layer, skipped_layer
+from zoo.measure.nothing import is_without_layers, why_without_layers
 from zoo.measure.row import LayerName, LayerRow, Place, Reading, Shape, Stored, TrapRow
 from zoo.options import AnalysisOptions, LayerSelection
 from zoo.seeds import layer_key
@@ -68,6 +70,11 @@ class Model:
         return tuple(sorted(names))
 
     @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Files that could hold weights and are not read, each with its reason."""
+        return self.checkpoint.left_out
+
+    @property
     def weights(self) -> tuple[Weight, ...]:
         """Weights that at least one measurable layer needs, in file order."""
         by_name = {
@@ -94,9 +101,16 @@ class LayerReport:
 
 
 def open_model(store: Store, selection: LayerSelection) -> Model:
-    """Read the headers behind `store` and decide which layers there are. Raises CheckpointError."""
+    """Read the headers behind `store` and decide which layers there are.
+
+    Raises CheckpointError, also when nothing of the model can be measured: see
+    `zoo.measure.nothing`.
+    """
     checkpoint = open_checkpoint(store)
-    return model_of(checkpoint, selection, revision=store.revision)
+    model = model_of(checkpoint, selection, revision=store.revision)
+    if is_without_layers(model.specs, model.entries, selection):
+        raise CheckpointError(why_without_layers(model.entries, model.tensors, store.model_id))
+    return model
 
 
 def model_of(checkpoint: Checkpoint, selection: LayerSelection, *, revision: str) -> Model:

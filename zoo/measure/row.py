@@ -223,18 +223,23 @@ class TrapRow(Group):
     measured: MeasuredTrap
 
 
+RowFate = Literal[Fate, "left_out"]
+"""What a row of `tensors` says: the fate of a stored tensor, or that a file is not read."""
+
+
 @dataclass(frozen=True, slots=True)
 class TensorRow(Group):
     """A row of `tensors`, without the keys of its unit."""
 
     tensor: Annotated[str, TEXT, REQUIRED]
-    """Name in the header."""
-    dtype: Annotated[str, TEXT]
-    """Safetensors code."""
-    shape: Annotated[tuple[int, ...], COUNT]
-    """Shape as stored."""
-    fate: Annotated[Fate, TEXT, REQUIRED]
-    """`analysed`, `companion` (bias, scale, zero point), `skipped` or `unknown` (an error)."""
+    """Name in the header; of a file that is not read, the file's."""
+    dtype: Annotated[str | None, TEXT]
+    """Safetensors code; NULL for a file."""
+    shape: Annotated[tuple[int, ...] | None, COUNT]
+    """Shape as stored; NULL for a file."""
+    fate: Annotated[RowFate, TEXT, REQUIRED]
+    """`analysed`, `companion` (bias, scale, zero point), `skipped`, `unknown` (an error), or
+    `left_out`: a file that could hold weights and is not read."""
     reason: Annotated[str | None, TEXT]
     """Why, for every fate but `analysed`."""
     nbytes: Annotated[int, BYTES]

@@ -28,7 +28,9 @@ _HARMLESS = frozenset(
 _FILES = frozenset({_KINDS.COPY, _KINDS.EXPORT, _KINDS.ATTACH, _KINDS.DETACH})
 """Kinds that read or write files the user names."""
 _EXPLAINED = re.compile(r"\s*explain\s+(?:analyze\s+)?(?:\([^)]*\)\s*)?", re.IGNORECASE)
+"""The start of a statement that asks how another one is run."""
 _TEXT = re.compile(r"'((?:[^']|'')*)'|\"((?:[^\"]|\"\")*)\"")
+"""A text or a quoted name in SQL."""
 
 
 def shut(con: duckdb.DuckDBPyConnection, folder: Folder, *, allow_files: bool) -> None:

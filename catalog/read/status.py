@@ -58,6 +58,7 @@ facts as (
 )
 select topic, item, value::bigint as value, unit from facts order by place, item
 """
+"""The facts in the order in which they are shown, each with its place in it."""
 
 
 def status(con: duckdb.DuckDBPyConnection) -> Answer:

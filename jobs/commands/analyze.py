@@ -64,7 +64,7 @@ def analyze(
     from jobs.screen.progress import Progress, hear_hub
     from zoo.errors import UseError
     from zoo.io.addresses import address_of
-    from zoo.io.left_out import told
+    from zoo.io.left_out import in_one_line
     from zoo.options import AnalysisOptions
 
     if out is not None and format != "parquet":
@@ -85,7 +85,7 @@ def analyze(
     rows = report.layers
     progress.say(summary(report))
     if report.left_out:
-        progress.say(f"{report.model_id}: {told(report.left_out)}")
+        progress.say(f"{report.model_id}: {in_one_line(report.left_out)}")
     if format == "parquet":
         write_parquet(rows, out or Path("layers.parquet"))
         progress.say(f"wrote {out or 'layers.parquet'}")

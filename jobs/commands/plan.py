@@ -94,21 +94,21 @@ def plan(
     return 1 if total["failed"] else 0
 
 
-def _entries(found: UnitPlan) -> list[dict[str, object]]:
+def _entries(unit_plan: UnitPlan) -> list[dict[str, object]]:
     """Every tensor that is not analysed, what is analysed of each file in one row, and the rest of
     each file: `nbytes` adds up to the bytes of the repository."""
-    model = found.unit.target.model_id
+    model = unit_plan.unit.target.model_id
     rows: list[dict[str, object]] = []
     analysed: dict[str, list[int]] = {}
-    for row in found.account:
+    for row in unit_plan.account:
         if row.fate == "analysed":
             analysed.setdefault(row.file, []).append(row.nbytes)
         else:
             rows.append({"model": model, **asdict(row)})
     for file, sizes in analysed.items():
-        told = f"{len(sizes)} tensors"
-        whole = {"tensor": file, "fate": "analysed", "reason": told, "file": file}
-        rows.append({"model": model, **whole, "nbytes": sum(sizes)})
+        count = f"{len(sizes)} tensors"
+        of_file = {"tensor": file, "fate": "analysed", "reason": count, "file": file}
+        rows.append({"model": model, **of_file, "nbytes": sum(sizes)})
     return rows
 
 
@@ -123,34 +123,34 @@ def _unread_row(unit: Unit) -> dict[str, object]:
     }
 
 
-def _row(found: UnitPlan) -> dict[str, object]:
-    target = found.unit.target
+def _row(unit_plan: UnitPlan) -> dict[str, object]:
+    target = unit_plan.unit.target
     return {
         "model": target.model_id,
         "revision": target.revision[:12],
         "step": target.step,
-        "params": found.num_params,
-        "tensors": sum(found.fates.values()),
+        "params": unit_plan.num_params,
+        "tensors": sum(unit_plan.fates.values()),
         **{
-            fate: found.fates.get(fate, 0)
+            fate: unit_plan.fates.get(fate, 0)
             for fate in ("analysed", "companion", "skipped", "unknown")
         },
-        "layers": found.num_layers,
-        "bytes": found.nbytes,
-        "requests": found.requests,
-        "est_s": round(found.seconds, 1),
-        "note": _note(found),
+        "layers": unit_plan.num_layers,
+        "bytes": unit_plan.nbytes,
+        "requests": unit_plan.requests,
+        "est_s": round(unit_plan.seconds, 1),
+        "note": _note(unit_plan),
     }
 
 
-def _note(found: UnitPlan) -> str | None:
+def _note(unit_plan: UnitPlan) -> str | None:
     """What is not analysed and why: tensors by reason, and files."""
-    from zoo.io.left_out import told
+    from zoo.io.left_out import in_one_line
 
-    parts = [f"{count} {reason}" for reason, count in sorted(found.reasons.items())]
-    if not found.num_measurable and not found.num_failed:
+    parts = [f"{count} {reason}" for reason, count in sorted(unit_plan.reasons.items())]
+    if not unit_plan.num_measurable and not unit_plan.num_failed:
         parts.insert(0, "no layer to measure: [layers] of the spec leaves out all of them")
-    return "; ".join([*parts, *filter(None, [told(found.left_out)])]) or None
+    return "; ".join([*parts, *filter(None, [in_one_line(unit_plan.left_out)])]) or None
 
 
 def _failed_row(unit: Unit, message: str) -> dict[str, object]:

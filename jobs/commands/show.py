@@ -23,11 +23,11 @@ def show(catalog: str, model: str, *, format: Format = "table", quiet: bool = Fa
     from catalog.read.views import connect
     from jobs.screen.output import print_table
     from jobs.screen.progress import Progress
-    from zoo.io.left_out import LeftOut, told
+    from zoo.io.left_out import LeftOut, in_one_line
 
     with connect(catalog, only=VIEWS) as con:
         print_table(layers_of(con, model), format=format, quiet=quiet)
         left_out = [LeftOut(*row) for row in left_out_of(con, model)]
     if left_out:
-        Progress(quiet=quiet).say(told(left_out))
+        Progress(quiet=quiet).say(in_one_line(left_out))
     return 0

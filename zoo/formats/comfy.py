@@ -34,8 +34,11 @@ from zoo.io.header import RowRange, TensorMeta, strict_json
 _READ_ELSEWHERE = ("float8_e4m3fn", "float8_e5m2", "int8_tensorwise")
 """Formats that other decoders read, where the layer is not rotated."""
 _MAX_JSON_BYTES = 1 << 24
+"""A longer `_quantization_metadata` says nothing."""
 _MAX_MARKER_BYTES = 1 << 16
+"""A longer tensor called `comfy_quant` is no marker."""
 _UNREAD = ("input_scale", "comfy_quant", "weight_s_rel", "weight_s_channel", "weight_codebook")
+"""Endings of the tensors that belong to a layer, and that decoding does not need."""
 
 
 def comfy(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
@@ -52,22 +55,23 @@ def comfy(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
 
 def _marked(checkpoint: Checkpoint, free: Free) -> dict[str, Mapping[str, object]]:
     """What the markers say, by layer; a marker that cannot be read says nothing (`{}`)."""
-    found: dict[str, Mapping[str, object]] = {}
+    by_layer: dict[str, Mapping[str, object]] = {}
     raw = checkpoint.metadata.get("_quantization_metadata")
     if raw is not None:
         layers = _parsed(raw.encode(), "_quantization_metadata").get("layers")
         for layer, marked in layers.items() if isinstance(layers, Mapping) else ():
-            found[str(layer)] = marked if isinstance(marked, Mapping) else {}
+            by_layer[str(layer)] = marked if isinstance(marked, Mapping) else {}
     markers = [name for name, meta in free.items() if name.endswith(".comfy_quant")
                and meta.dtype == "U8" and meta.nbytes <= _MAX_MARKER_BYTES]  # fmt: skip
     checkpoint.expect(markers)
     for name in markers:
         stored = checkpoint.read(name).numpy().tobytes()
-        found[name.removesuffix(".comfy_quant")] = _parsed(stored, name)
-    return found
+        by_layer[name.removesuffix(".comfy_quant")] = _parsed(stored, name)
+    return by_layer
 
 
 def _parsed(raw: bytes, what: str) -> Mapping[str, object]:
+    """The JSON object in `raw`; empty when there is none, or it is too long."""
     if len(raw) > _MAX_JSON_BYTES:
         return {}
     try:

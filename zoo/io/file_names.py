@@ -45,5 +45,5 @@ def shown(name: str) -> str:
 
     Python smuggles such bytes through file names as half characters, which nothing else can store.
     """
-    told = _SMUGGLED.sub(lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", name)
-    return told.encode("utf-8", "backslashreplace").decode()
+    written_out = _SMUGGLED.sub(lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", name)
+    return written_out.encode("utf-8", "backslashreplace").decode()

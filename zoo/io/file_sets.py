@@ -15,10 +15,13 @@ VARIANTS = (
 )  # fmt: skip
 """Marks of a second copy at another precision, or an averaged one; the preferred one first."""
 _VARIANT = re.compile(r"\.(" + "|".join(v for v in VARIANTS if v) + r")(?=$|[.-])")
+"""The mark of a variant in a name."""
 _SHARD = re.compile(r"[-_.](?P<number>\d{1,6})[-_]of[-_](?P<count>\d{1,6})(?!\d)")
+"""The number of a shard and of all shards: `-00001-of-00003`."""
 _INDEX = re.compile(
     r"(?P<stem>.+)\.(?P<suffix>safetensors|bin|pt|pth|ckpt)\.index(\.(?P<variant>[\w-]+))?\.json$"
 )
+"""The name of an index, without its folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class FileSet:
     missing: tuple[str, ...]
     """Shards that the numbers ask for and that are not there."""
     is_sharded: bool
+    """True when the files are numbered, even if there is only one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +45,11 @@ class IndexName:
     """What the name of an index says."""
 
     file: str
+    """The index itself."""
     stem: str
+    """Name of the weights without ending and variant."""
     variant: str
+    """One of `VARIANTS`."""
     suffix: str
     """Ending of the shards it names: `.safetensors`."""
 
@@ -111,5 +118,5 @@ def _numbered(name: str, number: int) -> str:
     folder, base = folder_of(name), base_name(name)
     last = list(_SHARD.finditer(base))[-1]
     start, end = last.span("number")
-    told = f"{base[:start]}{number:0{end - start}d}{base[end:]}"
-    return f"{folder}/{told}" if folder else told
+    renamed = f"{base[:start]}{number:0{end - start}d}{base[end:]}"
+    return f"{folder}/{renamed}" if folder else renamed

@@ -19,6 +19,7 @@ from zoo.io.lfs import refuse_pointer
 from zoo.io.store import Store
 
 GgufKind = Literal["model", "projector", "importance matrix", "adapter", "draft head", "vocabulary"]
+"""What a GGUF file may be."""
 
 _KIND_OF_TYPE: Mapping[str, GgufKind] = {
     "mmproj": "projector",
@@ -85,16 +86,16 @@ def pick_gguf(
     if is_matrix or (not models and len(looked_at) > 1):
         models = [c for c in looked_at if c.kind in ("projector", "adapter", "draft head")]
         if len(models) != 1:
-            told = ", ".join(f"{c.name} ({c.kind})" for c in looked_at)
+            kinds = ", ".join(f"{c.name} ({c.kind})" for c in looked_at)
             raise CheckpointError(
-                f"no model among the GGUF files of {store.model_id}: {told}; wanted weights of one "
-                "model. Name the file to use"
+                f"no model among the GGUF files of {store.model_id}: {kinds}; wanted weights of "
+                "one model. Name the file to use"
             )
     models = models or looked_at
     if len({c.model for c in models}) > 1:
-        told = ", ".join(f"{c.name} ({c.architecture or 'no architecture'})" for c in models)
+        names = ", ".join(f"{c.name} ({c.architecture or 'no architecture'})" for c in models)
         raise CheckpointError(
-            f"{store.model_id} holds {len({c.model for c in models})} models: {told}; wanted one. "
+            f"{store.model_id} holds {len({c.model for c in models})} models: {names}; wanted one. "
             "Name the file to use"
         )
     whole = [c for c in models if not c.files.missing]
@@ -115,6 +116,7 @@ def pick_gguf(
 
 
 def _why(candidate: _Candidate, best: _Candidate) -> str:
+    """Why a candidate is left out beside `best`."""
     if candidate.kind != "model":
         article = "an" if candidate.kind[0] in "ai" else "a"
         return f"{article} {candidate.kind} beside the model {best.name}"
@@ -148,9 +150,10 @@ def _look(store: Store, files: FileSet) -> _Candidate:
 def _kind(
     pairs: Mapping[str, Value], architecture: str, files: FileSet, num_tensors: int
 ) -> GgufKind:
-    said = str(pairs.get("general.type", ""))
-    if said in _KIND_OF_TYPE:
-        return _KIND_OF_TYPE[said]
+    """What a GGUF file is, by its header and, where that does not tell, by its name."""
+    declared = str(pairs.get("general.type", ""))
+    if declared in _KIND_OF_TYPE:
+        return _KIND_OF_TYPE[declared]
     if architecture == "clip":
         return "projector"
     if "adapter.type" in pairs:
@@ -159,6 +162,6 @@ def _kind(
         return "draft head"
     name = base_name(files.files[0]).rpartition(".")[0].lower()
     for pattern, kind in _KIND_OF_NAME:
-        if pattern.search(name) and not (said == "model" and kind != "draft head"):
+        if pattern.search(name) and not (declared == "model" and kind != "draft head"):
             return kind
     return "vocabulary" if num_tensors == 0 and not files.is_sharded else "model"

@@ -129,8 +129,8 @@ def take_inventory(
         if (index := index_name(name)) is not None:
             here = (n for n in names if folder_of(n) == folder_of(name))
             has_shards = any(n.endswith(index.suffix) for n in here)
-            told = "are not read" if has_shards else "are not here"
-            choice.leave([name], f"an index of shards that {told}")
+            state = "are not read" if has_shards else "are not here"
+            choice.leave([name], f"an index of shards that {state}")
     read = {file for group in groups for file in (*group.files, group.index)}
     left = [LeftOut(n, names[n], choice.reasons[n]) for n in sorted(choice.reasons)]
     return Inventory(groups, tuple(file for file in left if file.file not in read))
@@ -208,8 +208,8 @@ def _choose_in_folder(
 ) -> None:
     """The groups among `inside`, the weight files of one folder."""
     prefix = folder.replace("/", ".") + "." if folder else ""
-    told = {n: index_name(n) for n in names if folder_of(n) == folder}
-    indexes = [index for index in told.values() if index is not None]
+    candidates = (index_name(name) for name in names if folder_of(name) == folder)
+    indexes = [index for index in candidates if index is not None]
     for container, suffixes in SUFFIXES.items():
         weights = [n for n in inside if n.endswith(suffixes)]
         if not weights:

@@ -18,7 +18,7 @@ class LeftOut:
     """Why it is not read."""
 
 
-def told(left_out: Sequence[LeftOut], *, most: int = 50) -> str:
+def in_one_line(left_out: Sequence[LeftOut], *, most: int = 50) -> str:
     """`N files not read: a (why); b, c (why); ...` for one line; empty when all were read.
 
     Files with the same reason stand together. At most `most` files are named.

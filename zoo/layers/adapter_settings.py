@@ -52,20 +52,20 @@ def number(value: object) -> float | None:
 
 def mlx_settings(config: Mapping[str, object], rank: int) -> UpdateSettings:
     """From MLX's `lora_parameters`: s = scale, and scale·alpha/rank where there is an alpha."""
-    told = config.get("lora_parameters")
-    section: Mapping[str, object] = told if isinstance(told, Mapping) else {}
+    parameters = config.get("lora_parameters")
+    section: Mapping[str, object] = parameters if isinstance(parameters, Mapping) else {}
     declared, scale, alpha = (number(section.get(key)) for key in ("rank", "scale", "alpha"))
     if config.get("fine_tune_type") == "dora":
         return UpdateSettings(
             None, fault="dora: the update depends on the base model, which is not here"
         )
     if declared is not None and declared != rank:
-        said = f"adapter_config.json says {declared:g}"
-        return UpdateSettings(None, fault=f"lora: factors of rank {rank}, {said}")
+        contrary = f"adapter_config.json says {declared:g}"
+        return UpdateSettings(None, fault=f"lora: factors of rank {rank}, {contrary}")
     if scale is None:
-        told_scale = section.get("scale")
-        said = f"scale in adapter_config.json is {told_scale!r}, wanted a number"
-        return UpdateSettings(None, fault=f"lora: {said}")
+        stored = section.get("scale")
+        problem = f"scale in adapter_config.json is {stored!r}, wanted a number"
+        return UpdateSettings(None, fault=f"lora: {problem}")
     return UpdateSettings(scale * (rank if alpha is None else alpha))
 
 
@@ -82,14 +82,14 @@ def settings_in_model(
     chosen = named or (sections if not adapter or len(sections) == 1 else [])
     if sections and not chosen:
         paths = ", ".join(s.path or "its top" for s in sections[:4])
-        said = f"config.json gives alpha for {paths}, not for {adapter!r}"
-        return UpdateSettings(None, fault=f"lora: {said}")
+        problem = f"config.json gives alpha for {paths}, not for {adapter!r}"
+        return UpdateSettings(None, fault=f"lora: {problem}")
     fitting = {(s.alpha, s.use_rslora) for s in chosen if s.rank == rank}
     if len(fitting) == 1:
         return UpdateSettings(*fitting.pop())
     if chosen:
-        said = ", ".join(f"rank {s.rank:g} alpha {s.alpha:g} ({s.path})" for s in chosen[:4])
-        return UpdateSettings(None, fault=f"lora: factors of rank {rank}, config.json says {said}")
+        ranks = ", ".join(f"rank {s.rank:g} alpha {s.alpha:g} ({s.path})" for s in chosen[:4])
+        return UpdateSettings(None, fault=f"lora: factors of rank {rank}, config.json says {ranks}")
     return _kohya(rank, header)
 
 
@@ -111,21 +111,22 @@ def header_settings(text: str, header: Mapping[str, str]) -> Mapping[str, Mappin
 def _kohya(rank: int, header: Mapping[str, str]) -> UpdateSettings:
     """From `ss_network_dim` and `ss_network_alpha`, and those of kernels in `ss_network_args`."""
     arguments = _json_object(header.get("ss_network_args", ""))
-    told = [
+    pairs = [
         (_parsed(header.get("ss_network_dim")), _parsed(header.get("ss_network_alpha"))),
         (_parsed(arguments.get("conv_dim")), _parsed(arguments.get("conv_alpha"))),
     ]
-    named = [(dim, alpha) for dim, alpha in told if alpha is not None]
+    named = [(dim, alpha) for dim, alpha in pairs if alpha is not None]
     if not named:
         return UpdateSettings(None)
     fitting = {alpha for dim, alpha in named if dim in (None, float(rank))}
     if len(fitting) == 1:
         return UpdateSettings(fitting.pop())
-    said = ", ".join(f"rank {dim} alpha {alpha}" for dim, alpha in named)
-    return UpdateSettings(None, fault=f"lora: factors of rank {rank}, the header says {said}")
+    ranks = ", ".join(f"rank {dim} alpha {alpha}" for dim, alpha in named)
+    return UpdateSettings(None, fault=f"lora: factors of rank {rank}, the header says {ranks}")
 
 
 def _sections(config: Mapping[str, object], path: str, depth: int = 0) -> Iterator[_Section]:
+    """Every section of a config that gives both alpha and rank, from the top down."""
     alphas = [number(config.get(key)) for key in _ALPHA_KEYS]
     ranks = [number(config.get(key)) for key in _RANK_KEYS]
     alpha = next((a for a in alphas if a is not None), None)
@@ -146,6 +147,7 @@ def _parsed(text: object) -> float | None:
 
 
 def _json_object(text: str) -> dict[str, object]:
+    """The JSON object in `text`; empty when there is none."""
     try:
         value = json.loads(text) if text else {}
     except (ValueError, RecursionError):

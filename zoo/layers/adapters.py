@@ -75,11 +75,11 @@ def update_settings(module: str, rank: int, adapters: Adapters) -> UpdateSetting
     declared = _by_pattern(config, "rank_pattern", "r", path)
     if isinstance(declared, int) and declared != rank:
         return UpdateSettings(None, fault=f"lora: factors of rank {rank}, {_FILE} says {declared}")
-    told = _by_pattern(config, "alpha_pattern", "lora_alpha", path)
-    alpha = number(told)
+    stored = _by_pattern(config, "alpha_pattern", "lora_alpha", path)
+    alpha = number(stored)
     if alpha is not None:
         return UpdateSettings(alpha, bool(config.get("use_rslora")))
-    return UpdateSettings(None, fault=f"lora: lora_alpha in {_FILE} is {told!r}, wanted a number")
+    return UpdateSettings(None, fault=f"lora: lora_alpha in {_FILE} is {stored!r}, wanted a number")
 
 
 def undecoded_kind(config: Mapping[str, object]) -> str | None:

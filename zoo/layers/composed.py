@@ -19,7 +19,8 @@ from zoo.options import AdapterMode
 
 _BASE_LAYER: Final = ".base_layer."
 """What PEFT puts into the name of a layer's own tensors when it adds an adapter to the layer."""
-_NOTHING: Final[Mapping[str, Any]] = {}
+_NO_SETTINGS: Final[Mapping[str, Any]] = {}
+"""No config, component or header says anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,8 @@ def compose(
     adapters: Adapters,
     stored: Collection[str],
     mode: AdapterMode = "delta",
-    components: Mapping[str, Mapping[str, object]] = _NOTHING,
-    header: Mapping[str, str] = _NOTHING,
+    components: Mapping[str, Mapping[str, object]] = _NO_SETTINGS,
+    header: Mapping[str, str] = _NO_SETTINGS,
 ) -> Composed:
     """Replace factors by what is computed from them; `stored` are the names of all stored tensors.
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from zoo.io.checkpoint import Checkpoint
     from zoo.io.header import RowRange
 
-_NOTHING: Final[Mapping[str, Any]] = {}
+_NO_SETTINGS: Final[Mapping[str, Any]] = {}
+"""No config, component or header says anything."""
 _BLOCK_ROWS: Final = 1024
 """Rows of the update that are multiplied at a time, in float64."""
 NEEDS_BASE: Final = "dora: the update depends on the base model, which is not here"
@@ -119,8 +120,8 @@ def pairs(
     weights: Mapping[str, Weight],
     adapters: Adapters,
     stored: Container[str],
-    config: Mapping[str, object] = _NOTHING,
-    header: Mapping[str, str] = _NOTHING,
+    config: Mapping[str, object] = _NO_SETTINGS,
+    header: Mapping[str, str] = _NO_SETTINGS,
 ) -> Iterator[ComposedWeight]:
     """Every pair of factors, as the update that is their product.
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from zoo.io.checkpoint import Checkpoint
 
 _NO_CONFIGS: Mapping[str, Mapping[str, object]] = {}
+"""No component, and no adapter, has a configuration."""
 _NO_HEADER: Mapping[str, str] = {}
 """No component, or no adapter, has a configuration."""
 

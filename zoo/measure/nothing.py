@@ -44,8 +44,8 @@ def why_without_layers(
             "were saved without gathering them (DeepSpeed ZeRO-3): save the model again"
         )
     reasons = Counter((entry.reason or entry.fate).split(":")[0] for entry in entries)
-    told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(5))
+    counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(5))
     return (
-        f"no layer of {where} can be measured among {len(entries)} tensors ({told}); wanted at "
+        f"no layer of {where} can be measured among {len(entries)} tensors ({counts}); wanted at "
         "least one matrix. Check that these files are the model"
     )

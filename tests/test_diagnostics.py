@@ -97,7 +97,7 @@ def test_constant_matrix_has_no_spread_and_no_kurtosis(value: float) -> None:
 def test_non_finite_entries_are_counted_and_nothing_else_given() -> None:
     w = torch.ones(2, 300, 300)
     w[0, 5, 5], w[1, 7, 0], w[1, 299, 299] = math.nan, math.inf, -math.inf
-    assert entry_statistics(w) == EntryStatistics(None, None, None, None, None, None, 3)
+    assert entry_statistics(w) == EntryStatistics(non_finite=3)
 
 
 def test_empty_matrix_has_no_statistics() -> None:

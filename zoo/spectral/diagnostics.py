@@ -37,24 +37,24 @@ class EntryStatistics(Group):
     All None when an entry is NaN or Inf, or when there is no entry.
     """
 
-    weight_mean: Annotated[float | None, WEIGHT]
+    weight_mean: Annotated[float | None, WEIGHT] = None
     """Mean of the entries."""
-    weight_std: Annotated[float | None, WEIGHT]
+    weight_std: Annotated[float | None, WEIGHT] = None
     """Standard deviation of the entries, of the population (divided by their number)."""
-    weight_kurtosis: Annotated[float | None, ONE]
+    weight_kurtosis: Annotated[float | None, ONE] = None
     """Excess kurtosis of the entries, m₄/m₂² − 3, ≥ −2; NULL for a constant matrix."""
-    weight_max_abs: Annotated[float | None, WEIGHT]
+    weight_max_abs: Annotated[float | None, WEIGHT] = None
     """Largest absolute entry."""
-    l2_norm: Annotated[float | None, WEIGHT]
+    l2_norm: Annotated[float | None, WEIGHT] = None
     """Frobenius norm, √Σw²."""
-    abs_weight_entropy: Annotated[float | None, NAT]
+    abs_weight_entropy: Annotated[float | None, NAT] = None
     """−Σ|w| ln|w|, not normalised, negative when large entries dominate; to 1e-8, or 1e-15 for float64
     weights."""
-    non_finite: int
+    non_finite: int = 0
     """Number of NaN and ±Inf entries; no column."""
 
 
-NOT_ASKED_FOR = EntryStatistics(None, None, None, None, None, None, 0)
+NOT_ASKED_FOR = EntryStatistics()
 """The statistics of entries that were not looked at, or are not there."""
 
 
@@ -67,7 +67,7 @@ def entry_statistics(matrices: Tensor | ArrayLike) -> EntryStatistics:
     low, high = float(table[:, _LOW].min()), float(table[:, _HIGH].max())
     if not (math.isfinite(low) and math.isfinite(high)):
         bad = sum(int((~block.isfinite()).sum()) for block in _blocks(matrices))
-        return EntryStatistics(None, None, None, None, None, None, bad)
+        return EntryStatistics(non_finite=bad)
     max_abs = max(abs(low), abs(high))
     exponent = 0
     if max_abs > 0.0 and not _SAFE_RANGE[0] < max_abs < _SAFE_RANGE[1]:

@@ -22,16 +22,16 @@ from zoo.spectral.inputs import spectrum_of
 class Erg(Group):
     """Effective correlation space of one spectrum."""
 
-    erg_num: Annotated[int | None, COUNT]
+    erg_num: Annotated[int | None, COUNT] = None
     """Eigenvalues in the first tail from the top with Σ ln λ below 0; NULL for a zero or constant
     spectrum."""
-    erg_lambda_min: Annotated[float | None, ONE]
+    erg_lambda_min: Annotated[float | None, ONE] = None
     """Smallest eigenvalue of that tail, mean-1 units; 0 when it reaches the null space."""
-    erg_gap: Annotated[int | None, COUNT]
+    erg_gap: Annotated[int | None, COUNT] = None
     """erg_num − num_tail; NULL without a tail fit."""
-    erg_delta: Annotated[float | None, ONE]
+    erg_delta: Annotated[float | None, ONE] = None
     """xmin − erg_lambda_min, both in mean-1 units; NULL without a tail fit."""
-    erg_log_ratio: Annotated[float | None, NAT]
+    erg_log_ratio: Annotated[float | None, NAT] = None
     """ln(xmin/erg_lambda_min); NULL without a tail fit, or when erg_lambda_min is 0."""
 
 
@@ -87,14 +87,20 @@ def erg(
             f"got xmin={xmin}, num_tail={num_tail}; wanted both of one tail fit, or neither"
         )
     if evals.size == 0 or evals[-1] <= 0.0:
-        return Erg(None, None, None, None, None)
+        return Erg()
     mean_one_evals = mean_one(evals) if mean_one_evals is None else mean_one_evals
     size = _erg_size(mean_one_evals)
     if size is None:
-        return Erg(None, None, None, None, None)
+        return Erg()
     smallest = float(mean_one_evals[-size])
     if xmin is None or num_tail is None:
-        return Erg(size, smallest, None, None, None)
+        return Erg(size, smallest)
     mean_one_xmin = float(xmin / evals[-1] * mean_one_evals[-1])
     ratio = math.log(mean_one_xmin / smallest) if smallest > 0.0 else None
-    return Erg(size, smallest, size - num_tail, mean_one_xmin - smallest, ratio)
+    return Erg(
+        erg_num=size,
+        erg_lambda_min=smallest,
+        erg_gap=size - num_tail,
+        erg_delta=mean_one_xmin - smallest,
+        erg_log_ratio=ratio,
+    )

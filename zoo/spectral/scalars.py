@@ -25,21 +25,21 @@ from zoo.spectral.inputs import spectrum_of
 class Scalars(Group):
     """Norms, ranks and entropy of one spectrum."""
 
-    lambda_max: Annotated[float | None, LAMBDA]
+    lambda_max: Annotated[float | None, LAMBDA] = None
     """Largest eigenvalue, the squared spectral norm."""
-    lambda_min: Annotated[float | None, LAMBDA]
+    lambda_min: Annotated[float | None, LAMBDA] = None
     """Smallest eigenvalue; 0 for a singular matrix."""
-    frobenius_norm_sq: Annotated[float | None, LAMBDA]
+    frobenius_norm_sq: Annotated[float | None, LAMBDA] = None
     """Squared Frobenius norm, Σλ over all slices of a convolution."""
-    log_norm: Annotated[float | None, LOG10_LAMBDA]
+    log_norm: Annotated[float | None, LOG10_LAMBDA] = None
     """log10 Σλ; NULL for the zero matrix."""
-    log_spectral_norm: Annotated[float | None, LOG10_LAMBDA]
+    log_spectral_norm: Annotated[float | None, LOG10_LAMBDA] = None
     """log10 λ_max; NULL for the zero matrix."""
-    stable_rank: Annotated[float | None, ONE]
+    stable_rank: Annotated[float | None, ONE] = None
     """Σλ/λ_max, in [1, num_evals]; NULL for the zero matrix."""
-    matrix_rank: Annotated[int, COUNT]
+    matrix_rank: Annotated[int, COUNT] = 0
     """Eigenvalues above the numerical-rank tolerance; 0 for the zero matrix."""
-    matrix_entropy: Annotated[float | None, ONE]
+    matrix_entropy: Annotated[float | None, ONE] = None
     """−Σ p ln p / ln rank with p = λ/Σλ, in [0, 1]; 0 for rank one, NULL for the zero matrix."""
 
 
@@ -120,11 +120,11 @@ def scalars(evals: ArrayLike, *, n: int, m: int, storage_bits: int) -> Scalars:
         raise ArgumentError(f"got n={n}, m={m}; wanted n ≥ m ≥ 0 (n is the larger side)")
     evals = spectrum_of(evals)
     if evals.size == 0:
-        return Scalars(None, None, None, None, None, None, 0, None)
+        return Scalars()
     largest, smallest = float(evals[-1]), float(evals[0])
     nonzero = _above_tolerance(evals, m, storage_bits)
     if largest <= 0.0:
-        return Scalars(largest, smallest, 0.0, None, None, None, 0, None)
+        return Scalars(lambda_max=largest, lambda_min=smallest, frobenius_norm_sq=0.0)
     relative_sum = float((evals / largest).sum())  # divide first: Σλ can overflow
     total = relative_sum * largest
     log_largest = math.log10(largest)

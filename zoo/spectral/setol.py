@@ -34,16 +34,16 @@ _LOG10 = Unit("log10")
 class Quality(Group):
     """log10 Q̄² of one layer under each model; None where Q̄² is not positive or not defined."""
 
-    quality_discrete: Annotated[float | None, _LOG10]
+    quality_discrete: Annotated[float | None, _LOG10] = None
     """log10 Q̄² of the discrete R-transform model; NULL unless Q̄² > 0, as all four below."""
-    quality_free_cauchy: Annotated[float | None, _LOG10]
+    quality_free_cauchy: Annotated[float | None, _LOG10] = None
     """log10 Q̄² of the free Cauchy model."""
-    quality_inverse_mp: Annotated[float | None, _LOG10]
+    quality_inverse_mp: Annotated[float | None, _LOG10] = None
     """log10 Q̄² of the inverse Marchenko-Pastur model; NULL without a tail fit."""
-    quality_levy_wigner: Annotated[float | None, _LOG10]
+    quality_levy_wigner: Annotated[float | None, _LOG10] = None
     """log10 Q̄² of the Lévy-Wigner model, derived for alpha < 2 and computed for any; NULL without a
     tail fit."""
-    quality_r_transform: Annotated[float | None, _LOG10]
+    quality_r_transform: Annotated[float | None, _LOG10] = None
     """log10 Q̄² from free cumulants κ1..κ5."""
 
 
@@ -60,7 +60,7 @@ def quality(
     eigenvalues, and unless 1 ≤ erg_num ≤ their number.
     """
     if erg_num is None:
-        return Quality(None, None, None, None, None)
+        return Quality()
     mean_one_evals = mean_one(evals) if mean_one_evals is None else mean_one_evals
     if not 1 <= erg_num <= mean_one_evals.size:
         raise ArgumentError(

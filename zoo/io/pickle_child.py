@@ -16,7 +16,7 @@ import pickle
 import resource
 import sys
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import BinaryIO
 
 MAX_MEMORY_BYTES = 2 << 30
@@ -76,13 +76,44 @@ class Tensor:
 
 
 class Inert:
-    """Stands for a value that does not matter here, such as a device or a number of numpy's."""
+    """Stands for a value that does not matter here: a device, a number of numpy's, options.
 
-    def __init__(self, *_: object, **__: object) -> None:
-        pass
+    Runs nothing; keeps what it was given, so that a tensor inside is seen too.
+    """
 
-    def __setstate__(self, _: object) -> None:
-        pass
+    def __init__(self, *given: object, **named: object) -> None:
+        self.given: list[object] = [*given, *named.values()]
+
+    def __new__(cls, *_: object, **__: object) -> Inert:
+        made = super().__new__(cls)
+        made.given = []
+        return made
+
+    def __setstate__(self, state: object) -> None:
+        self.given.append(state)
+
+    def __setitem__(self, key: object, value: object) -> None:
+        self.given.append(value)
+
+    def append(self, value: object) -> None:
+        self.given.append(value)
+
+    def extend(self, values: Iterable[object]) -> None:
+        self.given.extend(values)
+
+
+class InertDict(dict[object, object]):
+    """Stands for a dictionary with a default, whose factory is not kept."""
+
+    def __init__(self, *_: object) -> None:
+        super().__init__()
+
+
+class InertList(list[object]):
+    """Stands for a double-ended queue."""
+
+    def __init__(self, values: Iterable[object] = (), *_: object) -> None:
+        super().__init__(values if isinstance(values, (list, tuple)) else ())
 
 
 def rebuild_tensor(
@@ -137,6 +168,98 @@ ALLOWED: dict[tuple[str, str], object] = {
     ("numpy._core.multiarray", "scalar"): Inert,
     ("numpy.core.multiarray", "_reconstruct"): Inert,
     ("numpy._core.multiarray", "_reconstruct"): Inert,
+    ("collections", "defaultdict"): InertDict,
+    ("collections", "deque"): InertList,
+    ("argparse", "Namespace"): Inert,
+    ("types", "SimpleNamespace"): Inert,
+    ("_io", "BytesIO"): Inert,
+    ("_io", "StringIO"): Inert,
+    ("io", "BytesIO"): Inert,
+    ("io", "StringIO"): Inert,
+    ("typing", "Any"): Inert,
+    ("datetime", "datetime"): Inert,
+    ("datetime", "timedelta"): Inert,
+    ("datetime", "date"): Inert,
+    ("uuid", "UUID"): Inert,
+    ("decimal", "Decimal"): Inert,
+    **{
+        (module, name): Inert
+        for module in ("pathlib", "pathlib._local")
+        for name in (
+            "Path",
+            "PosixPath",
+            "WindowsPath",
+            "PurePosixPath",
+            "PureWindowsPath",
+            "PurePath",
+        )
+    },
+    **{
+        (module, name): Inert
+        for module in ("builtins", "__builtin__")
+        for name in (
+            "int",
+            "float",
+            "str",
+            "bool",
+            "bytes",
+            "bytearray",
+            "complex",
+            "list",
+            "dict",
+            "tuple",
+            "frozenset",
+            "slice",
+            "range",
+            "object",
+            "long",
+            "unicode",
+        )
+    },
+    **{
+        ("numpy", name): Inert
+        for name in (
+            "float64",
+            "float32",
+            "float16",
+            "int64",
+            "int32",
+            "int16",
+            "int8",
+            "uint8",
+            "uint16",
+            "uint32",
+            "uint64",
+            "bool_",
+            "bool",
+            "str_",
+            "longlong",
+        )
+    },
+    **{
+        (f"omegaconf.{module}", name): Inert
+        for module, names in (
+            ("dictconfig", ("DictConfig",)),
+            ("listconfig", ("ListConfig",)),
+            ("base", ("Metadata", "ContainerMetadata", "SCMode")),
+            (
+                "nodes",
+                (
+                    "AnyNode",
+                    "ValueNode",
+                    "StringNode",
+                    "IntegerNode",
+                    "FloatNode",
+                    "BooleanNode",
+                    "EnumNode",
+                    "PathNode",
+                    "BytesNode",
+                    "InterpolationResultNode",
+                ),
+            ),
+        )
+        for name in names
+    },
     **{("torch", name): Kind(code) for name, code in (STORAGES | DTYPES).items()},
 }
 """The globals that a pickle may name, and what stands for each."""
@@ -184,11 +307,16 @@ class Counting:
 def tensors_in(content: object) -> dict[str, Tensor]:
     """Every tensor by its dotted path through dictionaries, lists and tuples."""
     tensors: dict[str, Tensor] = {}
+    seen: set[int] = set()  # options refer to one another in circles
     stack: list[tuple[str, object, int]] = [("", content, 0)]
     while stack:
         path, value, depth = stack.pop()
         if isinstance(value, Tensor):
             tensors[path or "tensor"] = value
+        elif isinstance(value, Inert) and depth < MAX_DEPTH:
+            if id(value) not in seen:
+                seen.add(id(value))
+                stack.extend((path, inside, depth + 1) for inside in reversed(value.given))
         elif isinstance(value, (dict, list, tuple)) and depth < MAX_DEPTH:
             items = value.items() if isinstance(value, dict) else enumerate(value)
             inside = [(f"{path}.{key}" if path else str(key), v, depth + 1) for key, v in items]

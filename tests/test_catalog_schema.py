@@ -15,10 +15,10 @@ CONTRACT = {
         num_evals num_params stored_dtype decoder is_dequantised tied_to status reason lambda_max
         lambda_min frobenius_norm_sq log_norm log_spectral_norm stable_rank matrix_rank
         matrix_entropy weight_mean weight_std weight_kurtosis weight_max_abs l2_norm
-        abs_weight_entropy alpha alpha_stderr ks_distance xmin xmax num_tail alpha_hat alpha_hill
+        abs_weight_entropy alpha alpha_stderr alpha_low alpha_high ks_distance xmin xmax num_tail alpha_hat alpha_hill
         log_alpha_norm tail_status tail_warning mp_sigma mp_edge_lower mp_edge_upper mp_num_spikes
         mp_softrank rand_lambda_max rand_mp_sigma rand_mp_edge_upper rand_ks_distance
-        rand_ks_p_value rand_distance num_traps num_traps_ww trap_counts trap_threshold
+        rand_ks_p_value rand_distance num_traps num_traps_stderr num_traps_tw num_traps_ww trap_counts trap_threshold
         trap_p_value trap_excess_max erg_num erg_lambda_min erg_gap erg_delta erg_log_ratio
         quality_discrete quality_free_cauchy quality_inverse_mp quality_levy_wigner
         quality_r_transform htsr_phase read_s spectrum_s shuffle_s total_s bytes_read device""",

@@ -10,8 +10,8 @@ with latest as materialized (from internal.shown_latest),
 measured as materialized (
     select
         model_id, revision, tensor, part, expert,
-        num_traps, num_traps_ww, trap_excess_max, trap_p_value,
-        alpha, alpha_hat, ks_distance, erg_log_ratio, erg_delta,
+        num_traps, num_traps_tw, num_traps_mean, num_traps_entries, num_traps_ww, trap_excess_max,
+        trap_p_value, alpha, alpha_stderr, alpha_low, alpha_high, alpha_hat, ks_distance, erg_log_ratio, erg_delta,
         log_norm, log_spectral_norm, stable_rank, frobenius_norm_sq
     from internal.raw_layers semi join latest
         using (sweep_id, model_id, revision, analysis_key, generation)
@@ -23,7 +23,7 @@ parts as (
     from measured where part is not null
 ),
 scored as materialized (
-    select m.*
+    select m.*, 1 / (alpha_stderr ** 2 + coalesce((alpha_high - alpha_low) / 2, 0) ** 2) as precision
     from measured as m anti join parts as p
         on m.part is null and m.model_id = p.model_id and m.revision = p.revision
         and m.tensor = p.tensor and coalesce(m.expert, -1) = p.expert
@@ -39,10 +39,15 @@ scores as (
         count(*) filter (where num_traps > 0) as num_layers_trapped,
         max(trap_excess_max) as max_trap_excess,
         min(trap_p_value) as min_trap_p_value,
+        sum(num_traps_tw) as total_traps_tw,
+        sum(num_traps_mean) as total_traps_mean,
+        sum(num_traps_entries) as total_traps_entries,
         sum(num_traps_ww)::bigint as total_traps_ww,
         -- power-law tails
         count(alpha) as num_layers_fitted,
         avg(alpha) as mean_alpha,
+        -- each layer by its precision: standard error, and half the range of starts nearly as good
+        sum(alpha * precision) / nullif(sum(precision), 0) as weighted_alpha,
         median(alpha) as median_alpha,
         stddev_pop(alpha) as std_alpha,
         avg(abs(alpha - 2)) as mean_abs_alpha_minus_2,
@@ -95,9 +100,9 @@ select
     coalesce(s.num_layers_scored, 0) as num_layers_scored,
     coalesce(s.num_layers_tested, 0) as num_layers_tested,
     s.total_traps, s.mean_traps, s.num_layers_trapped, s.max_trap_excess, s.min_trap_p_value,
-    s.total_traps_ww,
+    s.total_traps_tw, s.total_traps_mean, s.total_traps_entries, s.total_traps_ww,
     coalesce(s.num_layers_fitted, 0) as num_layers_fitted,
-    s.mean_alpha, s.median_alpha, s.std_alpha, s.mean_abs_alpha_minus_2, s.share_alpha_2_6,
+    s.mean_alpha, s.weighted_alpha, s.median_alpha, s.std_alpha, s.mean_abs_alpha_minus_2, s.share_alpha_2_6,
     s.num_over_trained, s.num_under_trained, s.mean_alpha_hat, s.mean_ks_distance,
     coalesce(s.num_layers_aligned, 0) as num_layers_aligned,
     s.mean_abs_erg_log_ratio, s.mean_erg_delta, s.share_alpha_and_delta_low,

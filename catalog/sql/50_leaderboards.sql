@@ -9,7 +9,7 @@ select
         order by round(mean_traps, 9) desc, max_trap_excess desc nulls last, model_id) as rank,
     model_id, family, step, num_params,
     mean_traps, total_traps, num_layers_tested, num_layers_trapped, max_trap_excess,
-    min_trap_p_value, total_traps_ww, layers_failed, num_revisions, architecture, author,
+    min_trap_p_value, total_traps_tw, total_traps_mean, total_traps_entries, total_traps_ww, layers_failed, num_revisions, architecture, author,
     base_model, revision
 from model_scores
 where is_final and num_layers_tested > 0
@@ -34,7 +34,7 @@ create or replace view leaderboard_alpha as
 select
     row_number() over (order by round(mean_abs_alpha_minus_2, 9), model_id) as rank,
     model_id, family, step, num_params,
-    mean_abs_alpha_minus_2, mean_alpha, median_alpha, std_alpha, share_alpha_2_6,
+    mean_abs_alpha_minus_2, mean_alpha, weighted_alpha, median_alpha, std_alpha, share_alpha_2_6,
     num_layers_fitted, num_over_trained, num_under_trained, mean_alpha_hat, mean_ks_distance,
     layers_failed, num_revisions, architecture, author, base_model, revision
 from model_scores

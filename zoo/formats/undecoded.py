@@ -39,10 +39,10 @@ def hold_codes(meta: TensorMeta) -> bool:
     torch's indices are I64, and a row of whole numbers is mostly an order or a list: these are codes
     only under the names of codes.
     """
-    if meta.dtype in (*NATIVE_FLOATS, "BOOL") or meta.numel <= 1 or no_weight(meta) is not None:
+    if meta.dtype in (*NATIVE_FLOATS, "BOOL") or meta.numel <= 1:
         return False
     is_matrix = len(meta.shape) >= 2 and meta.dtype != "I64"
-    return is_matrix or _CODES.search(meta.name) is not None
+    return (is_matrix or _CODES.search(meta.name) is not None) and no_weight(meta) is None
 
 
 def without_partial(checkpoint: Checkpoint, free: Free, claims: Sequence[Claim]) -> list[Claim]:
@@ -58,11 +58,12 @@ def without_partial(checkpoint: Checkpoint, free: Free, claims: Sequence[Claim])
     failed = (checkpoint.tensors[claim.main] for claim in claims if claim.weight is None)
     beside: dict[str, str] = {}
     for meta in (*free.values(), *failed):
+        above = _weight_above(meta.name, decoded, containers)
         is_matrix = meta.dtype in NATIVE_FLOATS and sum(size > 1 for size in meta.shape) >= 2
-        if is_matrix and not _LORA.search(meta.name) and no_weight(meta) is None:
-            above = _weight_above(meta.name, decoded, containers)
-            if above is not None:
-                beside.setdefault(above.rpartition(".")[0], meta.name)
+        if above is None or not is_matrix or _LORA.search(meta.name):
+            continue
+        if no_weight(meta) is None:
+            beside.setdefault(above.rpartition(".")[0], meta.name)
     return [_kept_or_withdrawn(checkpoint, claim, beside) for claim in claims]
 
 
@@ -172,6 +173,8 @@ def _containers(
 
 def _weight_above(name: str, failed: dict[str, str], containers: Collection[str]) -> str | None:
     """The codes, of those in `failed` by their modules, that a matrix lies beside or below."""
+    if not failed:
+        return None
     module = name.rpartition(".")[0]
     if module in failed:
         return failed[module]

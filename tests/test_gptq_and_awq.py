@@ -115,3 +115,12 @@ def test_auto_round_in_other_layouts_is_refused(change: dict[str, object], messa
     stored = gptq("auto_round", 4, (64, 32), 32, ordered=False)
     told = reason(Quantised(stored.state, stored.expected, "", config={**stored.config, **change}))
     assert re.search(message, told), told
+
+
+def test_a_layer_with_other_bits_than_the_config_must_be_one_the_config_names() -> None:
+    stored = gptq("gptq", 8, (64, 64), 32, ordered=False)
+    config = {**stored.config, "bits": 4}
+    told = reason(Quantised(stored.state, stored.expected, "", config=config))
+    assert "holds 8-bit numbers, but the config says 4 bits" in told
+    named = {**config, "dynamic": {"a": {"bits": 8}}}
+    assert_decodes(Quantised(stored.state, stored.expected, "gptq", config=named))

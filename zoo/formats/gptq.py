@@ -23,6 +23,8 @@ from zoo.formats.weight import Loader
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.header import RowRange, TensorMeta
 
+_PER_LAYER = ("dynamic", "extra_config")
+"""Keys under which GPTQModel and AutoRound list layers with bits of their own."""
 _BITS = (2, 3, 4, 8)
 """Bits of a code that the format allows."""
 _AUTO_ROUND = ("auto_round", "intel/auto_round")
@@ -84,6 +86,12 @@ def _plan(
             f"[{num_groups}, {num_out}·bits/32] with bits among {known}"
         )
     bits = possible_bits[0]
+    declared_bits = config.get("bits")
+    if declared_bits not in (None, bits) and not any(config.get(key) for key in _PER_LAYER):
+        raise DecodeError(
+            f"{meta.name}: {zeros.name!r} {list(zeros.shape)} holds {bits}-bit numbers, but the "
+            f"config says {declared_bits} bits, and names no layers with other ones"
+        )
     order = free.get(stem + "g_idx")
     if order is None and config.get("desc_act") is True:
         wanted(free, stem + "g_idx", of=meta.name)

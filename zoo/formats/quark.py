@@ -60,7 +60,9 @@ def quark(checkpoint: Checkpoint, free: Free) -> Iterator[Claim]:
             continue
         spec = _spec(config, name)
         is_ours = meta.dtype == "I32" or (spec is not None and spec.get("qscheme") == "per_group")
-        if is_ours and not str((spec or {}).get("dtype", "")).startswith(("fp", "mx")):
+        lacks_zeros = (spec or {}).get("symmetric") is False and f"{name}_zero_point" not in free
+        is_float = str((spec or {}).get("dtype", "")).startswith(("fp", "mx"))
+        if (is_ours or lacks_zeros) and not is_float:
             beside = (f"{name}_scale", f"{name}_zero_point")
             make = partial(_plan, config, spec, free, meta)
             unread = activation_scales(name)

@@ -32,7 +32,7 @@ _KEYS_OF_ONE_METHOD = {"quip_params": "quip"}
 _LEFT_ALONE = (
     "modules_to_not_convert", "modules_not_to_quantize", "modules_to_not_quantize", "ignore",
     "ignored_layers", "ignored_modules", "skip_modules", "skip_layers", "exclude",
-    "exclude_layers", "exclude_modules", "llm_int8_skip_modules",
+    "exclude_layers", "exclude_modules", "linear_weights_not_to_quantize", "llm_int8_skip_modules",
 )  # fmt: skip
 """Keys under which configs list the modules that their method leaves alone."""
 _EMBEDDING = re.compile(r"emb[^.]*\.weight$")

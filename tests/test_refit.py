@@ -374,6 +374,31 @@ def test_new_numbers_are_another_unit_and_the_old_one_stays(
     assert ask(sweep / "cat", "select count(*) from models") == [(6,)]
 
 
+def test_what_a_sweep_has_measured_again_is_not_mixed_from_old_numbers(
+    sweep: Path, zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the mixture would be the newest analysis."""
+    cat = sweep / "cat"
+    for group in ("entries", "tail"):
+        raise_group(monkeypatch, group)
+    assert zoo("sweep", sweep / "spec.toml", "--out", cat, "-j", 1, "--quiet") == 0
+    before = {p: p.stat().st_mtime_ns for p in cat.rglob("*.parquet")}
+    assert zoo("refit", cat) == 0
+    assert {p: p.stat().st_mtime_ns for p in cat.rglob("*.parquet")} == before
+
+
+def test_an_older_analysis_that_is_mended_does_not_become_the_newest(sweep: Path, zoo: Zoo) -> None:
+    cat = sweep / "cat"
+    spoil(cat, "local/model1", alpha=9.0)
+    spec = sweep / "spec.toml"
+    spec.write_text(spec.read_text() + "[traps]\nseed = 3\n")
+    assert zoo("sweep", spec, "--out", cat, "-j", 1, "--quiet") == 0
+    newest = ask(cat, "select distinct analysis_key from models_latest")
+    assert zoo("refit", cat) == 0
+    assert ask(cat, "select count(*) from layers where alpha = 9.0") == [(0,)]
+    assert ask(cat, "select distinct analysis_key from models_latest") == newest
+
+
 def test_a_raised_group_that_follows_from_spectra_gives_the_key_of_a_sweep(
     sweep: Path, zoo: Zoo, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,7 +149,8 @@ class Pen:
                 "versions": _versions(model["versions"]),
                 **asdict(unit.new_key),
                 "decoders": _decoders(model, rows),
-                "committed_at": datetime.now(UTC),
+                # in its place, a unit of older options must not come before the newest ones
+                "committed_at": datetime.now(UTC) if unit.is_new else model["committed_at"],
             },
             layers=rows["layers"],
             traps=rows["traps"],

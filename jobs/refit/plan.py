@@ -31,7 +31,7 @@ _FROM_SPECTRA = ("clip_fingers", "level", "tail_models", "bootstrap")
 
 _UNITS = """
 select m.sweep_id, m.model_id, m.revision, m.analysis_key, m.generation, m.layers_analysed,
-    m.versions, m.base_revision, m.number_versions, s.spec
+    m.versions, m.base_revision, m.options_key, m.number_versions, s.spec
 from internal.shown_models as m left join sweeps as s using (sweep_id)
 where m.layers_analysed > 0
 order by m.generation, m.model_id, m.revision, m.analysis_key
@@ -49,6 +49,16 @@ class NewKey:
     options_key: str
     number_versions: str | None
     base_revision: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is to become of all units that were measured alike."""
+
+    new_key: NewKey
+    change: Change
+    swept_key: str
+    """The options_key that a sweep gives today."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +122,8 @@ def refit_units(
 ) -> tuple[list[RefitUnit], list[LeftOut]]:
     """Every unit in file order; with a spec, the newest of each revision that differs from it.
 
-    A unit whose numbers an earlier refit has put under another key is left out: that one is there.
+    Left out is a unit whose numbers an earlier refit has put under another key, and one that a sweep
+    has measured with today's code meanwhile: that one is there, and no mixture is to come after it.
     """
     rows = ask(con, _UNITS).to_pylist()
     latest: set[tuple[object, ...]] = set()
@@ -120,10 +131,14 @@ def refit_units(
         newest = ask(con, f"select {', '.join(COMMIT)} from models_latest").to_pylist()
         latest = {tuple(row.values()) for row in newest}
     done = {UnitKey(row["model_id"], row["revision"], row["analysis_key"]) for row in rows}
+    swept = {
+        (row["model_id"], row["revision"], row["options_key"] or row["analysis_key"])
+        for row in rows
+    }
     units: list[RefitUnit] = []
     left: list[LeftOut] = []
     settings: dict[str | None, Settings | None] = {}
-    plans: dict[tuple[str | None, str, str, str | None], tuple[NewKey, Change] | str] = {}
+    plans: dict[tuple[str | None, str, str, str | None], _Plan | str] = {}
     for row in rows:
         text = row["spec"]
         if text not in settings:
@@ -141,14 +156,23 @@ def refit_units(
         if isinstance(plan, str):
             left.append(LeftOut(keys["model_id"], plan))
             continue
-        new_key, change = plan
-        new = UnitKey(keys["model_id"], keys["revision"], new_key.analysis_key)
+        new = UnitKey(keys["model_id"], keys["revision"], plan.new_key.analysis_key)
         if (spec is not None or new.analysis_key != keys["analysis_key"]) and new in done:
+            continue
+        is_as_swept = plan.new_key.options_key == plan.swept_key
+        if not is_as_swept and (new.model_id, new.revision, plan.swept_key) in swept:
             continue
         done.add(new)
         new_spec = text if spec is None else spec_text
         units.append(
-            RefitUnit(keys, row["generation"], row["layers_analysed"], new_spec, new_key, change)
+            RefitUnit(
+                keys,
+                row["generation"],
+                row["layers_analysed"],
+                new_spec,
+                plan.new_key,
+                plan.change,
+            )
         )
     return units, left
 
@@ -176,7 +200,7 @@ def _settings(text: str | None) -> Settings | None:
 
 def _plan(
     stored: _Stored, old: Settings | None, spec: Spec | None, *, is_recorded: bool
-) -> tuple[NewKey, Change] | str:
+) -> _Plan | str:
     """The new key and what to compute, or why the unit has to be swept again.
 
     `is_recorded`: the sweep of the unit is known; otherwise `old` are the default options.
@@ -204,7 +228,8 @@ def _plan(
         NumberVersions(groups, decoders).to_json(),
         stored.base_revision or None,
     )
-    return new_key, Change(before, now)
+    swept_key = options_key(now, selection, base_revision=stored.base_revision)
+    return _Plan(new_key, Change(before, now), swept_key)
 
 
 def _groups(stored: Mapping[str, int], now: AnalysisOptions) -> dict[str, int]:

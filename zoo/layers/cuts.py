@@ -175,7 +175,7 @@ def _stacked(
     weight: Weight, where: Place, settings: Settings, model: ModelView
 ) -> list[LayerSpec] | NotALayer:
     """The layers of a tensor `[experts, rows, columns]`."""
-    fault = experts.stack_fault(weight.shape, settings)
+    fault = experts.stack_fault(where, weight.shape, settings)
     if fault is not None:
         return [_spec(weight, where, Shape(1, None, None, "dense", fail_reason=fault), model)]
     number, matrix = weight.shape[0], experts.stack_matrix(weight.shape)

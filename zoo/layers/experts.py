@@ -66,14 +66,14 @@ def stack_matrix(shape: tuple[int, ...]) -> tuple[int, int] | None:
     return (sizes[0], sizes[1]) if len(sizes) == 2 else None
 
 
-def stack_fault(shape: tuple[int, ...], settings: Settings) -> str | None:
+def stack_fault(where: Place, shape: tuple[int, ...], settings: Settings) -> str | None:
     """Why a tensor that should be a stack of experts cannot be read as one, or None."""
     if sum(size != 1 for size in shape[1:]) > 2:
         return f"unknown_layout: experts of shape {list(shape)}, wanted [experts, rows, columns]"
     if shape[0] > _MAX_EXPERTS:
         return f"unknown_layout: {shape[0]} experts stacked, wanted at most {_MAX_EXPERTS}"
-    counts = settings.expert_counts
-    if counts and shape[0] not in counts:
+    counts = frozenset() if "shared" in where.module else settings.expert_counts
+    if counts and shape[0] not in (*counts, sum(counts)):  # LongCat: experts that copy their input
         declared = ", ".join(map(str, sorted(counts)))
         return f"unknown_layout: {shape[0]} experts stacked, config.json says {declared}"
     return None

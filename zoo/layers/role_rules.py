@@ -90,6 +90,7 @@ _LATENT: Final = (
 )
 
 _ATTENTION: Final = (
+    (r"^query", "parameter"),  # the queries of a segmentation model
     (r"crossattention\.c_attn|to_kv|kv_proj|attn\.kv|\w*attention\.kv|wkv|linear_kv", "kv"),
     (
         r"qkv_proj|c_attn|query_key_value|wqkv|w_qkv|in_proj_weight|w_pack|att_proj|to_qkv|qkv"
@@ -100,18 +101,20 @@ _ATTENTION: Final = (
     (
         r"q_proj(?:_weight)?|(?:layout_|w2e_|e2e_|e2w_)?query(?:_proj|_global|_layer)?|q_lin|wq"
         r"|to_q(?:uery)?|attn_q|q_attn|linear_q|q_head|project_q|projection_query(?:\.linear)?"
-        r"|self_attn_q|q_gate_proj|wq_du|mlstm_layer\.q",
+        r"|self_attn_q|q_gate_proj|wq_du|mlstm_layer\.q|query_key"
+        r"|(?:\w+_attn_)?(?:q|query)_(?:content|pos|pos_sine)_proj",
         "q",
     ),
     (
         r"k_proj(?:_weight)?|(?:layout_)?key(?:_proj|_global|_layer|_protein)?|k_lin|wk|to_k(?:ey)?"
-        r"|attn_k|linear_k|k_head|project_k|projection_key(?:\.linear)?|self_attn_k|wk_dv|mlstm_layer\.k",
+        r"|attn_k|linear_k|k_head|project_k|projection_key(?:\.linear)?|self_attn_k|wk_dv|mlstm_layer\.k"
+        r"|(?:\w+_attn_)?(?:k|key)_(?:content|pos)_proj",
         "k",
     ),
     (
         r"v_proj(?:_weight|_current|_delayed)?|(?:layout_)?value(?:_proj|_global|_layer|_protein)?"
         r"|v_lin|wv|to_v(?:alue)?|attn_v|linear_v|v_head|project_v|projection_value(?:\.linear)?"
-        r"|self_attn_v|wv_dv|mlstm_layer\.v",
+        r"|self_attn_v|wv_dv|mlstm_layer\.v|(?:self|cross)_attn_value_proj",
         "v",
     ),
     (
@@ -196,7 +199,7 @@ _OUTPUTS: Final = (
         r"(?:text|visual|image|audio|feature|language|modality|vision|embeddings?)_projection"
         r"(?:\.projection|\.#)?|project_(?:in|out)"
         r"|embedding_hidden_mapping_in"
-        r"|(?:\w*merger\w*|multi_modal_projector|mm_projector|aligner|connector|\w*_projector)"
+        r"|(?:\w*merger\w*|multi_modal_projector|mm_projector|\w*aligner|\w*connector|\w*_projector)"
         r"(?:\.[\w#]+)*"
         r"|embedding_projection|eh_proj|visual\.proj|mm\.[\w.#]+|embeddings_project"
         r"|per_layer_(?:model_)?proj(?:ection)?|embedding_proj_layer|enc_to_dec_proj|encoder_proj",
@@ -278,12 +281,16 @@ RULES: Final[tuple[tuple[str, str], ...]] = (
 
 WEAK_RULES: Final[tuple[tuple[str, str], ...]] = (
     (
-        r"(?:\w*(?:prediction|box|bbox|mask|score|class|point|anchor|duration|order|iou|logits?)"
-        r"(?:\w*_)?(?:head|predictor|embed)s?\w*|\w*_heads?|\w*predictor\w*|\w*_predictions?|head)"
+        r"(?:\w*bbox_embed|\w*_heads?|\w*predictor\w*|\w*_predictions?|head|reg_conf)"
         r"(?:\.[\w#]+)*",
         "head",
     ),
-    (r"(?:\w+_)?embed(?:s|dings?)?(?:_layers?|_table)?(?:_\d+|\.#)?|\w+_emb", "embedding"),
+    (r"fc1", "mlp_in"),
+    (r"fc2", "mlp_out"),
+    (r"\w*codebook\w*|(?:\w+_)?embed(?:s|dings?)?(?:_layers?|_table)?(?:_\d+|\.#)?|\w+_emb"
+        r"|embed_\w+",
+        "embedding",
+    ),
     (r"(?:\w+_)?proj(?:ect(?:ion|or)?s?)?(?:_layer)?(?:\.#|\.proj_(?:in|out))?", "projection"),
 )
 """Rules for matrices that no other rule knows; a convolution of such a name is a convolution."""

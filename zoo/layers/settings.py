@@ -114,6 +114,9 @@ def settings_for(module: str, config: Mapping[str, object]) -> Settings:
 
 def _expert_counts(values: Mapping[str, object]) -> Iterator[int]:
     for key, value in values.items():
+        if key == "per_layer_config" and isinstance(value, Mapping):
+            for layer in value.values():
+                yield from _expert_counts(layer) if isinstance(layer, Mapping) else ()
         if "expert" not in key or re.search(r"per_tok|shared|top_?k|group|size|_idx", key):
             continue
         counts = value if isinstance(value, list) else [value]

@@ -1,0 +1,73 @@
+"""What names and shapes alone cannot tell, and configurations that build no model; each with its cause."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+_TIMM: Final = "its backbone comes from timm, which is not installed"
+_DEFAULTS: Final = "its default configuration builds no model, nor does one with fewer blocks"
+
+NOT_BUILT: Final[Mapping[str, str]] = {
+    "cohere_compass": _DEFAULTS,
+    "cohere_compass_text": _DEFAULTS,
+    "deepseek_ocr2": _DEFAULTS,
+    "dinat": "needs natten, which is not installed",
+    "edgetam": _TIMM,
+    "edgetam_vision_model": _TIMM,
+    "fast_vlm": _TIMM,
+    "gemma3n": f"{_TIMM}; its language model is walked as gemma3n_text",
+    "gemma3n_vision": _TIMM,
+    "gemma4_assistant": _DEFAULTS,
+    "gemma4_unified_assistant": _DEFAULTS,
+    "granite4_vision": _DEFAULTS,
+    "higgs_audio_v2_tokenizer": "needs torchaudio, which is not installed",
+    "layoutlmv2": "needs detectron2, which is not installed",
+    "moonshine_streaming": _DEFAULTS,
+    "pe_audio_video": _TIMM,
+    "pe_audio_video_encoder": _TIMM,
+    "pe_video": _TIMM,
+    "pe_video_encoder": _TIMM,
+    "perception_lm": _TIMM,
+    "pp_ocrv5_server_det": _DEFAULTS,
+    "pp_ocrv6_medium_det": _DEFAULTS,
+    "qwen3_omni_moe": f"{_DEFAULTS}; its parts are walked one by one",
+    "qwen4_exp": _DEFAULTS,
+    "qwen4_exp_text": _DEFAULTS,
+    "timm_backbone": _TIMM,
+    "timm_wrapper": _TIMM,
+    "voxtral_realtime_text": "transformers does not export its class",
+}
+"""Model types that cannot be built here."""
+
+_ONE_MAP: Final = "what carries the position is a part of the query, not another projection"
+_BOTH_WAYS: Final = "each projection is a query one way and a key the other way"
+
+NOT_SO: Final[Mapping[str, str]] = {
+    # cut up by the code, but one projection
+    "*.q_b_proj: fused,": _ONE_MAP,
+    "*Indexer.wq_b: fused,": _ONE_MAP,
+    "MistralLarge4TextAttention.q_proj: fused,": _ONE_MAP,
+    "BailingHybridAttention.q_proj: fused,": _ONE_MAP,
+    "ClvpSelfAttention.q_proj: fused,": _ONE_MAP,
+    "GPTNeoSelfAttention.q_proj: fused,": "the code slices the positions, the last axis but one",
+    "ProphetNetNgramSelfAttention.*_proj: fused,": "the code takes the streams of a sequence apart",
+    "*.kv_a_proj_with_mqa: fused,": "in layers without positions there is nothing to cut",
+    "HyperCLOVAXVisionV2Model.projector: fused,": "the code takes the images of a batch apart",
+    "LSHSelfAttention.query_key: fused,": "one matrix is query and key at once",
+    "*DetrAttention.o_proj: fused,": "the code takes groups of queries apart, in training",
+    # fused under names that do not say so
+    "VibeVoiceDiffusionHead*.linear*: fused,": "scales and shifts under the name of a plain layer",
+    # what the names say is true, and the class says something else
+    "AriaCrossAttention.linear: role": "belongs to the projector, as its path says",
+    "BridgeTowerResidualAttention.mlp.c_*: role": "a block that is called attention",
+    "*BiMultiHeadAttention.*_proj: role": _BOTH_WAYS,
+    # what the names do not say
+    "ConvBertSelfAttention.conv_*_layer: role": "makes the kernels of a convolution from tokens",
+    "DabDetrMLP.layers.#: role": "scales queries; the name says query_scale",
+    "PatchTSMixerGatedAttention.attn_layer: role": "the gate of a mixer that has no attention",
+    "Sam3*DecoderMLP.layer#: role": "position biases; the name says box_rpb_embed",
+    "Sam3TrackerVideoModel.mask_downsample: 1": "a filter of one channel that is not called so",
+    "Zamba2MLP.gate_up_proj_adapter_list.#.#: role": "a low-rank adapter that is a part of the model",
+}
+"""`class.attribute: what is said of it`, with `*` for any text, where the oracle is wrong or knows more."""

@@ -53,6 +53,9 @@ NOT_SO: Final[Mapping[str, str]] = {
     "GPTNeoSelfAttention.q_proj: fused,": "the code slices the positions, the last axis but one",
     "ProphetNetNgramSelfAttention.*_proj: fused,": "the code takes the streams of a sequence apart",
     "*.kv_a_proj_with_mqa: fused,": "in layers without positions there is nothing to cut",
+    "*ISTFTHead.linear: fused,": "magnitude and phase are the outputs of one head",
+    "RadioPatchEmbeddings.patch_projection: fused,": "the code takes the images of a batch apart",
+    "UnlimitedOcrModel.multi_modal_projector: fused,": "the code takes the views of an image apart",
     "HyperCLOVAXVisionV2Model.projector: fused,": "the code takes the images of a batch apart",
     "LSHSelfAttention.query_key: fused,": "one matrix is query and key at once",
     "*DetrAttention.o_proj: fused,": "the code takes groups of queries apart, in training",
@@ -63,10 +66,12 @@ NOT_SO: Final[Mapping[str, str]] = {
     "BridgeTowerResidualAttention.mlp.c_*: role": "a block that is called attention",
     "*BiMultiHeadAttention.*_proj: role": _BOTH_WAYS,
     # what the names do not say
+    "VideoPrismTextEmbeddings.position_embedding: buffer": "sinusoids, named as learned positions are",
     "ConvBertSelfAttention.conv_*_layer: role": "makes the kernels of a convolution from tokens",
     "DabDetrMLP.layers.#: role": "scales queries; the name says query_scale",
     "PatchTSMixerGatedAttention.attn_layer: role": "the gate of a mixer that has no attention",
     "Sam3*DecoderMLP.layer#: role": "position biases; the name says box_rpb_embed",
+    "Sam3TrackerVideoFeedForward.layers.#: role": "the name says object_pointer_proj",
     "Sam3TrackerVideoModel.mask_downsample: 1": "a filter of one channel that is not called so",
     "Zamba2MLP.gate_up_proj_adapter_list.#.#: role": "a low-rank adapter that is a part of the model",
 }

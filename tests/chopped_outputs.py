@@ -10,7 +10,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from typing import Final
 
 import torch
@@ -25,13 +25,13 @@ _Names = frozenset[str]
 _NONE: Final[_Names] = frozenset()
 
 
-@lru_cache(maxsize=None)
+@cache
 def chopped(owner: type[torch.nn.Module]) -> _Names:
     """Attributes of `owner` (projections) whose output one of its methods cuts up."""
     found: set[str] = set()
     for base in owner.__mro__:
-        if base is torch.nn.Module:
-            break
+        if ".models." not in base.__module__:
+            continue  # torch's classes, and what all models inherit
         for name, method in vars(base).items():
             if name != "__init__" and inspect.isfunction(inspect.unwrap(method)):
                 found |= _chopped_in(inspect.unwrap(method))

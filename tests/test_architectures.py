@@ -33,7 +33,9 @@ def load_nothing(checkpoint: Checkpoint, rows: RowRange | None = None) -> torch.
     raise AssertionError("taking layers must not read weights")
 
 
-def taken(tensors: Mapping[str, tuple[tuple[int, ...], torch.dtype]], config: Mapping[str, object]) -> Taken:
+def taken(
+    tensors: Mapping[str, tuple[tuple[int, ...], torch.dtype]], config: Mapping[str, object]
+) -> Taken:
     """The layers of a checkpoint with these tensors, as after reading its headers."""
     weights, entries = [], []
     for name, (shape, dtype) in tensors.items():
@@ -45,7 +47,9 @@ def taken(tensors: Mapping[str, tuple[tuple[int, ...], torch.dtype]], config: Ma
             entry = Entry(name, "analysed", None)
         entries.append(entry or leftover(meta))
     stored = {name: shape for name, (shape, _) in tensors.items()}
-    return take_layers(Account(tuple(weights), tuple(entries)), config, LayerSelection(), stored=stored)
+    return take_layers(
+        Account(tuple(weights), tuple(entries)), config, LayerSelection(), stored=stored
+    )
 
 
 def complaints(truth: Truth, layers: list[LayerSpec], entry: Entry) -> Iterator[str]:

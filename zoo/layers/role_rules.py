@@ -287,7 +287,8 @@ WEAK_RULES: Final[tuple[tuple[str, str], ...]] = (
     ),
     (r"fc1", "mlp_in"),
     (r"fc2", "mlp_out"),
-    (r"\w*codebook\w*|(?:\w+_)?embed(?:s|dings?)?(?:_layers?|_table)?(?:_\d+|\.#)?|\w+_emb"
+    (
+        r"\w*codebook\w*|(?:\w+_)?embed(?:s|dings?)?(?:_layers?|_table)?(?:_\d+|\.#)?|\w+_emb"
         r"|embed_\w+",
         "embedding",
     ),

@@ -105,6 +105,13 @@ def test_the_first_writer_lifts_it_and_old_and_new_rows_stand_side_by_side(old: 
         compact(old, grace_s=0)
 
 
+def test_every_view_shows_the_same_before_and_after_it_is_lifted(old: str) -> None:
+    views = [str(row["name"]) for row in select(old, "show tables")]
+    before = {view: select(old, f"from {view} order by all") for view in views}
+    prepare(old)
+    assert {view: select(old, f"from {view} order by all") for view in views} == before
+
+
 def test_a_reader_of_the_older_program_goes_on_while_it_is_lifted(old: str) -> None:
     with connect(
         old

@@ -16,7 +16,7 @@ from catalog.errors import StorageError
 from catalog.files.duck import open_duck, put
 from catalog.files.folder import Folder
 from catalog.files.layout import read_marker, seed
-from catalog.read.definitions import DICTIONARY, script_for
+from catalog.read.definitions import DICTIONARY, mixed_over_uniform, script_for
 from catalog.read.safety import shut
 from catalog.schema import SCHEMA_VERSION, dictionary
 
@@ -37,8 +37,7 @@ def connect(
     marker = read_marker(folder)
     con = open_duck(folder)
     try:
-        con.execute("set variable zoo_seed = ?", ["/".join(seed(marker.version))])
-        con.execute("set variable zoo_is_uniform = ?", [marker.oldest == SCHEMA_VERSION])
+        con.execute("set variable zoo_schemas = ?", [[marker.oldest, marker.version]])
         define(con, only=only)
         shut(con, folder, allow_files=allow_files)
     except duckdb.Error as error:
@@ -52,9 +51,11 @@ def connect(
 def define(con: duckdb.DuckDBPyConnection, *, only: Iterable[str] | None = None) -> None:
     """Define all views on a connection of `connect`, or those named in `only` and what is below."""
     names = None if only is None else frozenset(only)
-    known = con.execute("select getvariable('zoo_is_uniform')").fetchone()
-    con.execute("set variable zoo_files = getvariable('zoo_seed')")
-    con.execute(script_for(names, is_uniform=known == (True,)))
+    (((oldest, newest),),) = con.execute("select getvariable('zoo_schemas')").fetchall()
+    con.execute("set variable zoo_files = ?", ["/".join(seed(newest))])
+    con.execute(script_for(names, is_uniform=newest == SCHEMA_VERSION))
+    if oldest < newest == SCHEMA_VERSION:
+        con.execute(mixed_over_uniform())
     con.execute("reset variable zoo_files")
     if names is None or DICTIONARY in names:
         put(con, DICTIONARY, dictionary())

@@ -22,8 +22,8 @@ def groups_of_columns() -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for column in (c for row in (LayerRow, TrapRow, SpectrumRow) for c in columns_of(row)):
         words = {column.name, column.group.__name__}
-        named = [n for n, group in GROUPS.items() if column.name in group.columns.split()]
-        named = named or [n for n, group in GROUPS.items() if words & {*group.columns.split()}]
+        named = [n for n, group in GROUPS.items() if column.name in group.columns]
+        named = named or [n for n, group in GROUPS.items() if words & {*group.columns}]
         is_fact = column.group.__name__ in FACTS or column.name in OF_SPECTRUM
         assert len(named) == (0 if is_fact else 1), f"{column.name} is in the groups {named}"
         found[column.name] = named[0] if named else None

@@ -22,10 +22,10 @@ Raising it makes a new unit of every model."""
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class MetricGroup:
     """Columns that are decided by one piece of mathematics."""
 
-    columns: str
+    columns: tuple[str, ...]
     """The classes that declare them, or single columns, by name."""
     is_asked_for: Callable[[AnalysisOptions], bool]
     """False where the options leave all of them NULL: then the version is not hashed."""
@@ -51,30 +51,30 @@ def _whole_shuffles(options: AnalysisOptions) -> bool:
     return options.shuffle_mode in ("auto", "full")
 
 
-GROUPS: dict[str, Group] = {
+GROUPS: dict[str, MetricGroup] = {
     # also with metrics = "tail": entries that have to be scaled before they are squared are looked at
-    "entries": Group("EntryStatistics", _always, follows_from_spectra=False),
-    "scalars": Group("Scalars", _always, follows_from_spectra=True),
-    "tail": Group("TailFit NoTail", _always, follows_from_spectra=True),
-    "clipping": Group("Clipping", lambda o: o.clip_fingers, follows_from_spectra=True),
-    "goodness": Group("GoodnessOfFit", lambda o: o.bootstrap > 0, follows_from_spectra=True),
-    "tail_models": Group("TailModels", lambda o: o.alternatives, follows_from_spectra=True),
-    "farms": Group("Farms", lambda o: o.farms, follows_from_spectra=False),
-    "bulk": Group("Bulk", _beyond_the_tail, follows_from_spectra=True),
-    "erg": Group("Erg", _beyond_the_tail, follows_from_spectra=True),
-    "quality": Group("Quality", _beyond_the_tail, follows_from_spectra=True),
-    "phase": Group("HtsrPhase", _beyond_the_tail, follows_from_spectra=True),
-    "shuffle": Group(
-        "rand_lambda_max rand_eigenvalues rand_scale_exponent", _shuffles,
+    "entries": MetricGroup(("EntryStatistics",), _always, follows_from_spectra=False),
+    "scalars": MetricGroup(("Scalars",), _always, follows_from_spectra=True),
+    "tail": MetricGroup(("TailFit", "NoTail"), _always, follows_from_spectra=True),
+    "clipping": MetricGroup(("Clipping",), lambda o: o.clip_fingers, follows_from_spectra=True),
+    "goodness": MetricGroup(("GoodnessOfFit",), lambda o: o.bootstrap > 0, follows_from_spectra=True),
+    "tail_models": MetricGroup(("TailModels",), lambda o: o.alternatives, follows_from_spectra=True),
+    "farms": MetricGroup(("Farms",), lambda o: o.farms, follows_from_spectra=False),
+    "bulk": MetricGroup(("Bulk",), _beyond_the_tail, follows_from_spectra=True),
+    "erg": MetricGroup(("Erg",), _beyond_the_tail, follows_from_spectra=True),
+    "quality": MetricGroup(("Quality",), _beyond_the_tail, follows_from_spectra=True),
+    "phase": MetricGroup(("HtsrPhase",), _beyond_the_tail, follows_from_spectra=True),
+    "shuffle": MetricGroup(
+        ("rand_lambda_max", "rand_eigenvalues", "rand_scale_exponent"), _shuffles,
         follows_from_spectra=False,
     ),
-    "shuffled_spectrum": Group("RandSpectrum", _whole_shuffles, follows_from_spectra=True),
-    "traps": Group("TrapSummary MeasuredTrap Trap", _shuffles, follows_from_spectra=False),
-    "trap_modes": Group(
-        "Localisation TrapCauses", lambda o: _shuffles(o) and o.modes, follows_from_spectra=False
+    "shuffled_spectrum": MetricGroup(("RandSpectrum",), _whole_shuffles, follows_from_spectra=True),
+    "traps": MetricGroup(("TrapSummary", "MeasuredTrap", "Trap"), _shuffles, follows_from_spectra=False),
+    "trap_modes": MetricGroup(
+        ("Localisation", "TrapCauses"), lambda o: _shuffles(o) and o.modes, follows_from_spectra=False
     ),
-    "incumbent": Group(
-        "num_traps_ww", lambda o: _whole_shuffles(o) and o.incumbent, follows_from_spectra=False
+    "incumbent": MetricGroup(
+        ("num_traps_ww",), lambda o: _whole_shuffles(o) and o.incumbent, follows_from_spectra=False
     ),
 }  # fmt: skip
 """Every group by its name, which is hashed beside its version."""

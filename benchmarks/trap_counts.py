@@ -22,7 +22,7 @@ QUERY = """
 with accuracy as (
     select step, max(value) as test
     from evaluations
-    where model_id = ? and metric = 'accuracy' and dataset ilike '%test%'
+    where model_id = ? and metric ilike '%accuracy%' and (metric ilike '%test%' or dataset ilike '%test%')
     group by step),
 counts as (
     select step, sum(num_traps) as num_traps, sum(num_traps_tw) as num_traps_tw,

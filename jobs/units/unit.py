@@ -72,9 +72,3 @@ class Task:
     peak_bytes: int = GIB
     """Memory this task is expected to need: three times its largest float32 matrix plus 1 GiB."""
     device: str = "auto"
-
-    @property
-    def label(self) -> str:
-        """How messages name the task: model, revision, and which of several tasks of a unit."""
-        part = f" [{self.group + 1}/{self.num_groups}]" if self.num_groups > 1 else ""
-        return f"{self.unit.target.model_id}@{self.unit.target.revision[:12]}{part}"

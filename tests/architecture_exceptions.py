@@ -76,3 +76,29 @@ NOT_SO: Final[Mapping[str, str]] = {
     "Zamba2MLP.gate_up_proj_adapter_list.#.#: role": "a low-rank adapter that is a part of the model",
 }
 """`class.attribute: what is said of it`, with `*` for any text, where the oracle is wrong or knows more."""
+
+_SEQUENCE: Final = "numbers of a list in place of names"
+
+OTHERWISE_ON_DISK: Final[Mapping[str, str]] = {
+    "*_conv1d.weight": "convolutions of queries, keys and values, which the module has as one",
+    "*.compressor.ape": "positions, which the module calls a bias",
+    "*.W_down.weight": "a low-rank part of a norm",
+    "*.W_up.weight": "a low-rank part of a norm",
+    "log_softmax.mlp.layer0.weight": "the head, under the name of an MLP",
+    "audio_encoder.audio_adapter.proj.#.weight": _SEQUENCE,
+    "model.resampler_model.*_linear.#.weight": _SEQUENCE,
+    "flow_lm.flow_net.*": "a head whose path does not say head",
+    "vit.perceive.*": "a projector whose path does not say so",
+    "model.visual.proj_*.weight": "a projector whose path does not say so",
+    "model.llm.attn_res.attn_queries.#": "queries that are learned, under the name of an attention",
+    "model.audio.encoder.weight": "an embedding whose path does not say so",
+    "model.visual.layers.linear_?.weight": "projections whose names do not say so",
+    "patch_merge_mlp.linear_*.weight": "a projector that is called an MLP",
+    "vision_tower.vision_model.embeddings.patch_embedding.weight": "called proj in the module",
+    "*wte.*embedding": "the embedding in two pieces",
+    "*.sortformer_modules.*.weight": "a classifier whose path does not say so",
+    "paligemma_with_expert.gemma_expert.lm_head.weight": "the embedding, stored as the head",
+    "vision_model.conv1.weight": "the patch embedding, under the name of a convolution",
+    "segmentation_head.reassemble.readout_projects.#.weight": "its path says head",
+}
+"""Names on disk, numbers as `#`, that mean another role than the module's, or other pieces."""

@@ -130,6 +130,16 @@ def build(model_type: str) -> Architecture:
     raise CannotBuildError(reasons[-1])
 
 
+def stored_tensors(
+    architecture: Architecture,
+) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    """Shape and type of every tensor by the name that `save_pretrained` would give it."""
+    from transformers.core_model_loading import revert_weight_conversion
+
+    tensors = revert_weight_conversion(architecture.model, architecture.model.state_dict())
+    return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
+
+
 def shortened(config: Any) -> dict[str, Any]:
     """Settings that cut the depth of a model and of the models it is made of."""
     from transformers import PreTrainedConfig

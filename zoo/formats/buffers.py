@@ -15,6 +15,7 @@ _NAMES: Final = {
         r"(?:\w+_)?position_ids|pos_ids|token_type_ids|rel(?:ative)?_pos(?:ition)?_(?:index|idx)"
         r"|relative_coords(?:_table)?|attention_bias_idxs|bias_idxs|rp_bucket|summary_idxs"
         r"|pos_idx_to_embed|(?:pos_enc\w*|position(?:al)?_enc\w*)\.(?:pe|pos_table)|pos_table"
+        r"|position_embedding\.pos_enc"
         r"|anchors|anchor_points|stride_tensor"
     ),
     "rotary table": (

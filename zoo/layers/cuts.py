@@ -17,6 +17,7 @@ from zoo.layers.fused import split_matrix
 from zoo.layers.fused_experts import split_expert
 from zoo.layers.heads import by_heads
 from zoo.layers.parts import Split, Whole, matrix_of
+from zoo.layers.readers import reads_half
 from zoo.layers.roles import with_siblings
 from zoo.layers.settings import Settings, settings_for
 from zoo.layers.shapes import NotALayer, Shape, classify
@@ -29,7 +30,7 @@ _ATTENTION: Final = {"q": "q", "k": "k", "v": "v", "gate": "attn_gate", "z": "at
 _MLP: Final = {"gate": "gate", "up": "up"}
 """The same of an MLP."""
 _ROLES_OF_PARTS: Final = {
-    "qkv": _ATTENTION, "kv": _ATTENTION, "q": _ATTENTION, "gate_up": _MLP, "mlp_in": _MLP, "up": _MLP,
+    "qkv": _ATTENTION, "kv": _ATTENTION, "q": _ATTENTION, "q_b": _ATTENTION, "gate_up": _MLP, "mlp_in": _MLP, "up": _MLP,
 }  # fmt: skip
 """Roles of the parts of a tensor by its own role; other parts keep the role of their tensor."""
 
@@ -152,6 +153,8 @@ def _spec(weight: Weight, where: Place, shape: Shape, model: ModelView) -> Layer
     """The weight as one layer."""
     weak = None if shape.default_role == "conv" else where.weak_role
     role = with_siblings(where.module, where.role or weak or shape.default_role, model.shapes)
+    if role == "mlp_out" and reads_half(where.module, model.shapes):
+        role = "down"
     block = model.blocks.get((where.stack, where.path))
     if block is None and role in ("dense", "conv"):
         block = fallback_block(where.module)

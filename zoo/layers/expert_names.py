@@ -13,11 +13,11 @@ _NUMBERED: Final = tuple(
     re.compile(pattern)
     for pattern in (
         # mlp.experts.3.w1, experts.expert_3, local_experts.3, deepspeed_experts.3
-        r"(?:^|\.)(?!shared)(?:\w+_)?experts?[._](?:experts?_)?(?P<number>[0-9]{1,9})(?=\.|$)",
+        r"(?:^|\.)(?!shared)(?:(?:\w+_)?experts|expert)[._](?:experts?_)?(?P<number>[0-9]{1,9})(?=\.|$)",
         # unsloth: experts.gate_up_projs.3
-        r"(?:^|\.)(?!shared)(?:\w+_)?experts?\.(?P<leaf>[a-z]\w*)\.(?P<number>[0-9]{1,9})$",
+        r"(?:^|\.)(?!shared)(?:(?:\w+_)?experts|expert)\.(?P<leaf>[a-z]\w*)\.(?P<number>[0-9]{1,9})$",
         # Megatron's grouped matrices: experts.linear_fc1.weight3
-        r"(?:^|\.)(?!shared)(?:\w+_)?experts?\.(?P<leaf>\w+)\.weight(?P<number>[0-9]{1,9})$",
+        r"(?:^|\.)(?!shared)(?:(?:\w+_)?experts|expert)\.(?P<leaf>\w+)\.weight(?P<number>[0-9]{1,9})$",
         # llama.cpp before it stacked them: blk.0.ffn_gate.3
         r"(?:^|\.)(?P<leaf>ffn_(?:gate|up|down))\.(?P<number>[0-9]{1,9})$",
         # Grok: moe.3.linear_v
@@ -26,7 +26,7 @@ _NUMBERED: Final = tuple(
 )
 """Ends of module paths that name one expert."""
 _STACK: Final = re.compile(
-    r"(?:^|\.)(?:\w+_)?experts?\.(?!#)[\w.]*\w$|_(?:ch)?exps$|(?:moe|mlp)\.(?:input|output)_linear$"
+    r"(?:^|\.)(?:(?:\w+_)?experts|expert)\.(?!#)[\w.]*\w$|_(?:ch)?exps$|(?:moe|mlp)\.(?:input|output)_linear$"
     r"|(?:^|\.)switch_(?:mlp|glu)\.\w+$|(?:^|\.)shared_w(?:13|2)_weight$"
 )
 """Module paths that say that a tensor holds all experts of a block, one matrix each."""

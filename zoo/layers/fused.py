@@ -35,7 +35,7 @@ def split_matrix(
         return split_qkv(module, leaf, shape, settings, shapes)
     if base == "kv":
         return split_kv(module, leaf, shape, settings, shapes)
-    if base == "q":
+    if base in ("q", "q_b"):
         return split_query(module, leaf, shape, settings, shapes)
     if base == "kv_a":
         return split_latent_down(module, leaf, shape, settings, shapes)

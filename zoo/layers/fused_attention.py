@@ -27,6 +27,8 @@ _CONTIGUOUS: Final = {
     ),
     "query_key_value": frozenset("bailing_moe bailing_moe_v2 bailing_hybrid".split()),
     "wqkv": frozenset("kimi_vl kimi_k25 moonvit".split()),
+    "w_qkv": frozenset({"nemo_speechlm"}),
+    "in_proj": frozenset({"gradium_phonon_tts", "pocket_tts"}),
 }
 """Families that store queries, then keys, then values under names that elsewhere mean other layouts."""
 _PER_HEAD: Final = {
@@ -70,6 +72,8 @@ def split_qkv(
         return _per_head(shape, settings)
     if leaf == "linear_qkv" or settings.is_of(_GROUPED.get(leaf, ())):  # Megatron's name
         return _grouped(shape, settings)
+    if leaf == "gqkv_proj" and settings.is_of({"hrm_text"}) and shape[0] == 4 * (width or 0):
+        return pieces(shape, 0, dict.fromkeys(("gate", "q", "k", "v"), shape[0] // 4))
     if leaf in ("in_proj_qkv", "in_proj_qkvz"):
         return split_delta(module, leaf, shape, settings, shapes)
     if leaf == "qkv" and not _IN_ATTENTION.search(module):

@@ -12,8 +12,14 @@ from zoo.layers.parts import Shapes, Split, Whole, alternating, pieces, unknown_
 from zoo.layers.readers import mlp_reader
 from zoo.layers.settings import Settings
 
-_ALTERNATING: Final = {"gate_up_proj": ("gpt_oss",), "w13_weight": ("inkling",)}
+_ALTERNATING: Final = {
+    "gate_up_proj": ("gpt_oss",),
+    "w13_weight": ("inkling",),
+    "shared_w13_weight": ("inkling",),
+}
 """Beginnings of the families that store gate and up in turns, by the name of the tensor."""
+_GATE_FIRST: Final = {"fc1": ("aria",)}
+"""Beginnings of the families that store the gate above up under the name of a plain MLP."""
 _BIASED_HALVES: Final = frozenset({"openai_privacy_filter"})
 """Model types with a bias on gate_up whose halves all the same lie one after the other."""
 
@@ -43,6 +49,8 @@ def split_expert(
         )
     if settings.is_like(*_ALTERNATING.get(leaf, ("?",))):
         return alternating(shape, axis, ("gate", "up"))
+    if base == "mlp_in" and settings.is_like(*_GATE_FIRST.get(leaf, ("?",))):
+        return pieces(shape, axis, {"gate": half, "up": half})
     is_biased = f"{module}_bias" in shapes and not settings.is_of(_BIASED_HALVES)
     if base != "gate_up" or is_biased:
         # gpt-oss and its heirs have biases, but not all of these alternate

@@ -26,16 +26,15 @@ _GATE_FIRST: Final = frozenset(
     " ffn_gate_up_shexp w13 mm.gate_up".split()
 )
 """Names that mean the gate above the linear half in every family but those below."""
-_ALTERNATING: Final = frozenset({"gpt_oss"})
-"""Families that store gate and up in turns: even rows, odd rows."""
+_ALTERNATING: Final = ("gpt_oss", "inkling")
+"""Beginnings of the families that store gate and up in turns: even rows, odd rows."""
 _ORDER_OF: Final = {
     "up_gate_proj": {"gte": ("up", "gate"), "new": ("up", "gate")},
     "ff_proj": {"molmo2": ("up", "gate")},
     "dense_h_to_4h": {"chatglm": ("gate", "up")},
-    "fc1": {"moonshine": ("up", "gate")},
+    "fc1": {"moonshine": ("up", "gate"), "dots3_note": ("gate", "up")},
     "linear_1": {"cohere2_vision": ("up", "gate")},
     "proj": {"clvp": ("up", "gate")},
-    "linear_fc1": {},
 }
 """Order of the halves by name and by the beginning of the family's name."""
 
@@ -47,12 +46,14 @@ def split_gate_up(
     reader = mlp_reader(module, shapes)
     down = None if reader is None else matrix_of(reader[1])
     if leaf == "input_linear" and reader is None:
-        return Whole(None)  # Granite's speech encoder: an input projection, and no MLP at all
+        return Whole(
+            None, role="projection"
+        )  # Granite's speech encoder: an input projection, and no MLP at all
     if reader is not None and down is not None and shape[0] != 2 * down[1]:
         return misfit(shape, reader[0], 2 * down[1])
     if shape[0] % 2 or shape[0] == 0:
         return misfit(shape, "two halves", None)
-    if settings.is_of(_ALTERNATING):
+    if settings.is_like(*_ALTERNATING):
         return alternating(shape, 0, ("gate", "up"))
     names = ("gate", "up") if leaf in _GATE_FIRST else _order(leaf, settings)
     if names is None:

@@ -19,7 +19,7 @@ def split_query(
     module: str, leaf: str, shape: tuple[int, int], settings: Settings, shapes: Shapes
 ) -> Split:
     """Query and gate of each head, where the matrix is twice as wide as the heads."""
-    if leaf == "q_gate_proj":
+    if leaf in ("q_gate_proj", "q_b_proj"):
         return _query_and_gate(leaf, shape, settings)
     if leaf not in ("q_proj", "attn_q", "wq") or settings.count("kv_lora_rank") is not None:
         return Whole(None)  # latent attention: heads of queries are wider than those of values
@@ -74,7 +74,9 @@ def _query_and_gate(leaf: str, shape: tuple[int, int], settings: Settings) -> Sp
     nope, rope = settings.count("qk_nope_head_dim"), settings.count("qk_rope_head_dim")
     value, heads = settings.count("v_head_dim"), settings.heads
     if nope is None or rope is None or value is None or heads is None:
-        return unknown_order(leaf, settings.model_type)
+        return unknown_order(leaf, settings.model_type) if leaf == "q_gate_proj" else Whole(None)
+    if leaf == "q_b_proj" and not settings.is_like("axk2"):
+        return Whole(None)  # queries alone, in all other families
     if shape[0] != heads * (nope + rope + value):
         return misfit(shape, f"{heads} heads of {nope + rope} and {value}", None)
     return pieces(shape, 0, {"q": nope + rope, "gate": value}, groups=heads)

@@ -21,9 +21,12 @@ from zoo.layers.settings import Settings
 
 _MAMBA: Final = frozenset(
     "mamba falcon_mamba jamba mamba2 bamba nemotron_h granitemoehybrid falcon_h1 zamba2 nemo_speechlm"
-    " nemotron_h_omni codestral_mamba".split()
+    " nemotron_h_omni falcon-h1 granitehybrid".split()
 )
 """Model types whose input projection has Mamba's layout or Mamba-2's."""
+_PLAIN: Final = (("conv1d",), ("out_proj",), ("A_log", "_fp32_params.A_log"))
+_LLAMA_CPP: Final = (("ssm_conv1d",), ("ssm_out",), ("ssm_a",))
+"""Names of the convolution, the output projection and the decay rates beside an input projection."""
 _GATES: Final = {4: "ifgo", 3: "rzn"}
 """Names of the gates of a recurrent layer by their number: of an LSTM, of a GRU."""
 
@@ -76,10 +79,15 @@ def split_step(module: str, leaf: str, shape: tuple[int, int], shapes: Shapes) -
 def _mamba(module: str, leaf: str, shape: tuple[int, int], shapes: Shapes) -> Split:
     """Mamba: x, z. Mamba-2: z, x, B, C, dt; sizes from the tensors beside it."""
     before = module[: -len(leaf)]
-    conv, out = shapes.get(f"{before}conv1d"), shapes.get(f"{before}out_proj")
-    decay = shapes.get(f"{before}A_log")
+    names = _LLAMA_CPP if leaf == "ssm_in" else _PLAIN
+    conv, out, decay = (
+        next((shapes[before + name] for name in alike if before + name in shapes), None)
+        for alike in names
+    )
     if conv is None or out is None or decay is None or len(out) != 2:
         return Whole("fused_whole: conv1d, out_proj or A_log is not in the checkpoint")
+    if len(decay) == 2 and decay[1] == 1:
+        decay = decay[:1]  # llama.cpp
     inner = out[1]
     if conv[0] == inner and shape[0] == 2 * inner:
         return pieces(shape, 0, {"x": inner, "z": inner})

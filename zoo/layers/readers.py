@@ -20,7 +20,8 @@ _OUTPUTS_OF_ATTENTION: Final = (
 _OUTPUT_OF: Final = {
     "gate_up_proj": "down_proj", "gate_up_projs": "down_projs", "up_gate_proj": "down_proj",
     "gate_and_up_proj": "down_proj", "w12": "w3", "weights_in": "weights_out",
-    "gate_and_up_projs": "down_projs", "w13_weight": "w2_weight", "w13": "w2",
+    "gate_and_up_projs": "down_projs", "w13_weight": "w2_weight", "shared_w13_weight": "shared_w2_weight",
+    "w13": "w2", "w13_dn": "w2_md",
     "input_linear": "output_linear", "ffn_gate_up_exps": "ffn_down_exps",
     "ffn_gate_up": "ffn_down", "ffn_gate_up_shexp": "ffn_down_shexp", "ffn_up": "ffn_down",
     "Wi": "Wo", "wi": "wo", "fc1": "fc2", "fc_in": "fc_out", "lin1": "lin2",
@@ -30,6 +31,12 @@ _OUTPUT_OF: Final = {
     "in_proj": "out_proj", "intermediate_dense": "output_dense", "proj_in": "proj_out",
 }  # fmt: skip
 """Name of the projection that reads what the one of this name gives out."""
+
+_INPUTS_OF: Final = {
+    output: tuple(name for name, other in _OUTPUT_OF.items() if other == output)
+    for output in _OUTPUT_OF.values()
+}
+"""Names of the projections whose output one of this name reads."""
 
 
 def attention_width(module: str, shapes: Shapes) -> int | None:
@@ -57,6 +64,22 @@ def mlp_reader(module: str, shapes: Shapes) -> tuple[str, tuple[int, ...]] | Non
         reader = _OUTPUT_OF.get(leaf, "") + number
     shape = shapes.get(before + reader) if reader else None
     return None if shape is None else (reader, shape)
+
+
+def reads_half(module: str, shapes: Shapes) -> bool:
+    """True when what `module` reads is half of what the projection before it gives: a gated MLP."""
+    before, leaf = _apart(module)
+    number = f".{leaf}" if leaf.isdigit() else ""
+    if number:
+        before, leaf = _apart(before.removesuffix("."))
+    own = shapes.get(f"{before}{leaf}{number}", ())
+    for name in _INPUTS_OF.get(leaf, ()):
+        given = shapes.get(f"{before}{name}{number}", ())
+        if len(own) == len(given) > 1:
+            (rows, cols), (out, width) = given[-2:], own[-2:]
+            if (rows, cols) == (2 * width, out) or (rows, cols) == (width, 2 * out):
+                return True
+    return False
 
 
 def leaf_of(module: str) -> str:

@@ -36,7 +36,7 @@ _EXPERTS: Final = (
     ),
     (
         r"(?:\w+_)?router(?:\.layer|\.classifier|\.proj|\.gate|\.linear|\.mlp)?|ffn_gate_inp"
-        r"|gate_network|expert_gate|(?:^|\.)gate\.(?:wg|layer)",
+        r"|gate_network|expert_gate|layers\.#\.gate|mlp\.gate_weight|gate\.(?:wg|layer)",
         "router",
     ),
 )
@@ -48,7 +48,7 @@ _STATES: Final = (
     (_SSM + r"\.out_proj|ssm_out", "ssm_out"),
     (
         _SSM
-        + r"\.(?:conv1d|conv)|ssm_conv1d(?:_[qkv])?|(?:linear_attn|self_attn)\.(?:[qkv]_)?conv1d",
+        + r"\.(?:conv1d|conv)|ssm_conv1d(?:_[qkv])?|(?:linear_attn|self_attn|attention)\.(?:[qkv]_)?conv1d",
         "ssm_conv",
     ),
     # gated delta nets: queries, keys, values; gates of the output; rates of update and decay
@@ -83,13 +83,17 @@ _LATENT: Final = (
     (r"indexer(?:\.\w+)*", "indexer"),
     (r"q_a_proj|attn_q_a|wq_a|q_down_proj|linear_q_down_proj", "q_a"),
     (r"q_b_proj|attn_q_b|wq_b|q_up_proj|linear_q_up_proj", "q_b"),
-    (r"kv_a_proj(?:_with_mqa)?|attn_kv_a_mqa|wkv_a|linear_kv_down_proj", "kv_a"),
+    (r"kv_a_proj(?:_with_mqa)?|attn_kv_a_mqa|wkv_a(?:_with_mqa)?|linear_kv_down_proj", "kv_a"),
     (r"kv_b_proj|attn_kv_b|wkv_b|attn_[kv]_b|linear_kv_up_proj", "kv_b"),
     (r"o_a_proj|wo_a", "o_a"),
     (r"o_b_proj|wo_b", "o_b"),
 )
 
 _ATTENTION: Final = (
+    (r"(?:first|second)_sub_layer\.query_net|(?:sa|ca)_q\w+_proj", "q"),
+    (r"(?:first|second)_sub_layer\.key_net|(?:sa|ca)_k\w+_proj", "k"),
+    (r"(?:first|second)_sub_layer\.value_net|(?:sa|ca)_v_proj", "v"),
+    (r"(?:first|second)_sub_layer\.out_projection", "o"),
     (r"^query", "parameter"),  # the queries of a segmentation model
     (r"crossattention\.c_attn|to_kv|kv_proj|attn\.kv|\w*attention\.kv|wkv|linear_kv", "kv"),
     (
@@ -119,7 +123,7 @@ _ATTENTION: Final = (
     ),
     (
         _ATT
-        + r"\.(?:\w+\.)?(?:\w*rel\w*_(?:proj|linear|embed\w*|emb)|linear_pos|pos\w*_proj|r_proj)",
+        + r"\.(?:\w+\.)?(?:\w*rel\w*_(?:proj|linear|embed\w*|emb)|linear_pos|pos\w*_proj|r_proj|wr_du)",
         "relative_position",
     ),
     (_ATT + r"\.(?:sampling_offsets|attention_weights)", "sampling"),
@@ -127,7 +131,11 @@ _ATTENTION: Final = (
     (_ATT + r"\.q", "q"),
     (_ATT + r"\.k", "k"),
     (_ATT + r"\.v", "v"),
-    (_ATT + r"\.(?:gate|gate_proj|sink_proj)|vis_attn_gate", "attn_gate"),
+    (
+        _ATT + r"\.(?:gate|gate_proj|linear_gate|gate_attn|(?:attn_)?sink_proj)"
+        r"|compressor\.(?:gate_proj|wgate)",
+        "attn_gate",
+    ),
     (
         r"o_proj|to_out(?:\.#)?|out_lin|(?:vis_)?attn_output|attn_out|attention_out|self_attn_out"
         r"|wo_ud",
@@ -143,17 +151,21 @@ _ATTENTION: Final = (
 
 _INPUTS: Final = (
     (
-        r"patch_embed(?:ding|der)?s?(?:\.proj(?:ection)?|\.proj\.#|\.linear"
+        r"patch_embed(?:ding|der)?s?(?:\.#)?(?:\.proj(?:ection)?|\.proj\.#|\.linear"
         r"|\.(?:value_|input_)?patch_embeddings?(?:\.projection)?)?",
         "patch_embedding",
     ),
-    (r"visual\.conv1|v(?:\.sam)?\.patch_embd|(?:\w+_)?patch_projection", "patch_embedding"),
+    (
+        r"visual\.conv1|v(?:\.sam)?\.patch_embd|(?:\w+_)?patch_projection|patchifier"
+        r"|patch_generator\.(?:video_)?embedder",
+        "patch_embedding",
+    ),
     (
         r"(?:\w*_)?embed_positions|(?:\w*_)?position_embeddings?|position_embedding_table|wpe"
         r"|(?:\w*_)?pos_embed(?:ding)?s?|pos_emb|positional_embedding|position_embd"
         r"|(?:\w+_)?position(?:al)?_embeddings?|(?:[xyhw]|height|width|row|col|column)_position_emb\w*"
         r"|position_embeds_layer"
-        r"|(?:row|col|column)_embed\w*|positions_embed|pos_embd|absolute_pos_embed",
+        r"|(?:row|col|column)_embed\w*|positions_embed|pos_embd|absolute_pos_embed|ape",
         "position_embedding",
     ),
     (
@@ -171,7 +183,7 @@ _INPUTS: Final = (
         r"(?:bias)?\blm_head|embed_out|cls\.predictions\.decoder|predictions\.decoder"
         r"|lm_head\.decoder|shared_head\.head|shared_head_head|(?:\w+_)?lm_heads?(?:\.#)?"
         r"|lm_head\.out_proj|pred_layer\.proj|(?<=^head\.)decoder|vocab_projector"
-        r"|(?:^|(?<=model\.))(?:head|output|proj_out|unembed|lm_loss)|^(?:output_projection|decoder)",
+        r"|(?:^|(?<=model\.))(?:head|output|proj_out|lm_loss)|^cls|unembed|^(?:output_projection|decoder)",
         "lm_head",
     ),
     (
@@ -180,7 +192,7 @@ _INPUTS: Final = (
         "head_dense",
     ),
     (
-        r"embed_tokens(?:_per_layer)?(?:\.#)?|word_embeddings?|wte|tok_embeddings?|token_embeddings?"
+        r"embed_tokens(?:_per_layer)?(?:\.#)?|embed_\w+_tokens|word_embeddings?|wte|tok_embeddings?|token_embeddings?"
         r"|(?:per_layer_)?token_embd|embed_in|tokens_embed|embeddings?|shared|emb|embed"
         r"|char_embeddings(?:\.\w+)?|word_embedding|(?:\w+_)?embed_tokens|input_embedding"
         r"|\w*input_embeds_layers?(?:\.#)?|^transformer\.w",
@@ -199,8 +211,8 @@ _OUTPUTS: Final = (
         r"(?:text|visual|image|audio|feature|language|modality|vision|embeddings?)_projection"
         r"(?:\.projection|\.#)?|project_(?:in|out)"
         r"|embedding_hidden_mapping_in"
-        r"|(?:\w*merger\w*|multi_modal_projector|mm_projector|\w*aligner|\w*connector|\w*_projector)"
-        r"(?:\.[\w#]+)*"
+        r"|(?:\w*merger\w*|multi_modal_projector|mm_projector|\w*aligner|\w*connector|\w*projector|mlp1|mlp_AR"
+        r"|vision_language_adapter)(?:\.[\w#]+)*"
         r"|embedding_projection|eh_proj|visual\.proj|mm\.[\w.#]+|embeddings_project"
         r"|per_layer_(?:model_)?proj(?:ection)?|embedding_proj_layer|enc_to_dec_proj|encoder_proj",
         "projection",
@@ -216,12 +228,12 @@ _MLPS: Final = (
         "gate_up",
     ),
     (
-        r"gate_projs?|wi_0|ffn_gate(?:_exps|_shexp|_chexps|_#)?|linear_fc1_gate|vis_gate|mm\.gate"
+        r"gate_projs?|linear_gate|fc12|wi_0|ffn_gate(?:_exps|_shexp|_chexps|_#)?|linear_fc1_gate|vis_gate|mm\.gate"
         r"|proj_up_gate",
         "gate",
     ),
     (
-        r"up_projs?|wi_1|ffn_up(?:_exps|_shexp|_chexps|_#)?|experts\.mlp\.v1|experts\.#\.v1|vis_up"
+        r"up_projs?|fc11|(?<=mlp\.)fc3|(?<=experts\.#\.)fc3|wi_1|ffn_up(?:_exps|_shexp|_chexps|_#)?|experts\.mlp\.v1|experts\.#\.v1|vis_up"
         r"|mm\.up|proj_up",
         "up",
     ),
@@ -240,13 +252,13 @@ _MLPS: Final = (
     (
         r"c_fc|dense_h_to_4h|(?:\w+_)?intermediate(?:_\w+)?\.dense|\w+_inter\.dense|intermediate_dense"
         r"|fc_in|lin1|pwconv1|ff_proj|#\.ffn|ff\.net\.#\.proj|pointwise_conv1|linear_fc1|ffw_layer_1"
-        r"|pw1|feed_forward\.intermediate",
+        r"|pw1|feed_forward\.intermediate|third_sub_layer\.dense_in",
         "mlp_in",
     ),
     (
         r"dense_4h_to_h|mlp\.c_proj|(?:\w+_)?output(?:_\w+)?\.dense|output_dense|fc_out|lin2|pwconv2"
         r"|ff_out|ffn_output|ff\.net\.#|pointwise_conv2|linear_fc2|ffw_layer_2|pw2"
-        r"|feed_forward\.output",
+        r"|feed_forward\.output|third_sub_layer\.dense_out",
         "mlp_out",
     ),
     (_MLP + r"\.(?:fc1|linear_?1|dense_?1|layer_1|proj_in|in_proj|fc1\.proj)", "mlp_in"),
@@ -259,7 +271,7 @@ _PARAMETERS: Final = (
     (
         r"(?:\w*_)?tokens?|prompts?|latents?|queries|\w*scale\w*|time_\w+|final_logits_bias"
         r"|modulation|scale_shift_table|query_(?:embed\w*|tokens?|pos\w*)|(?:\w+_)?quer(?:y|ies)_embed\w*"
-        r"|query_position_embeddings|refpoint_embed\w*|reference_points?|query_feat|queries_features"
+        r"|query_position_embeddings|refpoint_embed\w*|reference_point_embed|reference_points?|query_feat|queries_features"
         r"|level_embed|^query",
         "parameter",
     ),

@@ -77,28 +77,30 @@ ROLES: Final[dict[str, str]] = {
 """Every role and what it means."""
 
 _CROSS: Final = re.compile(
-    r"(?:encoder_attn|encdecattention|crossattention|cross_attn|cross_attention|multihead_attn|attn2)"
-    r"(?:\.|$)",
+    r"(?:encoder_attn|second_sub_layer|encdecattention|crossattention|cross_attn|cross_attention"
+    r"|multihead_attn|attn2)(?:\.|$)|(?:^|\.)ca_\w+$",
     re.IGNORECASE,
 )
 """Words of a path that say cross-attention."""
-_SHARED: Final = re.compile(r"(?:shared_experts?|shared_mlp|shared_expert_mlp)\.|_shexp$")
+_SHARED: Final = re.compile(r"(?:shared?_experts?|shared_mlp|shared_expert_mlp)\.|_shexp$")
 """Words of a path that say shared expert."""
 _ATTENTION: Final = {"q", "k", "v", "o", "qkv", "kv"}
 """Roles that become `cross_*` in cross-attention."""
 _GATED: Final = {"gate", "up", "down", "gate_up"}
 """Roles that become `shared_*` in a shared expert."""
 
+_GATES: Final = ("gate_proj", "gate_up_proj", "up_gate_proj", "linear_gate", "gate_and_up_proj")
+"""Names that say that the MLP in which they are is gated."""
 _OUTPUTS: Final = frozenset({"out_proj", "o_proj", "proj", "output_proj", "out", "projection"})
 """Names of what reads the heads of an attention, where queries or keys are stored beside it."""
 _NUMBERED_MLP: Final = re.compile(
-    r"((?:.*\.)?(?:\w*mlps?|ffn?|feed_forward)\.(?:\d+\.)?(?:layers\.|net\.|layer_?)?)"
+    r"((?:.*\.)?(?:\w*mlps?|ffn?|feed_forward)\.(?:\d+\.)?(?:layers\.|net\.|layer_?|fc|ff)?)"
     r"(\d{1,3})"
 )
 """Layers of an MLP that is a list."""
 _MAX_GAP: Final = 5
 """Layers without weights between two of a list: norm, activation, dropout."""
-_WRAPPED: Final = re.compile(r"\.(?:linear|lin|dense|proj|conv|inner|module|layer)$")
+_WRAPPED: Final = re.compile(r"\.(?:linear|lin|dense|inner|module|layer)$")
 """Ends of paths of modules that hold one matrix: the name of the projection comes before."""
 
 
@@ -151,12 +153,16 @@ def with_siblings(module: str, role: str, modules: Container[str]) -> str:
         return "down"
     if leaf in ("w1", "w2") and not has("w3", "v1"):
         return {"gate": "mlp_in", "down": "mlp_out"}.get(role, role)
-    if leaf in ("up_proj", "down_proj") and not has("gate_proj", "gate_up_proj"):
+    if leaf in ("up_proj", "down_proj") and not has(*_GATES):
         return {"up": "mlp_in", "down": "mlp_out"}.get(role, role)
     if leaf in ("ffn_up", "ffn_down") and not has("ffn_gate"):
         return {"up": "mlp_in", "down": "mlp_out"}.get(role, role)
-    if leaf == "wo" and has("wqkv"):
+    if leaf in ("wo", "out_proj") and has("wqkv", "Wqkv"):
         return "o"
+    if leaf in ("fc1", "fc2") and has("fc3"):
+        return {"mlp_in": "gate", "mlp_out": "down"}.get(role, role)
+    if leaf == "fc2" and has("fc11"):
+        return "down"
     if role in ("dense", "projection") and has("q_proj", "k_proj", "query", "to_q", "q", "qkv"):
         return "o" if leaf in _OUTPUTS else role
     if role in ("dense", "projection", "mlp_in", "mlp_out"):

@@ -15,7 +15,10 @@ from zoo.formats.weight import Fate
 from zoo.layers.spec import Fold, Kernel
 from zoo.layers.tensor_names import Place
 
-_BIAS: Final = re.compile(r"(?:^|[._])(?:bias|bias_[ih]h_l\d+(?:_reverse)?|in_proj_bias)$")
+_BIAS: Final = re.compile(
+    r"(?:^|[._])(?:bias|bias_[ih]h_l\d+(?:_reverse)?|in_proj_bias"
+    r"|(?:pos_)?bias_[uv])$"
+)
 """Names of biases, those stacked for several experts among them."""
 _MASK: Final = re.compile(r"(?:attn|attention)\.(?:bias|masked_bias|mask|causal_mask|tril)$")
 """Names of attention masks that are stored as tensors."""

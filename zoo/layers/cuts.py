@@ -30,8 +30,9 @@ _ATTENTION: Final = {"q": "q", "k": "k", "v": "v", "gate": "attn_gate", "z": "at
 _MLP: Final = {"gate": "gate", "up": "up"}
 """The same of an MLP."""
 _ROLES_OF_PARTS: Final = {
-    "qkv": _ATTENTION, "kv": _ATTENTION, "q": _ATTENTION, "q_b": _ATTENTION, "gate_up": _MLP, "mlp_in": _MLP, "up": _MLP,
-}  # fmt: skip
+    **dict.fromkeys(("qkv", "kv", "q", "q_b"), _ATTENTION),
+    **dict.fromkeys(("gate_up", "mlp_in", "up"), _MLP),
+}
 """Roles of the parts of a tensor by its own role; other parts keep the role of their tensor."""
 
 

@@ -23,7 +23,7 @@ from zoo.layers.settings import Settings
 
 _GATE_FIRST: Final = frozenset(
     "gate_up_proj w12 weights_in Wi input_linear gate_and_up_proj gate_up_projs ffn_gate_up"
-    " ffn_gate_up_shexp w13 mm.gate_up".split()
+    " ffn_gate_up_shexp w13 proj_1 gated_layers".split()
 )
 """Names that mean the gate above the linear half in every family but those below."""
 _ALTERNATING: Final = ("gpt_oss", "inkling")
@@ -49,6 +49,8 @@ def split_gate_up(
         return Whole(
             None, role="projection"
         )  # Granite's speech encoder: an input projection, and no MLP at all
+    if leaf == "proj_1" and down is not None and shape[0] == down[1]:
+        return Whole(None, role="mlp_in")  # OpenELM without gates
     if reader is not None and down is not None and shape[0] != 2 * down[1]:
         return misfit(shape, reader[0], 2 * down[1])
     if shape[0] % 2 or shape[0] == 0:

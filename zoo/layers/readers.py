@@ -18,6 +18,7 @@ _OUTPUTS_OF_ATTENTION: Final = (
 """Names of the output projection beside the queries, keys and values of an attention block."""
 
 _OUTPUT_OF: Final = {
+    "proj_1": "proj_2", "gated_layers": "wo", "up_gated_layer": "down_layer",
     "gate_up_proj": "down_proj", "gate_up_projs": "down_projs", "up_gate_proj": "down_proj",
     "gate_and_up_proj": "down_proj", "w12": "w3", "weights_in": "weights_out",
     "gate_and_up_projs": "down_projs", "w13_weight": "w2_weight", "shared_w13_weight": "shared_w2_weight",

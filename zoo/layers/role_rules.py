@@ -36,19 +36,20 @@ _EXPERTS: Final = (
     ),
     (
         r"(?:\w+_)?router(?:\.layer|\.classifier|\.proj|\.gate|\.linear|\.mlp)?|ffn_gate_inp"
-        r"|gate_network|expert_gate|layers\.#\.gate|mlp\.gate_weight|gate\.(?:wg|layer)",
+        r"|gate_network|expert_gate|layers\.#\.gate|mixer\.gate|mlp\.gate_weight"
+        r"|gate\.(?:wg|layer)",
         "router",
     ),
 )
 
 _STATES: Final = (
-    (_SSM + r"\.in_proj|ssm_in", "ssm_in"),
-    (_SSM + r"\.x_proj|ssm_x", "ssm_x"),
-    (_SSM + r"\.dt_proj|ssm_dt", "ssm_dt"),
-    (_SSM + r"\.out_proj|ssm_out", "ssm_out"),
+    (_SSM + r"\.in_proj|ssm_in|layers\.#\.in_proj", "ssm_in"),
+    (_SSM + r"\.(?:x_proj|bcdt_proj)|ssm_x|layers\.#\.x_proj", "ssm_x"),
+    (_SSM + r"\.(?:dt_proj|dt)|ssm_dt|layers\.#\.dt_proj", "ssm_dt"),
+    (_SSM + r"\.out_proj|ssm_out|layers\.#\.out_proj", "ssm_out"),
     (
         _SSM
-        + r"\.(?:conv1d|conv)|ssm_conv1d(?:_[qkv])?|(?:linear_attn|self_attn|attention)\.(?:[qkv]_)?conv1d",
+        + r"\.(?:conv1d|conv)|layers\.#\.conv1d|ssm_conv1d(?:_[qkv])?|(?:linear_attn|self_attn|attention)\.(?:[qkv]_)?conv1d",
         "ssm_conv",
     ),
     # gated delta nets: queries, keys, values; gates of the output; rates of update and decay
@@ -68,13 +69,13 @@ _RWKV: Final = (
     (r"(?:feed_forward|ffn)\.key|channel_mix_key", "mlp_in"),
     (r"(?:feed_forward|ffn)\.value|channel_mix_value", "mlp_out"),
     (r"(?:feed_forward|ffn)\.receptance|channel_mix_receptance", "mlp_gate"),
-    (_ATT + r"\.receptance|time_mix_receptance", "r"),
+    (_ATT + r"\.receptance|time_mix_receptance|(?<!_)attention\.r_proj", "r"),
     (r"time_mix_key", "k"),
     (r"time_mix_value", "v"),
     (r"time_mix_output", "o"),
-    (r"att\.g[12]|time_mix_g[12]|time_mix_gate|att\.gate", "attn_gate"),
+    (r"(?:att|attention)\.g[12]|time_mix_g[12]|time_mix_gate|att\.gate", "attn_gate"),
     (
-        r"att\.[wav][12]|time_mix_(?:decay_)?[wav][12]|att\.time_decay_w[12]|att\.time_maa_w[12]",
+        r"(?:att|attention)\.[wav][12]|time_mix_(?:decay_)?[wav][12]|time_decay_w[12]|time_maa_w[12]",
         "decay",
     ),
 )
@@ -84,7 +85,7 @@ _LATENT: Final = (
     (r"q_a_proj|attn_q_a|wq_a|q_down_proj|linear_q_down_proj", "q_a"),
     (r"q_b_proj|attn_q_b|wq_b|q_up_proj|linear_q_up_proj", "q_b"),
     (r"kv_a_proj(?:_with_mqa)?|attn_kv_a_mqa|wkv_a(?:_with_mqa)?|linear_kv_down_proj", "kv_a"),
-    (r"kv_b_proj|attn_kv_b|wkv_b|attn_[kv]_b|linear_kv_up_proj", "kv_b"),
+    (r"kv_b_proj|attn_kv_b|wkv_b|attn_[kv]_b|[kv]_b_proj|linear_kv_up_proj", "kv_b"),
     (r"o_a_proj|wo_a", "o_a"),
     (r"o_b_proj|wo_b", "o_b"),
 )
@@ -97,27 +98,27 @@ _ATTENTION: Final = (
     (r"^query", "parameter"),  # the queries of a segmentation model
     (r"crossattention\.c_attn|to_kv|kv_proj|attn\.kv|\w*attention\.kv|wkv|linear_kv", "kv"),
     (
-        r"qkv_proj|c_attn|query_key_value|wqkv|w_qkv|in_proj_weight|w_pack|att_proj|to_qkv|qkv"
+        r"qkv_proj|c_attn|(?:(?:language|vision)_expert_)?query_key_value|wqkv|w_qkv|in_proj_weight|w_pack|att_proj|to_qkv|qkv"
         r"|(?:vis_)?attn_qkv|linear_qkv|queries_keys_values|gqkv_proj",
         "qkv",
     ),
     (_ATT + r"\.in_proj", "qkv"),
     (
         r"q_proj(?:_weight)?|(?:layout_|w2e_|e2e_|e2w_)?query(?:_proj|_global|_layer)?|q_lin|wq"
-        r"|to_q(?:uery)?|attn_q|q_attn|linear_q|q_head|project_q|projection_query(?:\.linear)?"
+        r"|to_q(?:uery)?|(?:cross_)?attn_q|q_proj_no_perm|q_attn|linear_q|q_head|project_q|projection_query(?:\.linear)?"
         r"|self_attn_q|q_gate_proj|wq_du|mlstm_layer\.q|query_key"
         r"|(?:\w+_attn_)?(?:q|query)_(?:content|pos|pos_sine)_proj",
         "q",
     ),
     (
         r"k_proj(?:_weight)?|(?:layout_)?key(?:_proj|_global|_layer|_protein)?|k_lin|wk|to_k(?:ey)?"
-        r"|attn_k|linear_k|k_head|project_k|projection_key(?:\.linear)?|self_attn_k|wk_dv|mlstm_layer\.k"
+        r"|(?:cross_)?attn_k|k_proj_no_perm|linear_k|k_head|project_k|projection_key(?:\.linear)?|self_attn_k|wk_dv|mlstm_layer\.k"
         r"|(?:\w+_attn_)?(?:k|key)_(?:content|pos)_proj",
         "k",
     ),
     (
         r"v_proj(?:_weight|_current|_delayed)?|(?:layout_)?value(?:_proj|_global|_layer|_protein)?"
-        r"|v_lin|wv|to_v(?:alue)?|attn_v|linear_v|v_head|project_v|projection_value(?:\.linear)?"
+        r"|v_lin|wv|to_v(?:alue)?|(?:cross_)?attn_v|linear_v|v_head|project_v|projection_value(?:\.linear)?"
         r"|self_attn_v|wv_dv|mlstm_layer\.v|(?:self|cross)_attn_value_proj",
         "v",
     ),
@@ -137,13 +138,14 @@ _ATTENTION: Final = (
         "attn_gate",
     ),
     (
-        r"o_proj|to_out(?:\.#)?|out_lin|(?:vis_)?attn_output|attn_out|attention_out|self_attn_out"
+        r"o_proj|to_out(?:\.#)?|out_lin|(?:vis_)?attn_output|attn_out|(?:cross_)?attn_o|attention_out"
+        r"|self_attn_out"
         r"|wo_ud",
         "o",
     ),
     (
         _ATT + r"\.(?:o|wo|out_proj|dense|proj|c_proj|output|output\.dense|projection|to_out\.#|out"
-        r"|linear_out|post_proj|post|projection_layer|linear_proj|final|output_proj|layout_output"
+        r"|linear_out|(?:language|vision)_expert_dense|linear|post_proj|post|projection_layer|linear_proj|final|output_proj|layout_output"
         r"\.dense)",
         "o",
     ),
@@ -156,7 +158,7 @@ _INPUTS: Final = (
         "patch_embedding",
     ),
     (
-        r"visual\.conv1|v(?:\.sam)?\.patch_embd|(?:\w+_)?patch_projection|patchifier"
+        r"visual\.conv1|v(?:\.sam)?\.patch_embd|(?:\w+_)?patch_projection|patchifier(?:\.proj)?|patch_conv"
         r"|patch_generator\.(?:video_)?embedder",
         "patch_embedding",
     ),
@@ -165,7 +167,7 @@ _INPUTS: Final = (
         r"|(?:\w*_)?pos_embed(?:ding)?s?|pos_emb|positional_embedding|position_embd"
         r"|(?:\w+_)?position(?:al)?_embeddings?|(?:[xyhw]|height|width|row|col|column)_position_emb\w*"
         r"|position_embeds_layer"
-        r"|(?:row|col|column)_embed\w*|positions_embed|pos_embd|absolute_pos_embed|ape",
+        r"|(?:row|col|column)_embed\w*|positions_embed|pos_embd|absolute_pos_embed|ape|positional_embedding_vlm",
         "position_embedding",
     ),
     (
@@ -183,7 +185,7 @@ _INPUTS: Final = (
         r"(?:bias)?\blm_head|embed_out|cls\.predictions\.decoder|predictions\.decoder"
         r"|lm_head\.decoder|shared_head\.head|shared_head_head|(?:\w+_)?lm_heads?(?:\.#)?"
         r"|lm_head\.out_proj|pred_layer\.proj|(?<=^head\.)decoder|vocab_projector"
-        r"|(?:^|(?<=model\.))(?:head|output|proj_out|lm_loss)|^cls|unembed|^(?:output_projection|decoder)",
+        r"|(?:^|(?<=model\.))(?:head|output|proj_out|lm_loss)|^cls|unembed|(?:^|(?<=transformer\.))output_layer|^(?:output_projection|decoder)",
         "lm_head",
     ),
     (
@@ -224,27 +226,27 @@ _OUTPUTS: Final = (
 _MLPS: Final = (
     (
         r"gate_up_projs?|up_gate_proj|w12|w13(?:_dn|_weight)?|shared_w13_weight|weights_in"
-        r"|(?-i:mlp\.Wi)|input_linear|gate_and_up_projs?|ffn_gate_up(?:_exps|_shexp)?",
+        r"|(?-i:mlp\.Wi)|input_linear|gate_and_up_projs?|ffn\.proj_1|(?:up_)?gated_layers?|ffn_gate_up(?:_exps|_shexp)?",
         "gate_up",
     ),
     (
-        r"gate_projs?|linear_gate|fc12|wi_0|ffn_gate(?:_exps|_shexp|_chexps|_#)?|linear_fc1_gate|vis_gate|mm\.gate"
+        r"gate_projs?|linear_gate|fc12|c_fc_0|experts(?:\.#)?\.(?:gate|linear)|gated_layers_w|wi_0|ffn_gate(?:_exps|_shexp|_chexps|_#)?|linear_fc1_gate|vis_gate|mm\.gate"
         r"|proj_up_gate",
         "gate",
     ),
     (
-        r"up_projs?|fc11|(?<=mlp\.)fc3|(?<=experts\.#\.)fc3|wi_1|ffn_up(?:_exps|_shexp|_chexps|_#)?|experts\.mlp\.v1|experts\.#\.v1|vis_up"
+        r"up_projs?|fc11|c_fc_1|(?:block_sparse_moe|experts|experts\.#)\.(?:up|linear_v)|gated_layers_v|(?<=mlp\.)fc3|(?<=experts\.#\.)fc3|wi_1|ffn_up(?:_exps|_shexp|_chexps|_#)?|experts\.mlp\.v1|experts\.#\.v1|vis_up"
         r"|mm\.up|proj_up",
         "up",
     ),
     (
-        r"down_projs?|ffn_down(?:_exps|_shexp|_chexps|_#)?|weights_out|output_linear|vis_down|mm\.down"
+        r"down_projs?|down_layer|ffn\.proj_2|(?:block_sparse_moe|experts|experts\.#)\.(?:down|linear_1)|ffn_down(?:_exps|_shexp|_chexps|_#)?|weights_out|output_linear|vis_down|mm\.down"
         r"|proj_down|(?:shared_)?w2_(?:weight|md)",
         "down",
     ),
-    (r"(?:feed_forward|ffn|mlp|experts\.#|experts\.mlp|experts|\w*shared_experts?)\.w1", "gate"),
-    (r"(?:feed_forward|ffn|mlp|experts\.#|experts\.mlp|experts|\w*shared_experts?)\.w2", "down"),
-    (r"(?:feed_forward|ffn|mlp|experts\.#|experts|\w*shared_experts?)\.w3", "up"),
+    (r"(?:feed_forward|ffn|\w*mlp|experts\.#|experts\.mlp|experts|\w*shared_experts?)\.w1", "gate"),
+    (r"(?:feed_forward|ffn|\w*mlp|experts\.#|experts\.mlp|experts|\w*shared_experts?)\.w2", "down"),
+    (r"(?:feed_forward|ffn|\w*mlp|experts\.#|experts|\w*shared_experts?)\.w3", "up"),
     (r"(?:ffn|mlp)\.w_0\.w_0", "gate"),
     (r"ffn\.w_in\.w_0", "gate"),
     (r"ffn\.w_in\.w_1", "up"),

@@ -78,7 +78,7 @@ ROLES: Final[dict[str, str]] = {
 
 _CROSS: Final = re.compile(
     r"(?:encoder_attn|second_sub_layer|encdecattention|crossattention|cross_attn|cross_attention"
-    r"|multihead_attn|attn2)(?:\.|$)|(?:^|\.)ca_\w+$",
+    r"|multihead_attn|attn2)(?:\.|$)|cross_attn_[qkvo]$|(?:^|\.)ca_\w+$",
     re.IGNORECASE,
 )
 """Words of a path that say cross-attention."""
@@ -151,6 +151,8 @@ def with_siblings(module: str, role: str, modules: Container[str]) -> str:
         return "down"
     if leaf == "w3" and has("w12"):
         return "down"
+    if leaf in ("w1", "w2", "c_proj") and has("c_proj") and has("w2"):  # Qwen 1
+        return {"w1": "up", "w2": "gate", "c_proj": "down"}[leaf]
     if leaf in ("w1", "w2") and not has("w3", "v1"):
         return {"gate": "mlp_in", "down": "mlp_out"}.get(role, role)
     if leaf in ("up_proj", "down_proj") and not has(*_GATES):

@@ -48,8 +48,8 @@ _STATES: Final = (
     (_SSM + r"\.(?:dt_proj|dt)|ssm_dt|layers\.#\.dt_proj", "ssm_dt"),
     (_SSM + r"\.out_proj|ssm_out|layers\.#\.out_proj", "ssm_out"),
     (
-        _SSM
-        + r"\.(?:conv1d|conv)|layers\.#\.conv1d|ssm_conv1d(?:_[qkv])?|(?:linear_attn|self_attn|attention)\.(?:[qkv]_)?conv1d",
+        _SSM + r"\.(?:conv1d|conv)|layers\.#\.conv1d|ssm_conv1d(?:_[qkv])?"
+        r"|(?:linear_attn|self_attn|attention)\.(?:[qkv]_)?conv1d",
         "ssm_conv",
     ),
     # gated delta nets: queries, keys, values; gates of the output; rates of update and decay
@@ -138,14 +138,14 @@ _ATTENTION: Final = (
         "attn_gate",
     ),
     (
-        r"o_proj|to_out(?:\.#)?|out_lin|(?:vis_)?attn_output|attn_out|(?:cross_)?attn_o|attention_out"
+        r"o_proj|to_out(?:\.#)?|out_lin|(?:vis_)?attn_output|attn_out|(?:cross_)?attn_o|attention_out|multi_head_attention\.linear"
         r"|self_attn_out"
         r"|wo_ud",
         "o",
     ),
     (
         _ATT + r"\.(?:o|wo|out_proj|dense|proj|c_proj|output|output\.dense|projection|to_out\.#|out"
-        r"|linear_out|(?:language|vision)_expert_dense|linear|post_proj|post|projection_layer|linear_proj|final|output_proj|layout_output"
+        r"|linear_out|(?:language|vision)_expert_dense|post_proj|post|projection_layer|linear_proj|final|output_proj|layout_output"
         r"\.dense)",
         "o",
     ),

@@ -62,6 +62,7 @@ NOT_SO: Final[Mapping[str, str]] = {
     # fused under names that do not say so
     "VibeVoiceDiffusionHead*.linear*: fused,": "scales and shifts under the name of a plain layer",
     # what the names say is true, and the class says something else
+    "AriaCrossAttention.linear: role": "belongs to the projector, as its path says",
     "BridgeTowerResidualAttention.mlp.c_*: role": "a block that is called attention",
     "*BiMultiHeadAttention.*_proj: role": _BOTH_WAYS,
     # what the names do not say

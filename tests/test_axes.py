@@ -9,9 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.test_take import only, taken, weight
+import zoo
+from tests.test_take import account_of, only, taken, weight
 from zoo.formats.buffers import buffer_kind
+from zoo.layers.take import take_layers
 from zoo.layers.tensor_names import place
+from zoo.options import AnalysisOptions, LayerSelection
 
 
 @pytest.mark.parametrize(
@@ -216,3 +219,24 @@ def test_an_adapted_model_s_base_is_named_as_without_the_adapter() -> None:
     assert [(s.role, s.rows) for s in specs] == [
         ("q", 32), ("k", 16), ("v", 16), ("gate", 48), ("up", 48), ("down", 32),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(48, 2, 14, 14), (32, 1, 4), (32, 8, 5)])
+def test_mlx_keeps_the_channels_of_a_kernel_last(shape: tuple[int, ...]) -> None:
+    """`mx.save_safetensors` writes the format into the header; the shapes do not tell."""
+    kernel = torch.arange(float(torch.Size(shape).numel())).reshape(shape)
+    turned = kernel.movedim(1, -1).contiguous()
+    plain = only(weight("vision.conv.weight", *shape))
+    other = take_layers(
+        account_of(weight("vision.conv.weight", *turned.shape)), {}, LayerSelection(),
+        header={"format": "mlx"},
+    ).specs[0]  # fmt: skip
+    assert (other.num_slices, other.rows, other.cols) == (plain.num_slices, plain.rows, plain.cols)
+    assert torch.equal(other.matrices(turned), plain.matrices(kernel))
+
+
+def test_a_module_s_own_buffers_are_no_layers() -> None:
+    module = torch.nn.Linear(24, 16)
+    module.register_buffer("table", torch.ones(20, 24))
+    report = zoo.analyze(module, options=AnalysisOptions(shuffle="none"))
+    assert [layer["tensor"] for layer in report.layers] == ["weight"]

@@ -222,3 +222,68 @@ def test_a_config_with_a_senseless_number_of_heads_is_ignored(value: object) -> 
     config = {"model_type": "phi3", "num_attention_heads": value}
     found = split("self_attn.qkv_proj", "qkv", numbered(72, 24), config)
     assert isinstance(found, dict)
+
+
+NEOX_LIKE = {"mlp.fc2": (24, 48), "self_attn.o_proj": (24, 24)}
+
+
+@pytest.mark.parametrize(
+    ("module", "role", "rows"),
+    [
+        ("self_attn.qkv_proj", "qkv", 72),
+        ("self_attn.in_proj", "qkv", 72),
+        ("mlp.fc1", "mlp_in", 96),
+        ("mlp.up_gate_proj", "gate_up", 96),
+        ("self_attn.q_proj", "q", 48),
+        ("self_attn.kv_b_proj", "kv_b", 48),
+        ("self_attn.kv_a_proj_with_mqa", "kv_a", 48),
+        ("mamba.in_proj", "ssm_in", 96),
+    ],
+)
+def test_what_is_fused_in_a_family_nobody_knows_stays_whole_with_the_reason(
+    module: str, role: str, rows: int
+) -> None:
+    found = split(module, role, numbered(rows, 24), {"model_type": "novel", **HEADS}, NEOX_LIKE)
+    assert isinstance(found, str)
+    assert found.startswith("fused_whole: ")
+    assert "novel" in found
+
+
+@pytest.mark.parametrize(
+    ("module", "role"), [("mlp.fc1", "mlp_in"), ("self_attn.q_proj", "q"), ("mlp.up_proj", "up")]
+)
+def test_a_projection_as_wide_as_its_reader_is_not_fused(module: str, role: str) -> None:
+    rows = {"mlp_in": 48, "q": 24, "up": 48}[role]
+    beside = {**NEOX_LIKE, "mlp.down_proj": (24, 48)}
+    assert split(module, role, numbered(rows, 24), {"model_type": "novel", **HEADS}, beside) is None
+
+
+def test_latent_attention_stacks_keys_above_values_in_each_head() -> None:
+    w = numbered(4 * (6 + 5), 8)
+    config = {"model_type": "deepseek_v3", "num_attention_heads": 4, "qk_nope_head_dim": 6,
+              "v_head_dim": 5, "kv_lora_rank": 8}  # fmt: skip
+    heads = w.view(4, 11, 8)
+    found = split("self_attn.kv_b_proj", "kv_b", w, config)
+    assert_parts(found, {"k": heads[:, :6].reshape(24, 8), "v": heads[:, 6:].reshape(20, 8)})
+    down = numbered(8 + 2, 24)
+    found = split("self_attn.kv_a_proj_with_mqa", "kv_a", down, config)
+    assert_parts(found, {"latent": down[:8], "k_rope": down[8:]})
+
+
+def test_qwen3_next_groups_queries_keys_values_and_gates_by_heads_of_keys() -> None:
+    w = numbered(2 * (3 + 3 + 8 + 8), 6)
+    config = {"model_type": "qwen3_next", "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+              "linear_key_head_dim": 3, "linear_value_head_dim": 4}  # fmt: skip
+    found = split("linear_attn.in_proj_qkvz", "qkv", w, config)
+    groups = w.view(2, 22, 6).split([3, 3, 8, 8], dim=1)
+    assert_parts(found, {n: g.reshape(-1, 6) for n, g in zip("qkvz", groups, strict=True)})
+    rates = numbered(8, 6)
+    found = split("linear_attn.in_proj_ba", "decay", rates, config)
+    b, a = rates.view(2, 4, 6).split(2, dim=1)
+    assert_parts(found, {"b": b.reshape(-1, 6), "a": a.reshape(-1, 6)})
+
+
+def test_zamba_s_channels_and_gates_take_turns() -> None:
+    w = numbered(16, 4)
+    found = split("mamba.in_proj", "ssm_in", w, {"model_type": "zamba"})
+    assert_parts(found, {"x": w[::2], "z": w[1::2]})

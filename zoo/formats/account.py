@@ -31,6 +31,7 @@ from zoo.formats.torchao import torchao
 from zoo.formats.undecoded import hold_codes, undecoded, without_partial
 from zoo.formats.weight import Account, Entry
 from zoo.io.checkpoint import Checkpoint
+from zoo.io.dtypes import NATIVE_FLOATS
 
 DECODERS: tuple[Decoder, ...] = (
     gguf, torchao, comfy, mlx, hqq, exl2, quark, bitmask, bitnet, bnb_4bit, bnb_8bit, awq, gptq,
@@ -61,10 +62,15 @@ def account(checkpoint: Checkpoint) -> Account:
         take(decoder(checkpoint, free()))
     claims[:] = without_partial(checkpoint, free(), claims)
     take(undecoded(checkpoint, free(), tuple(claims)))
-    take(native(checkpoint, free()))
+    learned = {name: meta for name, meta in free().items() if name not in checkpoint.buffers}
+    take(native(checkpoint, learned))
     for claim in claims:
         _enter(claim, entries)
     for name, meta in checkpoint.tensors.items():
+        if name in checkpoint.buffers and meta.dtype in NATIVE_FLOATS and len(meta.shape) > 1:
+            entries.setdefault(
+                name, Entry(name, "skipped", "buffer: not learned (registered by its module)")
+            )
         if name not in entries:
             entries[name] = leftover(
                 meta, format_of(checkpoint, name) if hold_codes(meta) else None

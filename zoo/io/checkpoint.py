@@ -46,6 +46,7 @@ class Checkpoint:
         metadata: Mapping[str, str] | None = None,
         left_out: tuple[LeftOut, ...] = (),
         files: Mapping[str, int] | None = None,
+        buffers: Iterable[str] = (),
     ) -> None:
         self.tensors: Mapping[str, TensorMeta] = MappingProxyType({t.name: t for t in tensors})
         """Stored tensors by name, in file order."""
@@ -62,6 +63,8 @@ class Checkpoint:
         """Files that could hold weights and are not read, each with its reason; by name."""
         self.files = MappingProxyType(dict(files or {}))
         """Size of every file of the folder or repository by name, whatever it holds."""
+        self.buffers = frozenset(buffers)
+        """Names of tensors that a module says it does not learn; files say no such thing."""
         self._reader = reader
 
     def config_of(self, tensor: str) -> Mapping[str, object]:

@@ -25,7 +25,11 @@ def memory_checkpoint(
     Tensors that share storage get the same byte range, as tied tensors in a file would.
     UseError for a value that is no dense tensor.
     """
-    state = weights.state_dict() if isinstance(weights, torch.nn.Module) else weights
+    state: object = weights
+    buffers: list[str] = []
+    if isinstance(weights, torch.nn.Module):
+        state = weights.state_dict()
+        buffers = [name for name, _ in weights.named_buffers(remove_duplicate=False)]
     if not isinstance(state, Mapping):
         raise UseError(
             f"got a {type(weights).__name__}; wanted a path, a Hub id, a state dict (names to tensors) "
@@ -54,6 +58,7 @@ def memory_checkpoint(
         container="memory",
         configs={"config.json": own},
         component_configs={"": own},
+        buffers=buffers,
     )
 
 

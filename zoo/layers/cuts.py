@@ -57,6 +57,8 @@ class ModelView:
     """Experts stored one by one that are looked at, by stack and path."""
     faults: Mapping[str, str]
     """Weights that cannot be computed, and why."""
+    is_mlx: bool
+    """True when kernels have their axes in MLX's order."""
     settings_of: dict[str, Settings] = field(default_factory=dict)
     """Memory of `settings`: a model has thousands of tensors and a handful of parts."""
 
@@ -68,6 +70,8 @@ class ModelView:
         config: Mapping[str, object],
         components: Mapping[str, Mapping[str, object]],
         selection: LayerSelection,
+        *,
+        is_mlx: bool = False,
     ) -> ModelView:
         """The view of a model with these weights; `stored` are the shapes of all stored tensors."""
         places = {weight.name: place(weight.name) for weight in composed.weights}
@@ -91,6 +95,7 @@ class ModelView:
                 for where, stored_here in numbers.items()
             },
             faults=composed.faults,
+            is_mlx=is_mlx,
         )
 
     def settings(self, name: str, where: Place) -> Settings:
@@ -143,7 +148,7 @@ def _shape(weight: Weight, where: Place, settings: Settings, model: ModelView) -
     unnamed = experts.unnamed_stack(where, weight.shape, settings)
     if unnamed is not None:
         return Shape(1, None, None, "dense", fail_reason=unnamed)
-    kind = classify(weight.name, weight.shape, where)
+    kind = classify(weight.name, weight.shape, where, is_mlx=model.is_mlx)
     fault = model.faults.get(weight.name)
     if isinstance(kind, NotALayer) and fault is not None:
         return Shape(1, None, None, "dense", fail_reason=fault)

@@ -61,8 +61,13 @@ class Shape:
     fail_reason: str | None = None
 
 
-def classify(name: str, shape: tuple[int, ...], where: Place) -> Shape | NotALayer:
-    """What one tensor is, stacks of experts and matrices stored by heads aside."""
+def classify(
+    name: str, shape: tuple[int, ...], where: Place, *, is_mlx: bool = False
+) -> Shape | NotALayer:
+    """What one tensor is, stacks of experts and matrices stored by heads aside.
+
+    `is_mlx` tells the channels of a kernel from its spatial axes, which shapes do not.
+    """
     sizes = [size for size in shape if size != 1]
     if _MASK.search(name) and len(shape) != 1:
         return NotALayer("skipped", f"buffer: attention mask {list(shape)}")
@@ -80,7 +85,7 @@ def classify(name: str, shape: tuple[int, ...], where: Place) -> Shape | NotALay
         return Shape(1, shape[0], shape[1], "dense")
     named = _NAMED_WEIGHT.search(name)
     if named is not None and (len(sizes) > 2 or _CONVOLUTION.search(where.module.lower())):
-        return _kernel(name, shape)
+        return _kernel(name, shape, is_mlx=is_mlx)
     if len(sizes) == 2 or where.role == "position_embedding":
         is_pointwise = named is not None and len(sizes) == 2 and shape[:2] == tuple(sizes)
         default = "conv" if is_pointwise else "parameter"
@@ -88,11 +93,14 @@ def classify(name: str, shape: tuple[int, ...], where: Place) -> Shape | NotALay
     return failed(shape, f"unknown_layout: {list(shape)} is no matrix, kernel or stack")
 
 
-def _kernel(name: str, shape: tuple[int, ...]) -> Shape | NotALayer:
+def _kernel(name: str, shape: tuple[int, ...], *, is_mlx: bool) -> Shape | NotALayer:
     """The slices of a convolution."""
     if name.endswith("kernel"):
         kernel: Kernel = "leading"
         rows, cols, spatial = shape[-2], shape[-1], shape[:-2]
+    elif is_mlx:
+        kernel = "middle"
+        rows, cols, spatial = shape[0], shape[-1], shape[1:-1]
     else:
         kernel = "trailing"
         rows, cols, spatial = shape[0], shape[1], shape[2:]

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from zoo.formats.weight import Entry, Weight
     from zoo.io.header import RowRange
 
-Kernel = Literal["none", "trailing", "leading"]
-"""Where a convolution kernel has its spatial axes: trailing `[out, in, k...]` (torch) or leading
-`[k..., in, out]` (Flax)."""
+Kernel = Literal["none", "trailing", "leading", "middle"]
+"""Where a convolution kernel has its spatial axes: trailing `[out, in, k...]` (torch), leading
+`[k..., in, out]` (Flax) or in the middle `[out, k..., in]` (MLX)."""
 Fold = Literal["none", "rows", "cols", "swapped"]
 """Which axes of a matrix kept as three make one: the first two (`rows`), the last two (`cols`), or,
 `swapped`, the first and the last: `[heads, cols, width]` is the matrix `[heads·width, cols]`."""
@@ -71,6 +71,8 @@ class Cut:
             return weight.flatten(2).permute(2, 0, 1)
         if self.kernel == "leading":
             return weight.flatten(0, -3)
+        if self.kernel == "middle":
+            return weight.flatten(1, -2).permute(1, 0, 2)
         start, stop = self.start, self.stop
         if self.expert is not None:
             matrix = _as_matrix(weight.select(0, self.expert - offset), self.fold)

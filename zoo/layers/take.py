@@ -75,7 +75,8 @@ def take_layers(
     of_models = {"": config, **components} if config else components
     composed = compose(account.weights, adapters, order, selection.adapters, of_models, header)
     shapes = {name: () for name in order} if stored is None else stored
-    model = ModelView.of(composed, shapes, config, components, selection)
+    is_mlx = header.get("format") == "mlx"
+    model = ModelView.of(composed, shapes, config, components, selection, is_mlx=is_mlx)
     fates: dict[str, tuple[Fate, str | None]] = dict(composed.companions)
     groups: list[tuple[str, list[LayerSpec]]] = []
     for weight in composed.weights:

@@ -240,3 +240,15 @@ def test_a_module_s_own_buffers_are_no_layers() -> None:
     module.register_buffer("table", torch.ones(20, 24))
     report = zoo.analyze(module, options=AnalysisOptions(shuffle="none"))
     assert [layer["tensor"] for layer in report.layers] == ["weight"]
+
+
+def test_shapes_tell_eva_s_w3_from_llama_s() -> None:
+    names = [f"blocks.0.mlp.w{i}.weight" for i in (1, 2, 3)]
+    eva = taken(
+        *(weight(n, *s) for n, s in zip(names, [(48, 16), (48, 16), (16, 48)], strict=True))
+    )
+    llama = taken(
+        *(weight(n, *s) for n, s in zip(names, [(48, 16), (16, 48), (48, 16)], strict=True))
+    )
+    assert [spec.role for spec in eva.specs] == ["gate", "up", "down"]
+    assert [spec.role for spec in llama.specs] == ["gate", "down", "up"]

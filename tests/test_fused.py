@@ -287,3 +287,18 @@ def test_zamba_s_channels_and_gates_take_turns() -> None:
     w = numbered(16, 4)
     found = split("mamba.in_proj", "ssm_in", w, {"model_type": "zamba"})
     assert_parts(found, {"x": w[::2], "z": w[1::2]})
+
+
+def test_flux_stacks_attention_and_mlp_of_its_single_blocks() -> None:
+    w = numbered(3 * 6 + 24, 6)
+    beside = {"single_blocks.0.linear2": (6, 6 + 24)}
+    found = split("single_blocks.0.linear1", "qkv", w, {}, beside)
+    assert_parts(found, {"q": w[:6], "k": w[6:12], "v": w[12:18], "mlp_in": w[18:]})
+    gated = split("single_blocks.0.linear1", "qkv", numbered(3 * 6 + 48, 6), {}, beside)
+    assert gated == "fused_whole: layout of linear1 in an unnamed model"
+
+
+def test_the_gated_layer_of_megatron_has_the_gate_first() -> None:
+    w = numbered(20, 6)
+    found = split("layers.0.mlp.linear_fc1", "mlp_in", w, {}, {"layers.0.mlp.linear_fc2": (6, 10)})
+    assert_parts(found, {"gate": w[:10], "up": w[10:]})

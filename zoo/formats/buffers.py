@@ -15,7 +15,7 @@ _NAMES: Final = {
         r"(?:\w+_)?position_ids|pos_ids|token_type_ids|rel(?:ative)?_pos(?:ition)?_(?:index|idx)"
         r"|relative_coords(?:_table)?|attention_bias_idxs|bias_idxs|rp_bucket|summary_idxs"
         r"|pos_idx_to_embed|(?:pos_enc\w*|position(?:al)?_enc\w*)\.(?:pe|pos_table)|pos_table"
-        r"|position_embedding\.pos_enc"
+        r"|position_embedding\.pos_enc|pos_embed\.pos_embed"
         r"|anchors|anchor_points|stride_tensor"
     ),
     "rotary table": (
@@ -61,7 +61,13 @@ _NUMBER: Final = re.compile(r"(?<=[._])[0-9]+(?=\.|$)")
 """A number that counts modules."""
 
 
+_MAX_CHARS: Final = 512
+"""Longer names are nobody's convention."""
+
+
 def buffer_kind(name: str) -> str | None:
     """What a tensor of this name holds that is not learned; None where the name says no such thing."""
+    if len(name) > _MAX_CHARS:
+        return None
     path = _NUMBER.sub("#", name)
     return next((what for what, ends in _TABLE if ends.search(path)), None)

@@ -17,7 +17,7 @@ from zoo.layers.fused import split_matrix
 from zoo.layers.fused_experts import split_expert
 from zoo.layers.heads import by_heads
 from zoo.layers.parts import Split, Whole, matrix_of
-from zoo.layers.readers import reads_half
+from zoo.layers.readers import reads_half, swiglu_by_shape
 from zoo.layers.roles import with_siblings
 from zoo.layers.settings import Settings, settings_for
 from zoo.layers.shapes import NotALayer, Shape, classify
@@ -25,7 +25,8 @@ from zoo.layers.spec import Cut, LayerSpec
 from zoo.layers.tensor_names import MAX_CHARS, Place, fallback_block, number_blocks, place
 from zoo.options import LayerSelection
 
-_ATTENTION: Final = {"q": "q", "k": "k", "v": "v", "gate": "attn_gate", "z": "attn_gate"}
+_ATTENTION: Final = {"q": "q", "k": "k", "v": "v", "gate": "attn_gate", "z": "attn_gate",
+                     "mlp_in": "mlp_in"}  # fmt: skip
 """The role of a part of a fused projection of an attention, by its name."""
 _MLP: Final = {"gate": "gate", "up": "up"}
 """The same of an MLP."""
@@ -161,6 +162,7 @@ def _spec(weight: Weight, where: Place, shape: Shape, model: ModelView) -> Layer
     role = with_siblings(where.module, where.role or weak or shape.default_role, model.shapes)
     if role == "mlp_out" and reads_half(where.module, model.shapes):
         role = "down"
+    role = swiglu_by_shape(where.module, model.shapes) or role
     block = model.blocks.get((where.stack, where.path))
     if block is None and role in ("dense", "conv"):
         block = fallback_block(where.module)

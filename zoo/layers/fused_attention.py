@@ -12,7 +12,7 @@ import re
 from typing import Final
 
 from zoo.layers.fused_delta import split_delta
-from zoo.layers.parts import Shapes, Split, Whole, misfit, pieces, unknown_order
+from zoo.layers.parts import Shapes, Split, Whole, matrix_of, misfit, pieces, unknown_order
 from zoo.layers.readers import attention_width
 from zoo.layers.settings import Settings
 
@@ -46,7 +46,7 @@ _IN_ATTENTION: Final = re.compile(r"att[^.]*\.(?:[^.]+\.)?qkv$", re.IGNORECASE)
 """Paths of timm's `attn.qkv`; elsewhere `qkv` has had other layouts (guided diffusion)."""
 _FALCON: Final = frozenset({"falcon", "RefinedWeb", "RefinedWebModel"})
 """Model types of Falcon, which has three layouts."""
-_HALVES: Final = frozenset({"to_kv", "kv", "Wkv"})
+_HALVES: Final = frozenset({"to_kv", "kv", "Wkv", "kv_linear"})
 """Names that mean keys above values in every family."""
 
 
@@ -72,6 +72,8 @@ def split_qkv(
         return _per_head(shape, settings)
     if leaf == "linear_qkv" or settings.is_of(_GROUPED.get(leaf, ())):  # Megatron's name
         return _grouped(shape, settings)
+    if leaf == "linear1":
+        return _parallel(module, leaf, shape, settings, shapes)
     if leaf == "gqkv_proj" and settings.is_of({"hrm_text"}) and shape[0] == 4 * (width or 0):
         return pieces(shape, 0, dict.fromkeys(("gate", "q", "k", "v"), shape[0] // 4))
     if leaf in ("in_proj_qkv", "in_proj_qkvz"):
@@ -139,6 +141,17 @@ def _per_head(shape: tuple[int, int], settings: Settings) -> Split:
     if dim is not None and dim * heads * 3 != shape[0]:
         return misfit(shape, f"{heads} heads of {dim}", 3 * heads * dim)
     return pieces(shape, 0, dict.fromkeys("qkv", shape[0] // (3 * heads)), groups=heads)
+
+
+def _parallel(
+    module: str, leaf: str, shape: tuple[int, int], settings: Settings, shapes: Shapes
+) -> Split:
+    """FLUX's single blocks: queries, keys, values and the input of the MLP beside the attention."""
+    output = matrix_of(shapes.get(f"{module[: -len(leaf)]}linear2"))
+    width = shape[1]
+    if output is None or shape[0] - 3 * width != output[1] - width or shape[0] <= 3 * width:
+        return unknown_order(leaf, settings.model_type)  # FLUX.2 has a gated MLP there
+    return pieces(shape, 0, {"q": width, "k": width, "v": width, "mlp_in": shape[0] - 3 * width})
 
 
 def _falcon(leaf: str, shape: tuple[int, int], width: int | None, settings: Settings) -> Split:

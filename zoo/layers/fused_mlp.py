@@ -73,6 +73,8 @@ def split_if_doubled(
         return Whole(None)
     if module.endswith("ff.net.0.proj"):  # diffusers' GEGLU
         names: tuple[str, str] | None = ("up", "gate")
+    elif leaf == "linear_fc1":  # Megatron
+        names = ("gate", "up")
     elif leaf == "ffn_up" and module.replace("ffn_up", "ffn_gate") not in shapes:  # llama.cpp
         names = ("gate", "up")
     else:

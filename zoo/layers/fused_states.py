@@ -52,6 +52,8 @@ def split_states(
     module: str, leaf: str, shape: tuple[int, int], settings: Settings, shapes: Shapes
 ) -> Split:
     """Input projection of a state-space block or a short convolution."""
+    if leaf == "projections":
+        return unknown_order(leaf, settings.model_type)  # StripedHyena
     if settings.is_like("lfm"):
         if shape[0] != 3 * shape[1]:
             return misfit(shape, "B, C and x", 3 * shape[1])

@@ -83,6 +83,17 @@ def reads_half(module: str, shapes: Shapes) -> bool:
     return False
 
 
+def swiglu_by_shape(module: str, shapes: Shapes) -> str | None:
+    """Role of `w2` or `w3` where the shapes tell: EVA reads with `w3`, LLaMA with `w2`."""
+    before, leaf = _apart(module)
+    if leaf not in ("w2", "w3"):
+        return None
+    first, second, third = (matrix_of(shapes.get(f"{before}w{i}")) for i in (1, 2, 3))
+    if first is None or second != first or third != first[::-1] or first[0] == first[1]:
+        return None
+    return {"w2": "up", "w3": "down"}[leaf]
+
+
 def leaf_of(module: str) -> str:
     """The last name of a path; of `gate_up_projs.3`, where experts are numbered, the name."""
     before, leaf = _apart(module)

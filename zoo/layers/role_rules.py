@@ -43,7 +43,7 @@ _EXPERTS: Final = (
 )
 
 _STATES: Final = (
-    (_SSM + r"\.in_proj|ssm_in|layers\.#\.in_proj", "ssm_in"),
+    (_SSM + r"\.in_proj|ssm_in|layers\.#\.in_proj|blocks\.#\.projections", "ssm_in"),
     (_SSM + r"\.(?:x_proj|bcdt_proj)|ssm_x|layers\.#\.x_proj", "ssm_x"),
     (_SSM + r"\.(?:dt_proj|dt)|ssm_dt|layers\.#\.dt_proj", "ssm_dt"),
     (_SSM + r"\.out_proj|ssm_out|layers\.#\.out_proj", "ssm_out"),
@@ -96,7 +96,11 @@ _ATTENTION: Final = (
     (r"(?:first|second)_sub_layer\.value_net|(?:sa|ca)_v_proj", "v"),
     (r"(?:first|second)_sub_layer\.out_projection", "o"),
     (r"^query", "parameter"),  # the queries of a segmentation model
-    (r"crossattention\.c_attn|to_kv|kv_proj|attn\.kv|\w*attention\.kv|wkv|linear_kv", "kv"),
+    (
+        r"crossattention\.c_attn|to_kv|kv_proj|attn\.kv|\w*attention\.kv|wkv|linear_kv|kv_linear",
+        "kv",
+    ),
+    (r"single_blocks\.#\.linear1", "qkv"),
     (
         r"qkv_proj|c_attn|(?:(?:language|vision)_expert_)?query_key_value|wqkv|w_qkv|in_proj_weight|w_pack|att_proj|to_qkv|qkv"
         r"|(?:vis_)?attn_qkv|linear_qkv|queries_keys_values|gqkv_proj",
@@ -105,19 +109,19 @@ _ATTENTION: Final = (
     (_ATT + r"\.in_proj", "qkv"),
     (
         r"q_proj(?:_weight)?|(?:layout_|w2e_|e2e_|e2w_)?query(?:_proj|_global|_layer)?|q_lin|wq"
-        r"|to_q(?:uery)?|(?:cross_)?attn_q|q_proj_no_perm|q_attn|linear_q|q_head|project_q|projection_query(?:\.linear)?"
+        r"|to_q(?:uery)?|(?:cross_)?attn_q|q_proj_no_perm|q_linear|add_q_proj|q_attn|linear_q|q_head|project_q|projection_query(?:\.linear)?"
         r"|self_attn_q|q_gate_proj|wq_du|mlstm_layer\.q|query_key"
         r"|(?:\w+_attn_)?(?:q|query)_(?:content|pos|pos_sine)_proj",
         "q",
     ),
     (
         r"k_proj(?:_weight)?|(?:layout_)?key(?:_proj|_global|_layer|_protein)?|k_lin|wk|to_k(?:ey)?"
-        r"|(?:cross_)?attn_k|k_proj_no_perm|linear_k|k_head|project_k|projection_key(?:\.linear)?|self_attn_k|wk_dv|mlstm_layer\.k"
+        r"|(?:cross_)?attn_k|k_proj_no_perm|add_k_proj|linear_k|k_head|project_k|projection_key(?:\.linear)?|self_attn_k|wk_dv|mlstm_layer\.k"
         r"|(?:\w+_attn_)?(?:k|key)_(?:content|pos)_proj",
         "k",
     ),
     (
-        r"v_proj(?:_weight|_current|_delayed)?|(?:layout_)?value(?:_proj|_global|_layer|_protein)?"
+        r"v_proj(?:_weight|_current|_delayed)?|add_v_proj|(?:layout_)?value(?:_proj|_global|_layer|_protein)?"
         r"|v_lin|wv|to_v(?:alue)?|(?:cross_)?attn_v|linear_v|v_head|project_v|projection_value(?:\.linear)?"
         r"|self_attn_v|wv_dv|mlstm_layer\.v|(?:self|cross)_attn_value_proj",
         "v",
@@ -129,6 +133,7 @@ _ATTENTION: Final = (
     ),
     (_ATT + r"\.(?:sampling_offsets|attention_weights)", "sampling"),
     (r"rel_attn\.r|attn_rel_pos_emb|(?<=blk\.#\.)linear_pos", "relative_position"),
+    (r"\w*qkv\w*", "qkv"),
     (_ATT + r"\.q", "q"),
     (_ATT + r"\.k", "k"),
     (_ATT + r"\.v", "v"),
@@ -138,7 +143,7 @@ _ATTENTION: Final = (
         "attn_gate",
     ),
     (
-        r"o_proj|to_out(?:\.#)?|out_lin|(?:vis_)?attn_output|attn_out|(?:cross_)?attn_o|attention_out|multi_head_attention\.linear"
+        r"o_proj|to_out(?:\.#)?|to_add_out|out_lin|(?:vis_)?attn_output|attn_out|(?:cross_)?attn_o|attention_out|multi_head_attention\.linear"
         r"|self_attn_out"
         r"|wo_ud",
         "o",
@@ -220,7 +225,10 @@ _OUTPUTS: Final = (
         "projection",
     ),
     (r"(?:\w+_)?downsample\.reduction|reduction", "projection"),
-    (r"ada_?ln\w*(?:\.#|\.\w+)?|\w*norm\w*\.linear(?:_#)?|adaln_proj", "modulation"),
+    (
+        r"(?:\w+_)?mod(?:ulation)?\.lin|ada_?ln\w*(?:\.#|\.\w+)?|\w*norm\w*\.linear(?:_#)?|adaln_proj",
+        "modulation",
+    ),
 )
 
 _MLPS: Final = (
@@ -230,12 +238,12 @@ _MLPS: Final = (
         "gate_up",
     ),
     (
-        r"gate_projs?|linear_gate|fc12|c_fc_0|experts(?:\.#)?\.(?:gate|linear)|gated_layers_w|wi_0|ffn_gate(?:_exps|_shexp|_chexps|_#)?|linear_fc1_gate|vis_gate|mm\.gate"
+        r"gate_projs?|linear_gate|fc12|c_fc_0|fc1_g|experts(?:\.#)?\.(?:gate|linear)|gated_layers_w|wi_0|ffn_gate(?:_exps|_shexp|_chexps|_#)?|linear_fc1_gate|vis_gate|mm\.gate"
         r"|proj_up_gate",
         "gate",
     ),
     (
-        r"up_projs?|fc11|c_fc_1|(?:block_sparse_moe|experts|experts\.#)\.(?:up|linear_v)|gated_layers_v|(?<=mlp\.)fc3|(?<=experts\.#\.)fc3|wi_1|ffn_up(?:_exps|_shexp|_chexps|_#)?|experts\.mlp\.v1|experts\.#\.v1|vis_up"
+        r"up_projs?|fc11|c_fc_1|fc1_x|(?:block_sparse_moe|experts|experts\.#)\.(?:up|linear_v)|gated_layers_v|(?<=mlp\.)fc3|(?<=experts\.#\.)fc3|wi_1|ffn_up(?:_exps|_shexp|_chexps|_#)?|experts\.mlp\.v1|experts\.#\.v1|vis_up"
         r"|mm\.up|proj_up",
         "up",
     ),

@@ -55,7 +55,9 @@ def _sections(config: Section) -> dict[str, Section]:
     return {
         key: value
         for key, value in config.items()
-        if isinstance(value, Mapping) and not _SIGNS_OF_A_MODEL.isdisjoint(value)
+        if isinstance(key, str)
+        and isinstance(value, Mapping)
+        and not _SIGNS_OF_A_MODEL.isdisjoint(value)
     }
 
 

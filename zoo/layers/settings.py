@@ -20,6 +20,9 @@ _GGUF: Final = {
     "attention.key_length": "head_dim",
     "embedding_length": "hidden_size",
     "expert_count": "num_experts",
+    "attention.kv_lora_rank": "kv_lora_rank",
+    "attention.value_length": "v_head_dim",
+    "attention.value_length_mla": "v_head_dim",
 }
 """What transformers calls a setting of a GGUF file."""
 _MAX_COUNT: Final = 1 << 24
@@ -101,7 +104,11 @@ def settings_for(module: str, config: Mapping[str, object]) -> Settings:
     """The settings of the part of the model that `module` (a dotted path) belongs to."""
     architecture = config.get("general.architecture")
     if isinstance(architecture, str):  # the pairs of a GGUF file
-        values = {ours: config.get(f"{architecture}.{theirs}") for theirs, ours in _GGUF.items()}
+        values = {
+            ours: config[f"{architecture}.{theirs}"]
+            for theirs, ours in _GGUF.items()
+            if f"{architecture}.{theirs}" in config
+        }
         return Settings(architecture, values, (architecture,))
     section, families = section_for(module, config)
     values = dict(section)

@@ -53,7 +53,7 @@ def measured(
         ("m.attn1.processor.to_q_lora.down.weight", "m.attn1.processor.to_q_lora.up.weight",
          "m.attn1.to_q", "q"),
         ("double_blocks.3.processor.qkv_lora1.down.weight",
-         "double_blocks.3.processor.qkv_lora1.up.weight", "double_blocks.3.qkv1", "dense"),
+         "double_blocks.3.processor.qkv_lora1.up.weight", "double_blocks.3.qkv1", "qkv"),
         ("text_encoder.self_attn.q_proj.lora_linear_layer.down.weight",
          "text_encoder.self_attn.q_proj.lora_linear_layer.up.weight",
          "text_encoder.self_attn.q_proj", "q"),

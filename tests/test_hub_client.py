@@ -23,7 +23,7 @@ from zoo.hub.session import configure, process_client
 from zoo.loopback import Fault, HubServer, RateLimit
 from zoo.loopback.replies import Reply, Request, json_reply
 
-QUICK = HubOptions(stall_s=1.0, attempts=3, wait_initial_s=0.001, wait_max_s=0.01)
+QUICK = HubOptions(stall_s=20.0, attempts=3, wait_initial_s=0.001, wait_max_s=0.01)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -16,7 +16,7 @@ from zoo.hub.client import HubClient, HubOptions
 from zoo.hub.listing import ModelQuery, list_revisions, parse_model, query_models, resolve_model
 from zoo.loopback import Fault, HubServer
 
-QUICK = HubOptions(stall_s=1.0, attempts=3, wait_initial_s=0.001, wait_max_s=0.01)
+QUICK = HubOptions(stall_s=20.0, attempts=3, wait_initial_s=0.001, wait_max_s=0.01)
 SHA = "0" * 39 + "1"
 
 

@@ -32,7 +32,7 @@ from zoo.loopback.quota import RateLimit
 from zoo.loopback.server import HubServer
 
 TOKEN = "hf_loopbackOnlyNeverReal0123456789"
-PATIENCE = HubOptions(stall_s=1.0, wait_initial_s=0.05, wait_max_s=0.2, attempts=4)
+PATIENCE = HubOptions(stall_s=3.0, wait_initial_s=0.05, wait_max_s=0.2, attempts=6)
 TABLES = ("layers", "traps", "spectra", "tensors", "evaluations")
 
 

@@ -182,8 +182,8 @@ class HubClient:
                 yield response
         except httpx2.TimeoutException as err:
             raise TransientError(
-                f"{what}: no byte for {options.stall_s:.0f} s or no connection in "
-                f"{options.connect_s:.0f} s ({type(err).__name__})"
+                f"{what}: no byte for {options.stall_s:g} s or no connection in "
+                f"{options.connect_s:g} s ({type(err).__name__})"
             ) from err
         except (httpx2.NetworkError, httpx2.ProtocolError, httpx2.ProxyError) as err:
             scheme, host, port = _origin(url)

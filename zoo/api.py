@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.cells import cells
 from zoo.columns import names_of
-from zoo.errors import MissingPathError, UseError
+from zoo.errors import MissingPathError, SourceError, UseError
 from zoo.formats.weight import Entry
-from zoo.io.addresses import address_of
+from zoo.hub.greeting import briefly
+from zoo.io.addresses import Address, address_of
 from zoo.io.left_out import LeftOut
 from zoo.io.memory import memory_checkpoint
+from zoo.io.nearby import in_words
 from zoo.io.store import Location, reading
 from zoo.measure.model import LayerReport, Model, measure, model_of, open_model
 from zoo.measure.row import LayerRow
@@ -178,14 +180,30 @@ def locate(source: str | os.PathLike[str]) -> Location:
     if address.kind == "path":
         if not os.path.lexists(address.place):
             raise MissingPathError(
-                f"got {text!r}: no such folder or file, and no Hub id (owner/name)"
+                f"got {text!r}: no such folder or file, and no Hub id (owner/name){in_words(text)}"
             )
         return LocalLocation.of(address.place)
+    return _on_the_hub(text, address)
+
+
+def _on_the_hub(text: str, address: Address) -> Location:
+    """The location of a repository, at the commit that its revision names now.
+
+    Somebody waits: an endpoint that cannot be reached is given up after one try, and the error names
+    folders here that have the name.
+    """
     from zoo.hub.listing import resolve_model
     from zoo.hub.location import HubLocation
     from zoo.hub.session import process_client
 
-    model = resolve_model(process_client(), address.place, address.revision or "main")
+    try:
+        with briefly():
+            model = resolve_model(process_client(), address.place, address.revision or "main")
+    except SourceError as error:
+        words = in_words(text)
+        if not words:
+            raise
+        raise type(error)(f"{error}{words}") from error
     return HubLocation(address.place, model.sha)
 
 

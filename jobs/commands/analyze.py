@@ -65,6 +65,7 @@ def analyze(
     from zoo.errors import UseError
     from zoo.io.addresses import address_of
     from zoo.io.left_out import in_one_line
+    from zoo.io.nearby import in_words
     from zoo.options import AnalysisOptions
 
     if out is not None and format != "parquet":
@@ -79,7 +80,7 @@ def analyze(
     hear_hub(progress)
     check_outputs(out if format == "parquet" else None, plot)  # before minutes of work
     if address_of(source, folder="").kind == "hub":
-        progress.say(f"{source}: no such file or folder here; asking the Hub")
+        progress.say(f"{source}: no such file or folder here; asking the Hub{in_words(source)}")
     options = AnalysisOptions(metrics=metrics, shuffle=shuffle, seed=seed)
     report = analyse_source(source, options=options, threads=threads)
     rows = report.layers

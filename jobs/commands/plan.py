@@ -53,6 +53,7 @@ def plan(
     from jobs.spec.load import load_spec
     from jobs.sweep.loop import units_of
     from jobs.units.plan import plan_units
+    from zoo.hub.greeting import briefly
 
     if headers < 0:
         raise SpecError(f"--headers: got {headers}; wanted 0 or more")
@@ -63,22 +64,23 @@ def plan(
     entries: list[dict[str, object]] = []
     total = {"planned": 0, "layers": 0, "bytes": 0, "unknown": 0, "failed": 0, "unread": 0}
     seconds = 0.0
-    for unit, unit_plan in plan_units(units_of(parsed, progress.say), headers=headers):
-        if unit_plan is None:
-            total["unread"] += 1
-            rows.append(_unread_row(unit))
-        elif isinstance(unit_plan, Failure):
-            total["failed"] += 1
-            rows.append(_failed_row(unit, f"{unit_plan.cause}: {unit_plan.message}"))
-        else:
-            total["planned"] += 1
-            total["layers"] += unit_plan.num_layers
-            total["bytes"] += unit_plan.nbytes
-            total["unknown"] += unit_plan.fates.get("unknown", 0)
-            seconds += unit_plan.seconds
-            rows.append(_row(unit_plan))
-            if account:
-                entries += _entries(unit_plan)
+    with briefly():  # somebody waits: a Hub that cannot be reached is given up after one try
+        for unit, unit_plan in plan_units(units_of(parsed, progress.say), headers=headers):
+            if unit_plan is None:
+                total["unread"] += 1
+                rows.append(_unread_row(unit))
+            elif isinstance(unit_plan, Failure):
+                total["failed"] += 1
+                rows.append(_failed_row(unit, f"{unit_plan.cause}: {unit_plan.message}"))
+            else:
+                total["planned"] += 1
+                total["layers"] += unit_plan.num_layers
+                total["bytes"] += unit_plan.nbytes
+                total["unknown"] += unit_plan.fates.get("unknown", 0)
+                seconds += unit_plan.seconds
+                rows.append(_row(unit_plan))
+                if account:
+                    entries += _entries(unit_plan)
     if account:
         print_rows(entries, columns=ACCOUNT_COLUMNS, format=format, quiet=quiet)
     else:

@@ -32,6 +32,7 @@ from zoo.errors import (
     TransientError,
     ZooError,
 )
+from zoo.hub.greeting import Greeting
 from zoo.hub.pacing import HubPacing, Pacing, RequestKind
 
 T = TypeVar("T")
@@ -89,11 +90,13 @@ class HubClient:
         *,
         options: HubOptions | None = None,
         pacing: Pacing | None = None,
+        greeting: Greeting | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.endpoint = (endpoint or default_endpoint()).rstrip("/")
         self.options = options or HubOptions()
         self.pacing: Pacing = pacing or HubPacing()
+        self._greeting = greeting
         self._sleep = sleep
         self._origin = _origin(self.endpoint)
 
@@ -132,8 +135,16 @@ class HubClient:
     def retrying(self, once: Callable[[], T]) -> T:
         """`once()`, tried again with growing pauses while it raises a TransientError.
 
-        A ChangedError is not tried again: the model has to start anew.
+        A ChangedError is not tried again: the model has to start anew. Nor is the first request of
+        a client that greets, unless the endpoint answered it.
         """
+        greeting = self._greeting
+        if greeting is not None and not greeting.answered:
+            try:
+                return greeting.try_once(once)
+            except TransientError:
+                if not greeting.answered:
+                    raise
         options = self.options
         for attempt in stamina.retry_context(
             on=lambda err: isinstance(err, TransientError) and not isinstance(err, ChangedError),
@@ -177,6 +188,8 @@ class HubClient:
                 follow_redirects=False,
                 extensions={"zoo_paced": True},
             ) as response:
+                if self._greeting is not None:
+                    self._greeting.answer()
                 if kind is not None:
                     self.pacing.observe(kind, response.status_code, dict(response.headers))
                 yield response

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from zoo.errors import GatedError, ZooError
-from zoo.hub.client import HubClient, HubOptions, env_token
+from zoo.hub.client import HubClient, HubOptions, default_endpoint, env_token
+from zoo.hub.greeting import Greeting
 
 _IMPATIENT: Final = HubOptions(connect_s=3.0, stall_s=5.0, attempts=1, max_pause_s=0.0)
 """A person waits for the answer: one try of a few seconds."""
@@ -35,7 +36,8 @@ class Health:
 
 def ask_hub(endpoint: str | None = None) -> Health:
     """The health of an endpoint (None: HF_ENDPOINT, else the public Hub). Never raises."""
-    client = HubClient(endpoint, options=_IMPATIENT)
+    address = (endpoint or default_endpoint()).rstrip("/")
+    client = HubClient(address, options=_IMPATIENT, greeting=Greeting(address))
     started = time.perf_counter()
     try:
         client.get_json(client.api_url("models"), (("limit", "1"),), what="listing")

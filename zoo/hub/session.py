@@ -18,6 +18,7 @@ from huggingface_hub import close_session, set_client_factory
 from huggingface_hub.utils._http import hf_request_event_hook  # as its documentation advises
 
 from zoo.hub.client import HubClient, HubOptions, default_endpoint
+from zoo.hub.greeting import greeting_of
 from zoo.hub.pacing import HubPacing, Pacing, RequestKind
 from zoo.hub.retries import Retry, tell
 
@@ -53,11 +54,13 @@ def configure(*, pacing: Pacing | None = None, options: HubOptions | None = None
 
 
 def process_client(endpoint: str | None = None) -> HubClient:
-    """A client of this process's pacing and options."""
+    """A client of this process's pacing and options, which greets inside `briefly()`."""
     _tell_retries()
     address = (endpoint or default_endpoint()).rstrip("/")
     pacing = _PROCESS.pacing or _PROCESS.pacings.setdefault(address, HubPacing())
-    return HubClient(address, options=_PROCESS.options, pacing=pacing)
+    return HubClient(
+        address, options=_PROCESS.options, pacing=pacing, greeting=greeting_of(address)
+    )
 
 
 def _tell_retries() -> None:

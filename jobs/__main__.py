@@ -56,7 +56,7 @@ def run(arguments: Sequence[str]) -> int:
 
     from catalog.errors import CatalogError
     from jobs.cli import app
-    from jobs.screen.output import printable
+    from jobs.screen.text import printable
     from zoo.errors import ZooError
 
     try:

@@ -56,7 +56,7 @@ def test_only_a_gguf_file_loads_the_package_for_it(tmp_path: Path) -> None:
         ("status", "{}"),
         ("sql", "{}", "select role, median(alpha) from layers_latest group by role"),
         ("sql", "{}", "show tables"),
-        ("compare", "{}", "org/a", "org/b", "--format", "md"),
+        ("compare", "{}", "org/a", "org/b", "--format", "md", "--quiet"),
         ("--help",),
         ("rank", "--help"),
     ],

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import duckdb
 
 from catalog.errors import QueryError
-from catalog.read.query import Answer, ask_rows
+from catalog.read.query import Answer, ask_rows, columns
 
 VIEWS = ("models", "models_latest", "layers_latest", "tensors")
 """What these answers are read from."""
 
-_METRICS = ("alpha", "num_traps", "trap_excess_max", "erg_log_ratio", "stable_rank",
+LAYER_COLUMNS = (
+    "layer_index", "tensor", "part", "expert", "block", "role", "n", "m", "alpha", "alpha_stderr",
+    "ks_distance", "num_tail", "tail_warning", "num_traps", "trap_p_value", "trap_excess_max",
+    "erg_num", "erg_log_ratio", "stable_rank", "log_spectral_norm", "rand_distance", "htsr_phase",
+    "stored_dtype", "status", "reason",
+)  # fmt: skip
+"""Of a layer: identity, shape, tail, traps, alignment, status."""
+METRICS = ("alpha", "num_traps", "trap_excess_max", "erg_log_ratio", "stable_rank",
             "log_spectral_norm", "log_norm", "rand_distance")  # fmt: skip
 """Columns of `layers` that are set side by side when two models are compared."""
 
@@ -58,16 +66,20 @@ def find_model(con: duckdb.DuckDBPyConnection, model: str) -> ModelRef:
     raise QueryError(_not_found(con, model, model_id))
 
 
-def layers_of(con: duckdb.DuckDBPyConnection, model: str) -> Answer:
-    """The layers of a model, one row each: identity, shape, tail, traps, alignment, status."""
+def layer_columns(con: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
+    """Every column that `layers_of` can give, in the order of the table."""
+    return columns(con, "layers_latest")
+
+
+def layers_of(
+    con: duckdb.DuckDBPyConnection, model: str, names: Sequence[str] = LAYER_COLUMNS
+) -> Answer:
+    """The layers of a model, one row each, with the columns `names` of `layer_columns`."""
     ref = find_model(con, model)
     return ask_rows(
         con,
-        """
-        select layer_index, tensor, part, expert, block, role, n, m, alpha, alpha_stderr,
-            ks_distance, num_tail, tail_warning, num_traps, trap_p_value, trap_excess_max,
-            erg_num, erg_log_ratio, stable_rank, log_spectral_norm, rand_distance, htsr_phase,
-            stored_dtype, status, reason
+        f"""
+        select {", ".join(f'"{name}"' for name in names)}
         from layers_latest
         where model_id = ? and revision = ?
         order by layer_index
@@ -100,7 +112,7 @@ def compare(con: duckdb.DuckDBPyConnection, a: str, b: str) -> Answer:
     """
     left, right = find_model(con, a), find_model(con, b)
     compared = ", ".join(
-        f"x.{m} as {m}_a, y.{m} as {m}_b, y.{m} - x.{m} as {m}_delta" for m in _METRICS
+        f"x.{m} as {m}_a, y.{m} as {m}_b, y.{m} - x.{m} as {m}_delta" for m in METRICS
     )
     return ask_rows(
         con,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from jobs.screen.shown import AS_USUAL, Shown
+
 if TYPE_CHECKING:
     from zoo.api import Report
     from zoo.options import AnalysisOptions
@@ -17,7 +19,12 @@ COLUMNS = (
     "layer_index", "tensor", "part", "role", "n", "m", "alpha", "ks_distance", "num_tail",
     "num_traps", "erg_log_ratio", "stable_rank", "tail_warning", "status", "reason",
 )  # fmt: skip
-"""What the terminal table shows; the other formats have every column."""
+"""What the table shows; the other formats have every column."""
+FIRST = (
+    "tensor", "part", "alpha", "num_traps", "erg_log_ratio", "status", "tail_warning", "reason", "role",
+    "n", "m", "stable_rank", "num_tail", "ks_distance", "layer_index",
+)  # fmt: skip
+"""What a terminal has room for first."""
 
 
 def analyze(
@@ -30,6 +37,7 @@ def analyze(
     shuffle: Literal["auto", "full", "top", "none"] = "auto",
     seed: int = 0,
     threads: int = 1,
+    shown: Shown = AS_USUAL,
     quiet: bool = False,
 ) -> int:
     """Measure one model here and print a row per layer.
@@ -90,10 +98,12 @@ def analyze(
     if format == "parquet":
         write_parquet(rows, out or Path("layers.parquet"))
         progress.say(f"wrote {out or 'layers.parquet'}")
-    elif format == "table":
-        print_rows(rows, columns=COLUMNS, format="table")
     else:
-        print_rows(rows, columns=list(rows[0]) if rows else COLUMNS, format=format)
+        every = list(rows[0]) if rows else COLUMNS
+        usual = COLUMNS if format == "table" else None
+        print_rows(
+            rows, columns=every, usual=usual, first=FIRST, format=format, shown=shown, quiet=quiet
+        )
     if plot is not None:
         for name in report.plot(plot):
             progress.say(f"wrote {plot / name}.png")

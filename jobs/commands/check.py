@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from jobs.screen.output import Format
+from jobs.screen.shown import AS_USUAL, Format, Shown
 
 
-def check(catalog: str, *, format: Format = "table", quiet: bool = False) -> int:
+def check(
+    catalog: str, *, format: Format = "table", shown: Shown = AS_USUAL, quiet: bool = False
+) -> int:
     """Audit a catalog: torn, orphan, duplicate or schema-breaking files; numbers null without a reason.
 
     Exit codes: 0 nothing wrong (notes may be printed), 1 errors found.
@@ -25,7 +27,7 @@ def check(catalog: str, *, format: Format = "table", quiet: bool = False) -> int
     from jobs.screen.progress import Progress
 
     findings = run_check(catalog)
-    print_table(findings_table(findings), format=format, quiet=quiet)
+    print_table(findings_table(findings), format=format, quiet=quiet, shown=shown)
     errors = sum(finding.severity == "error" for finding in findings)
     Progress(quiet=quiet).say(f"{errors} errors, {len(findings) - errors} notes")
     return 1 if errors else 0

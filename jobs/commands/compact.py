@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from jobs.screen.output import Format
+from jobs.screen.shown import AS_USUAL, Format, Shown
 
 
-def compact(catalog: str, *, format: Format = "table", quiet: bool = False) -> int:
+def compact(
+    catalog: str, *, format: Format = "table", shown: Shown = AS_USUAL, quiet: bool = False
+) -> int:
     """Merge the small files of a catalog. Readers and sweeps may go on meanwhile.
 
     Parameters
@@ -20,5 +22,5 @@ def compact(catalog: str, *, format: Format = "table", quiet: bool = False) -> i
     from catalog.care.compact import compact as run_compact
     from jobs.screen.output import print_table
 
-    print_table(run_compact(catalog), format=format, quiet=quiet)
+    print_table(run_compact(catalog), format=format, quiet=quiet, shown=shown)
     return 0

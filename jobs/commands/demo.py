@@ -54,7 +54,7 @@ def demo(
         print(
             "\nThe run that groks, step by step: memorised, generalising, then declining under traps"
         )
-        print_table(ask_rows(con, _TRAJECTORY), format="table")
+        print_table(ask_rows(con, _TRAJECTORY), format="table", quiet=quiet)
     progress.say(
         f"""
 The catalog is in {shown}. Next:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from jobs.screen.output import Format
+from jobs.screen.shown import AS_USUAL, Format, Shown
 
 
-def doctor(*, format: Format = "table", quiet: bool = False) -> int:
+def doctor(*, format: Format = "table", shown: Shown = AS_USUAL, quiet: bool = False) -> int:
     """Versions, cores, memory, disk, devices and Ray of this machine; whether the Hub can be reached.
 
     Asks the Hub of HF_ENDPOINT twice, for a few seconds at most. A Hub out of reach is no failure.
@@ -40,7 +40,7 @@ def doctor(*, format: Format = "table", quiet: bool = False) -> int:
         *_hub(),
     ]
     rows = [{"what": what, "value": str(value), "note": note} for what, value, note in facts]
-    print_rows(rows, columns=("what", "value", "note"), format=format, quiet=quiet)
+    print_rows(rows, columns=("what", "value", "note"), format=format, quiet=quiet, shown=shown)
     return 0
 
 

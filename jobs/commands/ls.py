@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.screen.output import Format
+from jobs.screen.shown import AS_USUAL, Format, Shown
 
 QUERY = """
 select model_id, family, num_revisions, step, num_params, layers_analysed, layers_skipped,
@@ -12,8 +12,21 @@ where is_final
 order by model_id
 """
 
+FIRST = (
+    "model_id",
+    "family",
+    "num_params",
+    "layers_analysed",
+    "layers_failed",
+    "num_revisions",
+    "step",
+)
+"""What a terminal has room for first."""
 
-def ls(catalog: str, *, format: Format = "table", quiet: bool = False) -> int:
+
+def ls(
+    catalog: str, *, format: Format = "table", shown: Shown = AS_USUAL, quiet: bool = False
+) -> int:
     """The models of a catalog, one row each: its newest revision, and how many there are.
 
     Parameters
@@ -30,5 +43,5 @@ def ls(catalog: str, *, format: Format = "table", quiet: bool = False) -> int:
     from jobs.screen.output import print_table
 
     with connect(catalog, only=("models_latest",)) as con:
-        print_table(ask_rows(con, QUERY), format=format, quiet=quiet)
+        print_table(ask_rows(con, QUERY), format=format, quiet=quiet, shown=shown, first=FIRST)
     return 0

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.screen.output import Format
+from jobs.screen.shown import AS_USUAL, Format, Shown
 
 if TYPE_CHECKING:
     from jobs.units.plan import UnitPlan
@@ -16,8 +16,19 @@ COLUMNS = (
     "model", "revision", "step", "params", "tensors", "analysed", "companion", "skipped", "unknown",
     "layers", "bytes", "requests", "est_s", "note",
 )  # fmt: skip
-
-
+FIRST = (
+    "model",
+    "note",
+    "layers",
+    "bytes",
+    "est_s",
+    "params",
+    "unknown",
+    "skipped",
+    "step",
+    "revision",
+)
+"""What a terminal has room for first."""
 ACCOUNT_COLUMNS = ("model", "tensor", "fate", "reason", "file", "nbytes")
 """Of `--account`: a row a tensor that is not analysed, and the rest of every file."""
 
@@ -28,6 +39,7 @@ def plan(
     headers: int = 500,
     account: bool = False,
     format: Format = "table",
+    shown: Shown = AS_USUAL,
     quiet: bool = False,
 ) -> int:
     """Read headers only: what a sweep would do and cost, and what it could not read. Spends no compute.
@@ -82,9 +94,9 @@ def plan(
                 if account:
                     entries += _entries(unit_plan)
     if account:
-        print_rows(entries, columns=ACCOUNT_COLUMNS, format=format, quiet=quiet)
+        print_rows(entries, columns=ACCOUNT_COLUMNS, format=format, quiet=quiet, shown=shown)
     else:
-        print_rows(rows, columns=COLUMNS, format=format, quiet=quiet)
+        print_rows(rows, columns=COLUMNS, format=format, quiet=quiet, shown=shown, first=FIRST)
     summary = (
         f"{total['planned']} units, {total['layers']} layers, {total['bytes'] / 1e9:.2f} GB to read, "
         f"about {seconds:.0f} s on one worker; {total['unknown']} tensors nobody can decode"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobs.screen.boards import Board
-from jobs.screen.output import Format
+from jobs.screen.shown import AS_USUAL, Format, Shown
 
 
 def rank(
@@ -14,6 +14,7 @@ def rank(
     where: str | None = None,
     family: str | None = None,
     format: Format = "table",
+    shown: Shown = AS_USUAL,
     quiet: bool = False,
 ) -> int:
     """Print a leaderboard.
@@ -53,6 +54,13 @@ def rank(
         )
     with connect(catalog, only=views_of_board(board, where)) as con:
         print_board(
-            con, cast(Board, board), top=top, where=where, family=family, format=format, quiet=quiet
+            con,
+            cast(Board, board),
+            top=top,
+            where=where,
+            family=family,
+            format=format,
+            shown=shown,
+            quiet=quiet,
         )
     return 0

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from jobs.screen.output import Format
+from jobs.screen.shown import AS_USUAL, Format, Shown
 
 COLUMNS = ("column", "compared", "moved", "largest_change")
 
@@ -19,6 +19,7 @@ def refit(
     dry_run: bool = False,
     workers: Annotated[int | None, Parameter(name=("--workers", "-j"))] = None,
     format: Format = "table",
+    shown: Shown = AS_USUAL,
     quiet: bool = False,
 ) -> int:
     """Recompute tail, edge and ERG numbers from the stored spectra, without touching weights.
@@ -58,7 +59,7 @@ def refit(
     tally = refit_catalog(
         catalog, spec=parsed, spec_text=text, workers=workers or cores, dry_run=dry_run
     )
-    print_rows(tally.rows(), columns=COLUMNS, format=format, quiet=quiet)
+    print_rows(tally.rows(), columns=COLUMNS, format=format, quiet=quiet, shown=shown)
     progress = Progress(quiet=quiet)
     for reason in sorted({left.reason for left in tally.left}):
         names = [left.model_id for left in tally.left if left.reason == reason]

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from jobs.screen.output import Format
+from jobs.screen.shown import AS_USUAL, Format, Shown
+
+FIRST = (
+    "tensor", "part", "expert", "alpha", "num_traps", "erg_log_ratio", "status", "tail_warning", "reason",
+    "role", "n", "m", "alpha_stderr", "stable_rank", "trap_excess_max", "num_tail", "layer_index",
+)  # fmt: skip
+"""What a terminal has room for first."""
 
 
-def show(catalog: str, model: str, *, format: Format = "table", quiet: bool = False) -> int:
+def show(
+    catalog: str,
+    model: str,
+    *,
+    format: Format = "table",
+    shown: Shown = AS_USUAL,
+    quiet: bool = False,
+) -> int:
     """One model's layers, newest analysis; on standard error, the files of it that were not read.
 
     Parameters
@@ -15,18 +28,29 @@ def show(catalog: str, model: str, *, format: Format = "table", quiet: bool = Fa
     model
         Model id, optionally `id@revision` (a prefix will do) or `id@stepN`.
     format
-        How to print.
+        How to print. `--columns` may name any column of `layers`; without it the main ones are printed.
     quiet
         Nothing but rows and errors.
     """
-    from catalog.read.model_page import VIEWS, layers_of, left_out_of
+    from catalog.read.model_page import (
+        LAYER_COLUMNS,
+        VIEWS,
+        layer_columns,
+        layers_of,
+        left_out_of,
+    )
     from catalog.read.views import connect
-    from jobs.screen.output import print_table
+    from jobs.screen.output import print_rows
     from jobs.screen.progress import Progress
     from zoo.io.left_out import LeftOut, in_one_line
 
     with connect(catalog, only=VIEWS) as con:
-        print_table(layers_of(con, model), format=format, quiet=quiet)
+        every = layer_columns(con)
+        shown.check_sort(every)
+        picked = shown.pick(LAYER_COLUMNS, every)
+        asked = list(dict.fromkeys((*picked, *shown.sort_columns)))
+        rows = layers_of(con, model, asked).to_pylist()
+        print_rows(rows, columns=picked, format=format, quiet=quiet, shown=shown, first=FIRST)
         left_out = [LeftOut(*row) for row in left_out_of(con, model)]
     if left_out:
         Progress(quiet=quiet).say(in_one_line(left_out))

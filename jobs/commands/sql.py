@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from jobs.screen.output import Format
+from jobs.screen.shown import AS_USUAL, Format, Shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +25,7 @@ def sql(
     file: Annotated[Path | None, Parameter(name=("--file", "-f"))] = None,
     allow_files: bool = False,
     format: Format = "table",
+    shown: Shown = AS_USUAL,
     quiet: bool = False,
 ) -> int:
     """Ask DuckDB, with all tables and views of the catalog registered.
@@ -68,7 +69,7 @@ def sql(
     if query is None:
         with views.connect(catalog, allow_files=allow_files) as con:
             check = _checker(con, catalog, allow_files)
-            return _prompt(con, check, format, quiet)
+            return _prompt(con, check, format, shown, quiet)
     only = views_of(query)
     with views.connect(catalog, only=only, allow_files=allow_files) as con:
         _checker(con, catalog, allow_files)(query)
@@ -79,7 +80,7 @@ def sql(
                 raise
             views.define(con)  # the name of a view was put together, or the message may propose one
             answer = ask_rows(con, query)
-    _print(answer, format, quiet)
+    _print(answer, format, shown, quiet)
     return 0
 
 
@@ -99,30 +100,36 @@ def _ask(
     query: str,
     check: Callable[[str], None],
     format: Format,
+    shown: Shown,
     quiet: bool,
 ) -> int:
     from catalog.errors import QueryError
     from catalog.read.query import ask_rows
-    from jobs.screen.output import printable
+    from jobs.screen.text import printable
+    from zoo.errors import UseError
 
     try:
         check(query)
-        _print(ask_rows(con, query), format, quiet)
-    except QueryError as error:
+        _print(ask_rows(con, query), format, shown, quiet)
+    except (QueryError, UseError) as error:
         print(printable(f"zoo: {error}", keep="\n"), file=sys.stderr)
         return 2
     return 0
 
 
-def _print(answer: Answer, format: Format, quiet: bool) -> None:
+def _print(answer: Answer, format: Format, shown: Shown, quiet: bool) -> None:
     from jobs.screen.output import print_table
 
     if answer.column_names not in ((), ("Success",), ("Count",)) or answer.rows:  # SET, CREATE
-        print_table(answer, format=format, quiet=quiet)
+        print_table(answer, format=format, quiet=quiet, shown=shown, exact=True)
 
 
 def _prompt(
-    con: duckdb.DuckDBPyConnection, check: Callable[[str], None], format: Format, quiet: bool
+    con: duckdb.DuckDBPyConnection,
+    check: Callable[[str], None],
+    format: Format,
+    shown: Shown,
+    quiet: bool,
 ) -> int:
     import contextlib
 
@@ -150,7 +157,7 @@ def _prompt(
         elif text.lower() in _LEAVE:
             return 0
         elif text.endswith(";") or (len(lines) == 1 and _is_complete(text) and not _more_comes()):
-            _ask(con, text, check, format, quiet)
+            _ask(con, text, check, format, shown, quiet)
             lines = []
 
 

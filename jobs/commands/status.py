@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from jobs.screen.output import Format
+from jobs.screen.shown import AS_USUAL, Format, Shown
 
 
-def status(catalog: str, *, format: Format = "table", quiet: bool = False) -> int:
+def status(
+    catalog: str, *, format: Format = "table", shown: Shown = AS_USUAL, quiet: bool = False
+) -> int:
     """What a catalog holds: listed, done, failed by cause, missing, cost. Read from the tables alone.
 
     Parameters
@@ -20,8 +22,14 @@ def status(catalog: str, *, format: Format = "table", quiet: bool = False) -> in
     from catalog.read.status import VIEWS
     from catalog.read.status import status as read_status
     from catalog.read.views import connect
-    from jobs.screen.output import print_table
+    from jobs.screen.output import print_rows
+    from jobs.screen.quantities import Quantity
 
     with connect(catalog, only=VIEWS) as con:
-        print_table(read_status(con), format=format, quiet=quiet)
+        answer = read_status(con)
+    names, rows = answer.column_names, answer.to_pylist()
+    if format in ("table", "md"):
+        rows = [{**row, "value": Quantity(row["value"], row["unit"])} for row in rows]
+        names = tuple(name for name in names if name != "unit")
+    print_rows(rows, columns=names, format=format, quiet=quiet, shown=shown)
     return 0

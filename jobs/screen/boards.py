@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from jobs.screen.output import Format, print_rows
+from jobs.screen.output import print_rows
+from jobs.screen.shown import AS_USUAL, Format, Shown
 
 if TYPE_CHECKING:
     import duckdb
@@ -38,11 +39,19 @@ def print_board(
     where: str | None,
     family: str | None,
     format: Format,
+    shown: Shown = AS_USUAL,
     quiet: bool = False,
 ) -> None:
     """Print a leaderboard of the catalog behind `con`."""
     from catalog.read.boards import leaderboard
 
     answer = leaderboard(con, board, top=top, where=where, family=family)
-    columns = _SHOWN[board] if format in ("table", "md") else answer.column_names
-    print_rows(answer.to_pylist(), columns=columns, format=format, quiet=quiet)
+    print_rows(
+        answer.to_pylist(),
+        columns=answer.column_names,
+        usual=_SHOWN[board],
+        first=("model_id", *_SHOWN[board]),
+        format=format,
+        quiet=quiet,
+        shown=shown,
+    )

@@ -11,31 +11,50 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Literal, Protocol
+from itertools import zip_longest
+from typing import Any, Protocol
 
-Format = Literal["table", "csv", "json", "md"]
-"""How rows are written."""
-TableRows = Sequence[Mapping[str, object]]
-"""What is printed, row by row: values by column."""
+from jobs.screen.fit import GAP, Column, Fitted, fit
+from jobs.screen.quantities import Quantity, human, unit_of
+from jobs.screen.shown import AS_USUAL, Format, Shown, TableRows
+from jobs.screen.text import places, printable
 
 
 def print_rows(
-    rows: TableRows, *, columns: Sequence[str], format: Format, quiet: bool = False
+    rows: TableRows,
+    *,
+    columns: Sequence[str],
+    format: Format,
+    quiet: bool = False,
+    shown: Shown = AS_USUAL,
+    usual: Sequence[str] | None = None,
+    first: Sequence[str] = (),
+    exact: bool = False,
 ) -> None:
-    """Print `rows` (all with the same keys, `columns` in this order). NULL is null, empty or blank."""
+    """Print `rows` (all with the same keys). NULL is null, empty or blank.
+
+    `columns`: every column there is, in order; csv and json have all of them, tables and Markdown those of
+    `usual` (None: all). A table on a terminal has those that fit it, what is named in `first` before all
+    others, and a line on stderr says what was left out. `shown`: what the user wants instead. `exact`: no
+    number becomes 22.7 M.
+    """
+    is_whole = format in ("csv", "json") or usual is None or shown.wide
+    chosen = shown.pick(columns if is_whole or usual is None else usual, columns)
+    shown.check_sort([*columns, *(rows[0] if rows else ())])
+    rows = shown.sorted(rows)
     if format == "json":
         json.dump(
-            [{c: _plain(r.get(c)) for c in columns} for r in rows], sys.stdout, ensure_ascii=False
+            [{c: _plain(r.get(c)) for c in chosen} for r in rows], sys.stdout, ensure_ascii=False
         )
         sys.stdout.write("\n")
     elif format == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([_csv_cell(r.get(c)) for c in columns] for r in rows)
+        writer.writerow(chosen)
+        writer.writerows([_csv_cell(r.get(c)) for c in chosen] for r in rows)
     elif format == "md":
-        _print_markdown(rows, columns)
+        _print_markdown(rows, chosen, exact)
     else:
-        _print_table(rows, columns)
+        _print_table(rows, chosen, shown, first, exact, quiet)
         if not rows and not quiet:
             print("(no rows)", file=sys.stderr)
 
@@ -52,6 +71,8 @@ def _plain(value: object) -> object:
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
+    if isinstance(value, Quantity):
+        return value.value
     if value is None or isinstance(value, bool | int | str):
         return value
     return str(value)
@@ -66,16 +87,10 @@ def _csv_cell(value: object) -> object:
     return printable(plain, keep="\n\t") if isinstance(plain, str) else plain
 
 
-def printable(text: str, *, keep: str = "") -> str:
-    """`text` without the control characters of hostile names, but for those in `keep`.
-
-    They must not reach a terminal, not even by way of a file that is looked at later.
-    """
-    return "".join(c if c.isprintable() or c in keep else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
 def _short(value: object) -> str:
     """A cell for people: four significant digits, times to the second, one line."""
+    if isinstance(value, Quantity):
+        return str(value)
     plain = _plain(value)
     if plain is None:
         return ""
@@ -88,82 +103,99 @@ def _short(value: object) -> str:
     return printable(str(plain))
 
 
-def _print_markdown(rows: TableRows, columns: Sequence[str]) -> None:
-    def cell(value: object) -> str:
-        return _short(value).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+def _cells(rows: TableRows, column: str, exact: bool) -> list[str]:
+    """A column for people: numbers of bytes, seconds and parameters in the largest unit that fits them."""
+    values = [row.get(column) for row in rows]
+    unit = None if exact else unit_of(column)
+    if unit is None:
+        return [_short(value) for value in values]
+    return [
+        human(float(value), unit) if isinstance(value, int | float | Decimal) else _short(value)
+        for value in values
+    ]
+
+
+def _is_number(value: object) -> bool:
+    """True for a number, also one of a Decimal, and for none at all."""
+    return value is None or isinstance(value, int | float | Decimal)
+
+
+def _print_markdown(rows: TableRows, columns: Sequence[str], exact: bool) -> None:
+    def safe(text: str) -> str:
+        return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
     print("| " + " | ".join(columns) + " |")
     print("|" + "|".join(" --- " for _ in columns) + "|")
-    for row in rows:
-        print("| " + " | ".join(cell(row.get(c)) for c in columns) + " |")
+    cells = [_cells(rows, column, exact) for column in columns]
+    for line in zip(*cells, strict=True):
+        print("| " + " | ".join(map(safe, line)) + " |")
 
 
-def _print_table(rows: TableRows, columns: Sequence[str]) -> None:
-    cells = [[_short(row.get(column)) for row in rows] for column in columns]
-    is_number = [
-        all(isinstance(row.get(c), int | float | Decimal | None) for row in rows) for c in columns
+def _print_table(
+    rows: TableRows,
+    names: Sequence[str],
+    shown: Shown,
+    first: Sequence[str],
+    exact: bool,
+    quiet: bool,
+) -> None:
+    """On a terminal what fits it; in a file, and with --wide, every column as wide as it is."""
+    columns = [
+        Column.of(
+            name,
+            _cells(rows, name, exact),
+            is_figure=all(_is_number(row.get(name)) for row in rows),
+        )
+        for name in names
     ]
-    if sys.stdout.isatty() and len(rows) <= _MANY_ROWS:
-        _print_on_screen(columns, cells, is_number)
-    else:
-        _print_lines(columns, cells, is_number)
+    is_screen = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if is_screen and not shown.wide else _UNBOUNDED
+    # who names columns wants the first of them most
+    fitted = fit(columns, width=width, first=names if shown.columns else first)
+    _print_lines(fitted, is_marked=is_screen and not os.environ.get("NO_COLOR"))
+    note = _left_out(fitted, width)
+    if note and not quiet:
+        print(note, file=sys.stderr)
 
 
-def _print_lines(
-    columns: Sequence[str], cells: Sequence[Sequence[str]], is_number: Sequence[bool]
-) -> None:
-    """Aligned columns, as wide as they are: for files, and for tables too long for a screen."""
+def _print_lines(fitted: Fitted, *, is_marked: bool) -> None:
+    """Aligned columns, numbers to the right; the header bold where `is_marked`."""
+    for line in zip(*fitted.headers, strict=True):
+        text = _line(line, fitted.columns)
+        print(f"\x1b[1m{text}\x1b[0m" if is_marked else text)
+    for cells in zip(*(column.cells for column in fitted.columns), strict=True):
+        parts = [text.split("\n") for text in cells]  # only prose that was wrapped has several
+        for line in zip_longest(*parts, fillvalue=""):
+            print(_line(line, fitted.columns))
+
+
+def _line(cells: Sequence[str], columns: Sequence[Column]) -> str:
     padded = []
-    for name, texts, right in zip(columns, cells, is_number, strict=True):
-        column = (name, *texts)
-        width = max(map(_width, column))
-        spaces = (" " * (width - _width(text)) for text in column)
-        padded.append([s + t if right else t + s for s, t in zip(spaces, column, strict=True)])
-    for line in zip(*padded, strict=True):
-        print("  ".join(line).rstrip())
+    for text, column in zip(cells, columns, strict=True):
+        blank = " " * (column.width - places(text))
+        padded.append(blank + text if column.kind == "figure" else text + blank)
+    return (" " * GAP).join(padded).rstrip()
 
 
-def _width(text: str) -> int:
-    """How many places of a terminal the text takes: wide letters take two."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len
-
-    return cell_len(text)
-
-
-def _print_on_screen(
-    columns: Sequence[str], cells: Sequence[Sequence[str]], is_number: Sequence[bool]
-) -> None:
-    """The same look, but text is cut until a row fits the terminal; numbers are never cut."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
-    least = 0
-    for name, texts, right in zip(columns, cells, is_number, strict=True):
-        header = Text(name, overflow="ellipsis", no_wrap=True)
-        table.add_column(header, justify="right" if right else "left", no_wrap=right)
-        width = max(map(_width, (name, *texts)))
-        least += (width if right else min(width, _NARROWEST)) + _GAP
-    if cells and cells[0]:  # a row of columns: three times faster than a row a row
-        table.add_row(*(Text("\n".join(t), overflow="ellipsis", no_wrap=True) for t in cells))
-    Console(
-        file=sys.stdout,
-        width=max(shutil.get_terminal_size().columns, least - _GAP),
-        force_terminal=True,
-        color_system=None if os.environ.get("NO_COLOR") else "standard",
-        highlight=False,
-    ).print(table)
+def _left_out(fitted: Fitted, width: int) -> str:
+    """What a terminal of `width` places had no room for; of a column with one value, the value."""
+    columns = fitted.left_out
+    cut = [column.name for column in fitted.columns if column.is_cut]
+    varied = [c.name for c in columns if not (c.is_same or c.is_empty)]
+    same = [f"{c.name} = {c.cells[0]}" for c in columns if c.is_same and not c.is_empty]
+    empty = [c.name for c in columns if c.is_empty]
+    parts = [
+        f"left out to fit {width} columns: {', '.join(varied)}" if varied else "",
+        f"cut: {', '.join(cut)}" if cut else "",
+        f"the same in every row: {', '.join(same)}" if same else "",
+        f"empty: {', '.join(empty)}" if empty else "",
+    ]
+    said = "; ".join(filter(None, parts))
+    return said and f"{said} (--wide shows all, --columns A,B these)"
 
 
-_MANY_ROWS = 1000
-"""Nobody reads more on a screen, and `rich.table` would take seconds to draw them."""
-_GAP = 2
-"""Spaces between columns."""
-_NARROWEST = 12
-"""A column of text is not cut to less, give or take one."""
+_UNBOUNDED = 1 << 30
+"""The width of a file."""
 
 
 class Table(Protocol):
@@ -177,6 +209,17 @@ class Table(Protocol):
         """One mapping a row."""
 
 
-def print_table(table: Table, *, format: Format, quiet: bool = False) -> None:
-    """Print all columns of a table."""
-    print_rows(table.to_pylist(), columns=table.column_names, format=format, quiet=quiet)
+def print_table(
+    table: Table,
+    *,
+    format: Format,
+    quiet: bool = False,
+    shown: Shown = AS_USUAL,
+    first: Sequence[str] = (),
+    exact: bool = False,
+) -> None:
+    """Print all columns of a table; see `print_rows`."""
+    print_rows(
+        table.to_pylist(), columns=table.column_names, format=format, quiet=quiet, shown=shown,
+        first=first, exact=exact,
+    )  # fmt: skip

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jobs.screen.output import printable
+from jobs.screen.text import printable
 from zoo.hub.retries import Retry, tell_retries_to
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.cells import cells
 from zoo.columns import names_of
-from zoo.errors import MissingPathError, SourceError, UseError
+from zoo.errors import MissingPathError, SourceError, TransientError, UseError
 from zoo.formats.weight import Entry
 from zoo.hub.greeting import briefly
 from zoo.io.addresses import Address, address_of
@@ -187,20 +187,27 @@ def locate(source: str | os.PathLike[str]) -> Location:
 
 
 def _on_the_hub(text: str, address: Address) -> Location:
-    """The location of a repository, at the commit that its revision names now.
+    """The location of a repository, at the commit that its revision names now; in the cache, if offline.
 
     Somebody waits: an endpoint that cannot be reached is given up after one try, and the error names
     folders here that have the name.
     """
     from zoo.hub.listing import resolve_model
     from zoo.hub.location import HubLocation
+    from zoo.hub.offline import cache_folder, cached_models, is_cached, is_offline
     from zoo.hub.session import process_client
+    from zoo.io.local import LocalLocation
 
+    repo_id, revision = address.place, address.revision or "main"
     try:
+        if is_offline():
+            return LocalLocation.of(cached_models(repo_id, revision)[0][1].folder)
         with briefly():
-            model = resolve_model(process_client(), address.place, address.revision or "main")
+            model = resolve_model(process_client(), repo_id, revision)
     except SourceError as error:
         words = in_words(text)
+        if isinstance(error, TransientError) and is_cached(repo_id, revision):
+            words = f". HF_HUB_OFFLINE=1 reads it from the cache at {cache_folder()}{words}"
         if not words:
             raise
         raise type(error)(f"{error}{words}") from error

@@ -71,6 +71,7 @@ def analyze(
     from jobs.screen.output import print_rows
     from jobs.screen.progress import Progress, hear_hub
     from zoo.errors import UseError
+    from zoo.hub.offline import is_offline
     from zoo.io.addresses import address_of
     from zoo.io.left_out import in_one_line
     from zoo.io.nearby import in_words
@@ -88,7 +89,8 @@ def analyze(
     hear_hub(progress)
     check_outputs(out if format == "parquet" else None, plot)  # before minutes of work
     if address_of(source, folder="").kind == "hub":
-        progress.say(f"{source}: no such file or folder here; asking the Hub{in_words(source)}")
+        asking = "looking in the Hub's cache" if is_offline() else "asking the Hub"
+        progress.say(f"{source}: no such file or folder here; {asking}{in_words(source)}")
     options = AnalysisOptions(metrics=metrics, shuffle=shuffle, seed=seed)
     report = analyse_source(source, options=options, threads=threads)
     rows = report.layers
@@ -170,16 +172,27 @@ def analyse_source(source: str, *, options: AnalysisOptions, threads: int) -> Re
 
 
 def locate_one(source: str) -> str:
-    """`source`, if it is one model; UseError for a folder that holds several."""
-    from jobs.sources.find import targets_of_path
-    from zoo.errors import UseError
+    """`source`, or the one model below it; UseError for a folder that holds several.
 
-    if source and Path(source).is_dir():
-        models = targets_of_path(source)
-        if len(models) > 1:
-            names = ", ".join(model.model_id for model in models[:3])
-            raise UseError(
-                f"{source} holds {len(models)} models ({names}, ...); wanted one: name its folder, or sweep them all "
-                "with `zoo sweep`"
-            )
-    return source
+    Of a repository in the Hub's cache its `main` is meant: see `zoo.io.local`.
+    """
+    from jobs.sources.folders import models_at
+    from zoo.errors import UseError
+    from zoo.io.file_names import shown
+    from zoo.io.hub_cache import repo_id_of, snapshot_at
+
+    folder = Path(source).expanduser().absolute() if source else None
+    if folder is None or not folder.is_dir() or repo_id_of(folder) is not None:
+        return source
+    models = models_at([folder], lambda text: None)
+    if len(models) > 1:
+        snapshots = [snapshot_at(model) for model in models]
+        names = [
+            f"{s.repo_id}@{s.commit[:12]}" if s else f"local/{shown(model.name)}"
+            for s, model in zip(snapshots, models, strict=True)
+        ]
+        raise UseError(
+            f"{source} holds {len(models)} models ({', '.join(names[:3])}, ...); wanted one: name its folder, or "
+            "sweep them all with `zoo sweep`"
+        )
+    return source if snapshot_at(models[0]) is None else str(models[0])

@@ -36,11 +36,6 @@ def find_targets(spec: Spec, say: Say | None = None) -> tuple[Target, ...]:
     return tuple({(t.model_id, t.revision): t for t in reversed(targets)}.values())[::-1]
 
 
-def targets_of_path(path: str) -> tuple[Target, ...]:
-    """Targets of one folder or file, outside any spec."""
-    return tuple(_listed(Source(path=path), path, _say_nothing))
-
-
 def _listed(source: Source, where: str, say: Say) -> Iterator[Target]:
     """What a source lists; an error that ends the listing is a target too, with its failure."""
     kind = kind_of(source)

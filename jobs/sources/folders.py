@@ -1,5 +1,6 @@
 """Sources on this machine: a folder, a weight file, a tree of model folders, or a glob over these.
 
+Folders of the Hub's cache go by the names that their models have on the Hub: see `zoo.io.hub_cache`.
 Reads listings, and file contents for the fingerprint; never a header, never a tensor. Whatever is wrong
 with one match is that target's failure, and the others are listed.
 """
@@ -12,19 +13,24 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
+from jobs.sources.pinned import KIND, pinned, target_of_snapshot
 from jobs.sources.registry import Say
-from jobs.sources.steps import revision_of, step_of, unread_revision, with_steps
+from jobs.sources.steps import step_of, unread_revision, with_steps
 from jobs.sources.target import Origin, Target, failure_of
 from jobs.spec.tables import Source
-from zoo.errors import CheckpointError, UseError, ZooError
-from zoo.io.configs import base_named_by_adapter
+from zoo.errors import CheckpointError, UseError
 from zoo.io.file_names import shown
-from zoo.io.local import LocalLocation, LocalStore
-from zoo.io.weight_files import WEIGHT_SUFFIXES, is_model_file, is_weight_file
+from zoo.io.hub_cache import is_other_repository, repo_id_of, snapshot_at, snapshots_of
+from zoo.io.weight_files import (
+    WEIGHT_SUFFIXES,
+    is_index_file,
+    is_model_file,
+    is_weight_file,
+    unread_kind,
+)
 
-KIND = "folder"
 _FINGERPRINT_THREADS = 4
 _MARKERS = ("config.json", "model_index.json", "adapter_config.json")
 """A folder that holds one of these is meant as a model, even when its weights are missing."""
@@ -40,7 +46,9 @@ def list_targets(source: Source, where: str, say: Say) -> Iterator[Target]:
             f"{where}.path: got {path!r}, which matches nothing; wanted folders or weight files. "
             "Relative paths are relative to the spec's folder"
         )
-    models = [m for match in matches for m in _models_at(Path(match), alone=len(matches) == 1)]
+    models = models_at(
+        [Path(match) for match in matches], lambda text: say(f"{where}.path: {text}")
+    )
     if not models:
         raise UseError(
             f"{where}.path: got {path!r}, which matches {len(matches)} entries but no folder with weights and "
@@ -48,17 +56,36 @@ def list_targets(source: Source, where: str, say: Say) -> Iterator[Target]:
         )
     _say_training_state(matches, models, where, say)
     pattern = re.compile(source.step_pattern) if source.step_pattern else None
-    wanted = models if pattern is None else with_steps(models, pattern, where, say)
+    wanted = models
+    if pattern is not None:
+        by_text = {_step_text(model): model for model in models}
+        wanted = [by_text[text] for text in with_steps(list(by_text), pattern, where, say)]
     with ThreadPoolExecutor(_FINGERPRINT_THREADS) as pool:  # hashing releases the interpreter
         yield from pool.map(lambda model: _target(source, model, pattern), wanted)
 
 
 def list_again(target: Target) -> Target:
     """See `SourceModule.list_again`."""
-    return _pinned(replace(target, failure=None))
+    return pinned(replace(target, failure=None))
 
 
-def _models_at(path: Path, *, alone: bool) -> Iterator[Path]:
+def models_at(paths: list[Path], say: Say) -> list[Path]:
+    """The model folders and weight files at or below `paths`; `say` hears what is left out.
+
+    Opens and reads nothing of them.
+    """
+    alone = len(paths) == 1
+    left: list[str] = []
+    models = [model for path in paths for model in _models_at(path, alone=alone, left=left)]
+    if left:
+        say(
+            f"left out {len(left)} folders of the Hub's cache that hold no weights: {', '.join(left[:3])}"
+            f"{', ...' if len(left) > 3 else ''}"
+        )
+    return models
+
+
+def _models_at(path: Path, *, alone: bool, left: list[str]) -> Iterator[Path]:
     """A weight file, a model folder, or the model folders below a tree; an empty folder stays itself.
 
     What is neither file nor folder, or cannot be looked into, stays itself too: opening it says why.
@@ -66,20 +93,51 @@ def _models_at(path: Path, *, alone: bool) -> Iterator[Path]:
     if os.path.isfile(path):
         if is_model_file(path.name) or alone:
             yield path
-    elif not os.path.isdir(path) or _is_model_folder(path):
+    elif (
+        not os.path.isdir(path)
+        or snapshot_at(Path(os.path.abspath(path)))
+        or _is_model_folder(path)
+    ):
         yield path
+    elif repo_id_of(Path(os.path.abspath(path))) is not None:
+        yield from _snapshots(path, None) or [path] if alone else _snapshots(path, left)
     else:
-        yield from list(_model_folders_below(path)) or [path]
+        yield from list(_model_folders_below(path, left)) or [path]
 
 
-def _model_folders_below(tree: Path) -> Iterator[Path]:
+def _model_folders_below(tree: Path, left: list[str]) -> Iterator[Path]:
     """The outermost model folders in `tree`, and folders that cannot be looked into."""
     for folder, below, _ in os.walk(tree):
         below.sort()
         inner = [Path(folder, name) for name in below]
-        models = [path for path in inner if _is_model_folder(path)]
-        below[:] = [path.name for path in inner if path not in models]
+        others = [path for path in inner if is_other_repository(path)]
+        left += [path.name for path in others]
+        repositories = [path for path in inner if repo_id_of(path) is not None]
+        models = [path for path in inner if path not in repositories and _is_model_folder(path)]
+        taken = {*others, *repositories, *models}
+        below[:] = [path.name for path in inner if path not in taken]
+        for repository in repositories:
+            models += _snapshots(repository, left)
         yield from models
+
+
+def _snapshots(repository: Path, left: list[str] | None) -> list[Path]:
+    """The snapshots of a repository in the Hub's cache. With `left`, those that hold no weights go there:
+    of many repositories, a tokenizer or a config is all that was ever fetched."""
+    folders = [snapshot.folder for snapshot in snapshots_of(repository)]
+    if left is None:
+        return folders
+    empty = [folder for folder in folders if not _may_hold_weights(folder)]
+    left += [f"{repository.name}/snapshots/{folder.name[:12]}" for folder in empty]
+    if not folders:
+        left.append(repository.name)
+    return [folder for folder in folders if folder not in empty]
+
+
+def _may_hold_weights(folder: Path) -> bool:
+    """True when a file there is named like weights, of a kind that nothing reads too."""
+    names = (name for _, _, inside in os.walk(folder) for name in inside)
+    return any(is_model_file(n) or unread_kind(n) or is_index_file(n) for n in names)
 
 
 def _is_model_folder(path: Path) -> bool:
@@ -103,43 +161,33 @@ def _say_training_state(matches: list[str], models: list[Path], where: str, say:
         )
 
 
+def _step_text(model: Path) -> PurePath:
+    """Where the step of a model stands: in its path, or in the branches and tags of a cached commit."""
+    snapshot = snapshot_at(Path(os.path.abspath(model)))
+    return (
+        model if snapshot is None else PurePath(snapshot.repo_id, *snapshot.refs, snapshot.commit)
+    )
+
+
 def _target(source: Source, model: Path, pattern: re.Pattern[str] | None) -> Target:
     path = Path(os.path.abspath(model))
+    label = f"path:{shown(str(path))}"
+    snapshot = snapshot_at(path)
+    if snapshot is not None:
+        step = step_of(_step_text(path), pattern)
+        return target_of_snapshot(snapshot, source=label, step=step, family=source.family)
     name = path.parent.name if pattern else (path.stem if os.path.isfile(path) else path.name)
+    repo_id = repo_id_of(path)
     target = Target(
-        model_id=f"{source.name or 'local'}/{shown(name)}",
+        model_id=repo_id or f"{source.name or 'local'}/{shown(name)}",
         revision=unread_revision(path),
         location=None,
-        source=f"path:{shown(str(path))}",
+        source=label,
         step=step_of(path, pattern),
         family=source.family,
-        origin=Origin(KIND, str(path), str(path.parent if pattern else path)),
+        origin=Origin(KIND, str(path), repo_id or str(path.parent if pattern else path)),
     )
     if name != shown(name):
         message = f"the name of {shown(str(path))} is not UTF-8, so no table can hold it; rename it"
         return replace(target, failure=failure_of(CheckpointError(message)))
-    return _pinned(target)
-
-
-def _pinned(target: Target) -> Target:
-    """`target` with the fingerprint of what lies at its path now, or with what is wrong there."""
-    path = target.origin.path
-    try:
-        store = LocalStore(LocalLocation.of(path, model_id=target.model_id))
-        try:
-            pinned = store.pinned()
-            nbytes = sum(store.files().values())
-            named_base = base_named_by_adapter(store)
-        finally:
-            store.close()
-    except (ZooError, OSError) as error:
-        stand_in = unread_revision(Path(path))
-        return replace(target, location=None, revision=stand_in, failure=failure_of(error))
-    revision = revision_of(pinned.revision or "", target.step)
-    return replace(
-        target,
-        location=replace(pinned, revision=revision),
-        revision=revision,
-        nbytes=nbytes,
-        named_base=named_base,
-    )
+    return pinned(target)

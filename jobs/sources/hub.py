@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from jobs.sources.pinned import target_of_snapshot
 from jobs.sources.registry import Say
 from jobs.sources.target import HubMetadata, Origin, Target, failure_of
 from jobs.spec.tables import Query, Source
@@ -17,6 +18,7 @@ from zoo.errors import SourceError
 from zoo.hub.client import HubClient
 from zoo.hub.listing import HubModel, ModelQuery, list_revisions, query_models, resolve_model
 from zoo.hub.location import HubLocation
+from zoo.hub.offline import cached_models, is_offline
 from zoo.hub.session import configure, process_client
 
 KIND = "hub"
@@ -28,6 +30,9 @@ _BYTES_PER_PARAM = 4
 
 def list_targets(source: Source, where: str, say: Say) -> Iterator[Target]:
     """See `SourceModule.list_targets`."""
+    if is_offline():
+        yield from _in_the_cache(source)
+        return
     # time-outs for the client's own session, and signed links kept out of the logs
     configure(options=process_client().options)
     client = process_client(source.endpoint)
@@ -60,6 +65,34 @@ def _listed(client: HubClient, source: Source, query: Query) -> Iterator[Target]
         yield _unreachable(source, f"query {name}", "list", error)
 
 
+def _in_the_cache(source: Source) -> Iterator[Target]:
+    """Without a network: what the cache of the Hub's own client holds."""
+    repo = source.hub or ""
+    asked = source.revisions or source.revision
+    try:
+        if source.query is not None:
+            raise SourceError(
+                "a query: HF_HUB_OFFLINE is set, and a cache answers none; wanted `path`, the cache's folder, "
+                "or `hub`"
+            )
+        models = cached_models(repo, asked)
+    except SourceError as error:
+        what = repo if source.query is None else "query"
+        yield _unreachable(source, what, asked, error)
+        return
+    for name, snapshot in models:
+        step = _step(source, name) if source.revisions is not None else None
+        label = f"cache:{repo}@{name}"
+        yield target_of_snapshot(snapshot, source=label, step=step, family=source.family)
+
+
+def _step(source: Source, name: str) -> int | None:
+    """The training step in the name of a branch or tag."""
+    pattern = re.compile(source.step_pattern or STEP_PATTERN, re.IGNORECASE)
+    match = pattern.search(name)
+    return int(match[1]) if match and (match[1] or "").isdigit() else None
+
+
 def _trajectory(client: HubClient, source: Source, repo: str, glob: str) -> Iterator[Target]:
     try:
         revisions = list_revisions(client, repo, glob)
@@ -67,10 +100,8 @@ def _trajectory(client: HubClient, source: Source, repo: str, glob: str) -> Iter
     except SourceError as error:
         yield _unreachable(source, repo, glob, error)
         return
-    pattern = re.compile(source.step_pattern or STEP_PATTERN, re.IGNORECASE)
     for revision in revisions:
-        match = pattern.search(revision.name)
-        step = int(match[1]) if match and (match[1] or "").isdigit() else None
+        step = _step(source, revision.name)
         yield _target(source, head, f"hub:{repo}@{revision.name}", sha=revision.sha, step=step)
 
 

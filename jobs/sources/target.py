@@ -30,11 +30,11 @@ class Origin:
     """Where this one revision lies: an absolute path, a URL, or `repository@commit`."""
     identity: str = ""
     """What all revisions of one model share, so that two models under one id can be told: the path
-    of a model, the folder of a trajectory, a repository."""
+    of a model, the folder of a trajectory, a repository, on the Hub and in its cache alike."""
 
     def is_same_model(self, other: Origin) -> bool:
         """True when both may go by one model id."""
-        return (self.kind, self.identity) == (other.kind, other.identity)
+        return self.identity == other.identity
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 A symbolic link may be followed only when its target stays inside the folder, or, when the folder
 is a snapshot in the Hub's cache (`models--*/snapshots/*`), inside that model's own `blobs`. Links
-to folders are never followed.
+to folders are never followed. A snapshot goes by its repository's id and its commit.
 
 A folder can change at any moment. A location that was *pinned* carries what was listed, and a store
 of it delivers those bytes or raises StaleListingError: at the first look, at every read, and in
@@ -23,6 +23,7 @@ from zoo.io.configs import CONFIGS_OF_A_FILE
 from zoo.io.file_names import checked_name, shown
 from zoo.io.files import ByteFile, Counters, LocalFile
 from zoo.io.fingerprint import ListedFile, combine, list_file, matters
+from zoo.io.hub_cache import cached_repositories, main_snapshot, repo_id_of, snapshot_at
 from zoo.io.stamp import Stamp
 
 MAX_FILES = 100_000
@@ -40,18 +41,20 @@ class LocalLocation:
     files: tuple[str, ...] | None = None
     """Relative names that make up the model, the weights first; None for all of the folder."""
     model_id: str | None = None
-    """Id to use; None for `local/<folder>`, or `local/<stem of the first file>`."""
+    """Id to use; None for `local/<folder>`, `local/<stem of the first file>`, or of a snapshot in the Hub's
+    cache that of its repository."""
     revision: str | None = None
-    """Fingerprint if already known; None to compute it when first asked for."""
+    """Fingerprint, or a snapshot's commit, if already known; None to find it when first asked for."""
     listed: tuple[ListedFile, ...] | None = None
     """What the fingerprint was computed from, and all that may be read; None: not known yet."""
 
     @classmethod
     def of(cls, path: str | os.PathLike[str], *, model_id: str | None = None) -> LocalLocation:
-        """The location of a folder or of a single weight file. MissingPathError, CheckpointError."""
+        """The location of a folder or of a single weight file; of a repository in the Hub's cache, that
+        of its one snapshot or of the one called `main`. MissingPathError, CheckpointError."""
         full = Path(path).expanduser().absolute()
         if full.is_dir():
-            return cls(str(full), None, model_id)
+            return cls(str(_model_in(full)), None, model_id)
         if full.is_file():
             beside = [n for n in BESIDE_A_FILE if (full.parent / n).is_file()]
             return cls(str(full.parent), (full.name, *beside), model_id)
@@ -75,6 +78,7 @@ class LocalStore:
             if location.listed is None:
                 raise error
             raise StaleListingError(f"{error}; it was there when it was listed")
+        self._snapshot = snapshot_at(self._root) if location.files is None else None
         self._allowed = (self._root, *_blobs_of(self._root))
         self._sizes: dict[str, int] | None = None
         self._revision = location.revision
@@ -89,17 +93,24 @@ class LocalStore:
         """See `Store.model_id`."""
         if self._location.model_id is not None:
             return self._location.model_id
+        if self._snapshot is not None:
+            return self._snapshot.repo_id
         named = self._location.files
         return "local/" + shown(Path(named[0]).stem if named else self._root.name)
 
     @property
     def revision(self) -> str:
-        """Content fingerprint: computed by reading every file once, then kept and held to."""
+        """Content fingerprint, or the commit of a snapshot in the Hub's cache: every file is read once,
+        and what it held is kept and held to."""
         if self._revision is None:
             names = [name for name in self._names() if matters(name)]
             listed = [list_file(name, str(self._path(name))) for name in names]
             self._listed = {file.name: file for file in listed}
-            self._revision = combine((file.name, file.digest) for file in listed)
+            self._revision = (
+                combine((file.name, file.digest) for file in listed)
+                if self._snapshot is None
+                else self._snapshot.commit
+            )
         return self._revision
 
     def pinned(self) -> LocalLocation:
@@ -219,6 +230,20 @@ class LocalStore:
         if not stat.S_ISREG(mode):
             raise UnsafeError(f"{name!r} in {self._location.root} is not a regular file")
         return real
+
+
+def _model_in(folder: Path) -> Path:
+    """`folder`, or the snapshot that is meant by a repository in the Hub's cache."""
+    if repo_id_of(folder) is not None:
+        return main_snapshot(folder).folder
+    repositories = cached_repositories(folder)
+    if repositories:
+        some = ", ".join(path.name for path in repositories[:3])
+        raise CheckpointError(
+            f"{folder} is a cache of the Hub with {len(repositories)} models ({some}"
+            f"{', ...' if len(repositories) > 3 else ''}); wanted one: name its folder"
+        )
+    return folder
 
 
 def _blobs_of(root: Path) -> tuple[Path, ...]:

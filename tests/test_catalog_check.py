@@ -110,7 +110,7 @@ def test_a_unit_that_lost_its_layers_is_found(root: str) -> None:
     hot(root).unlink()
     (finding,) = check(root)
     assert finding.kind == "incomplete"
-    assert "0 measured layers, its models row says 2" in finding.detail
+    assert "0 rows, its models row says 2" in finding.detail
 
 
 def test_what_a_killed_commit_left_is_only_a_note(root: str) -> None:

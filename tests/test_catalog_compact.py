@@ -23,7 +23,8 @@ from catalog.files.lock import compact_lock
 from catalog.read.query import ask
 from catalog.read.views import connect
 from catalog.schema import TABLES
-from catalog.write.commits import done_units, prepare, record_failure
+from catalog.write.commits import prepare, record_failure
+from catalog.write.finished import done_units
 from catalog.write.parts import write_part
 from tests.catalogs import NOON, ROOT, commit, keys, layer_row, sweep
 

@@ -19,7 +19,8 @@ from catalog.files.layout import MARKER, read_marker, seed
 from catalog.read.query import ask
 from catalog.read.views import connect
 from catalog.schema import SCHEMA_VERSION, TABLES
-from catalog.write.commits import done_units, prepare
+from catalog.write.commits import prepare
+from catalog.write.finished import done_units
 from tests.catalogs import ROOT, commit, sweep
 
 NEW = [(table, column) for table in TABLES.values() for column in table.columns

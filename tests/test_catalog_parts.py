@@ -18,7 +18,8 @@ from catalog.errors import DiskFullError, SchemaError, StorageError
 from catalog.schema import SCHEMA_VERSION
 from catalog.schema.arrow_types import arrow_schema
 from catalog.write.arrow_rows import table_from_rows
-from catalog.write.parts import part_stem, write_part
+from catalog.write.names import part_stem
+from catalog.write.parts import write_part
 from tests.catalogs import ROOT, keys, layer_row
 
 

@@ -19,7 +19,7 @@ from catalog.errors import StorageError, TornError
 from catalog.files.duck import is_of_files, while_others_write
 from catalog.read.query import ask
 from catalog.read.views import connect
-from catalog.write.commits import done_units
+from catalog.write.finished import done_units
 from tests.catalogs import commit
 
 _MODELS = [f"org/{i}" for i in range(5)]

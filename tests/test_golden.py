@@ -19,16 +19,7 @@ NEVER = {
         "likes",
         "base_revision",
     },  # the Hub's, and of merged adapters
-    "traps": {  # of probes, which the golden zoo does not make
-        "jsd",
-        "jsd_stderr",
-        "jsd_control_p95",
-        "probe_kind",
-        "num_probes",
-        "temperature",
-        "num_controls",
-        "probe_reason",
-    },
+    "traps": {"jsd", "jsd_stderr", "jsd_control_p95", "probe_kind", "num_probes", "temperature"},
 }
 """Columns that no folder of weights fills."""
 

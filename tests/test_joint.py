@@ -20,6 +20,7 @@ from zoo.measure.row import LayerRow, SpectrumRow, TensorRow, TrapRow
 FILLED = {
     "layers": {"step"},
     "evaluations": {"step", "reason"},
+    "models": {"parts"},
 }
 """Columns that a row gets beside the keys when its unit is committed."""
 

@@ -492,7 +492,7 @@ def test_a_unit_without_its_spectra_is_left_alone_and_named(
     for part in (cat / "spectra").rglob("*model1*.parquet"):
         part.unlink()
     assert zoo("refit", cat) == 1
-    assert "local/model1 has 0 of 3 spectra" in capsys.readouterr().err
+    assert "local/model1: 0 rows of 3 in spectra" in capsys.readouterr().err
     assert ask(cat, "select count(*) from layers where alpha = 9.0") == [(1,)]
 
 

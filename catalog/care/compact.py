@@ -31,7 +31,8 @@ from catalog.read.views import connect
 from catalog.schema import TABLES, UNIT_TABLES
 from catalog.schema.keys import COMMIT
 from catalog.schema.table import Table
-from catalog.write.commits import UnitKey, part_name, prepare, unit_stem
+from catalog.write.commits import prepare
+from catalog.write.names import UnitKey, part_name, unit_stem
 
 TARGET_BYTES = 256 * 2**20
 """Merged files are closed, and generations left alone from then on, at about this size."""

@@ -78,6 +78,7 @@ def is_of_files(error: duckdb.Error) -> bool:
 
 
 _NO_PARQUET = re.compile(
-    r"too small to be a Parquet file|No magic bytes|not a parquet", re.IGNORECASE
+    r"too small to be a Parquet file|No magic bytes|not a parquet|Footer length error",
+    re.IGNORECASE,
 )
 """What DuckDB says of a file that is empty, cut off or something else."""

@@ -106,6 +106,23 @@ class Folder:
         """Names of the files directly in the folder `parts`, sorted; empty without the folder."""
         return self._entries("file", *parts)
 
+    def sizes(self, *parts: str) -> dict[str, int]:
+        """Bytes of the files directly in the folder `parts` by name; empty without the folder.
+
+        One listing, whatever the number of files: none of them is opened.
+        """
+        with _explained("list", self.at(*parts)):
+            try:
+                if self.remote is None:
+                    with os.scandir(self.at(*parts)) as entries:
+                        return {e.name: e.stat().st_size for e in entries if e.is_file()}
+                self.remote.invalidate_cache()
+                infos = self.remote.ls(self.at(*parts), detail=True)
+            except (FileNotFoundError, NotADirectoryError):
+                return {}
+        files = (info for info in infos if info["type"] == "file")
+        return {str(info["name"]).rsplit("/", 1)[-1]: int(info["size"]) for info in files}
+
     def folders(self, *parts: str) -> tuple[str, ...]:
         """Names of the folders directly in the folder `parts`, sorted; empty without it."""
         return self._entries("directory", *parts)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import duckdb
 
+from catalog.files.duck import put
+from catalog.read.lacking import Lack
 from catalog.read.query import Answer, ask_rows
+from catalog.schema.keys import UNIT
 
 VIEWS = ("listed", "missing", "models", "models_latest", "sweeps")
 """What the answer is read from."""
@@ -12,6 +17,7 @@ VIEWS = ("listed", "missing", "models", "models_latest", "sweeps")
 _STATUS = """
 with planned as materialized (from listed),  -- so that each view is bound and read once
 finished as materialized (from models),
+lost_rows as materialized (from planned semi join lacking_units using (model_id, revision, analysis_key)),
 latest as materialized (from models_latest),
 lacking as materialized (from missing),
 last_sweeps as materialized (
@@ -21,14 +27,16 @@ facts as (
     select 10 as place, 'units' as topic, 'listed' as item, count(*) as value, 'units' as unit
     from planned
     union all
-    select 11, 'units', 'done', count(*), 'units'
+    select 11, 'units', 'done', count(*) - (select count(*) from lost_rows), 'units'
     from planned semi join finished using (model_id, revision, analysis_key)
     union all
-    select 12, 'units', 'missing', count(*), 'units' from lacking
+    select 12, 'units', 'missing', count(*) + (select count(*) from lost_rows), 'units' from lacking
     union all
     select 13, 'units', 'failed', count(*), 'units' from lacking where cause is not null
     union all
     select 14, 'units', 'not done yet', count(*), 'units' from lacking where cause is null
+    union all
+    select 15, 'units', 'done once, rows lost since', count(*), 'units' from lost_rows
     union all
     select 20, 'failed', cause, count(*), 'units' from lacking where cause is not null
     group by cause
@@ -61,9 +69,12 @@ select topic, item, value::bigint as value, unit from facts order by place, item
 """The facts in the order in which they are shown, each with its place in it."""
 
 
-def status(con: duckdb.DuckDBPyConnection) -> Answer:
+def status(con: duckdb.DuckDBPyConnection, lacks: Iterable[Lack] = ()) -> Answer:
     """Columns topic, item, value (integer), unit; one fact a row.
 
-    `listed` counts what the last sweep of every name planned; done and missing add up to it.
+    `listed` counts what the last sweep of every name planned; done and missing add up to it. `lacks`:
+    what finished units have lost, which makes them missing.
     """
+    keys = sorted({lack.key for lack in lacks})
+    put(con, "lacking_units", {name: [getattr(key, name) for key in keys] for name in UNIT})
     return ask_rows(con, _STATUS)

@@ -11,7 +11,20 @@ MODELS = Table(
     meaning="One finished unit. Written last: rows of a unit without it are not shown by any view.",
     part_key=UNIT,
     sort_key=UNIT,
-    columns=(*KEYS, *MODEL),
+    columns=(
+        *KEYS,
+        *MODEL,
+        Column(
+            "parts",
+            TEXT,
+            "JSON",
+            "Rows that the commit of the unit wrote to each of the other "
+            'tables, and bytes of the file: {"layers": {"rows": 120, "bytes": 40960}, ...}; a '
+            "table that is not named got none. A unit whose files hold other numbers of rows is not "
+            "done. NULL in rows older than this column.",
+            since=2,
+        ),
+    ),
 )
 
 EVALUATIONS = Table(

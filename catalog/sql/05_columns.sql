@@ -138,8 +138,6 @@ set variable zoo_columns = (
         ('traps', 26, 'num_probes', 'bigint'),
         ('traps', 27, 'temperature', 'double'),
         ('traps', 28, 'verdict', 'varchar'),
-        ('traps', 29, 'num_controls', 'bigint'),
-        ('traps', 30, 'probe_reason', 'varchar'),
         ('models', 0, 'sweep_id', 'varchar'),
         ('models', 1, 'model_id', 'varchar'),
         ('models', 2, 'revision', 'varchar'),
@@ -173,6 +171,7 @@ set variable zoo_columns = (
         ('models', 30, 'options_key', 'varchar'),
         ('models', 31, 'decoders', 'varchar'),
         ('models', 32, 'number_versions', 'varchar'),
+        ('models', 33, 'parts', 'varchar'),
         ('evaluations', 0, 'sweep_id', 'varchar'),
         ('evaluations', 1, 'model_id', 'varchar'),
         ('evaluations', 2, 'revision', 'varchar'),
@@ -237,7 +236,7 @@ set variable zoo_columns = (
         ('listing', 5, 'step', 'bigint'),
         ('listing', 6, 'listed_at', 'timestamptz'),
         ('listing', 7, 'options_key', 'varchar'),
-        ('traps', 31, 'lambda', 'double')
+        ('traps', 29, 'lambda', 'double')
     ),
     tables as (
         select table_name,

@@ -10,51 +10,20 @@ the old parts stay invisible until `compact` drops them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
-import duckdb
-
-from catalog.errors import SchemaError, TornError
-from catalog.files.duck import open_duck, while_others_write
+from catalog.errors import SchemaError
 from catalog.files.folder import Folder
 from catalog.files.layout import HOT, MARKER, Marker, check_marker, read_marker, seed
 from catalog.files.lock import writing
 from catalog.schema import SCHEMA_VERSION, TABLES, UNIT_TABLES
 from catalog.schema.arrow_types import arrow_schema
 from catalog.schema.keys import COMMIT
-from catalog.write.parts import digest, encode, make_part, part_stem, write_part
+from catalog.write.finished import PartSize, done_units, parts_cell
+from catalog.write.names import UnitKey, part_name, unit_stem
+from catalog.write.parts import encode, is_parquet, make_part, write_part
 
 Row = Mapping[str, object]
 """A row of a table: value by column; an absent column is NULL."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class UnitKey:
-    """The unit of work, of commit and of resume."""
-
-    model_id: str
-    """Hub repository or `local/<name>`."""
-    revision: str
-    """Commit sha or content fingerprint."""
-    analysis_key: str
-    """Hash of everything that can move a number."""
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedUnit:
-    """What the `models` row of a unit says of its numbers."""
-
-    key: UnitKey
-    options_key: str
-    """Hash of all that the analysis key hashes, but for the decoders."""
-    decoders: tuple[str, ...] | None
-    """Names of the decoders it uses; None in a row that is older than the column."""
-    versions: str | None
-    """JSON of the packages that computed the numbers."""
-
-
-_FINISHED = ("model_id", "revision", "analysis_key", "options_key", "decoders", "versions")
-"""The columns that tell it, all of them texts."""
 
 
 def prepare(root: str) -> None:
@@ -91,8 +60,9 @@ def commit_unit(
     """Make one unit part of the catalog, whole or not at all; returns the marker's path.
 
     `model` holds the common keys; they are filled into the other rows, and a row that has other
-    ones is an error. Calling again with the same keys replaces the same files. Safe from any
-    number of processes and machines.
+    ones is an error. `parts` of `model` is filled in: how many rows and bytes each table gets, by
+    which a unit that lost some is told from a whole one. Calling again with the same keys replaces the
+    same files. Safe from any number of processes and machines.
     """
     keys = {column: _key(model, column) for column in COMMIT}
     metadata = {**keys, "versions": str(model.get("versions") or "")}
@@ -108,6 +78,8 @@ def commit_unit(
         for table, rows in data.items()
         if rows
     ]
+    sizes = {part.path[0]: PartSize(len(data[part.path[0]]), len(part.data)) for part in parts}
+    model = {**model, "parts": parts_cell(sizes)}
     marker = make_part("models", [model], name=part_name("models", keys), metadata=metadata)
     folder = _ready(root)
     with writing(folder, alone=False):
@@ -152,51 +124,6 @@ def record_listing(root: str, sweep_id: str, rows: Sequence[Row]) -> str:
         return write_part(root, "listing", filled, name=part_name("listing", keys), metadata=keys)
 
 
-def finished_units(root: str) -> tuple[FinishedUnit, ...]:
-    """Every finished unit, from the `models` parts alone; empty when there is no catalog yet."""
-    folder = Folder.parse(root)
-    if not folder.exists(MARKER):
-        return ()
-    check_marker(folder)
-    columns = ", ".join(
-        f"'{name}': {{name: '{name}', type: 'varchar', default_value: null}}" for name in _FINISHED
-    )
-    query = (
-        f"select {', '.join(_FINISHED)} from read_parquet($files, schema = map {{{columns}}}, "
-        f"filename = true, hive_partitioning = false) where model_id is not null qualify "
-        f"row_number() over (partition by model_id, revision, analysis_key "
-        f"order by split_part(filename, '/', -2) desc) = 1"
-    )
-    files = {"files": folder.glob("models", "*", "*.parquet")}
-    with open_duck(folder) as con:
-        try:
-            rows = while_others_write(lambda: con.execute(query, files).fetchall())
-        except duckdb.Error as error:
-            raise TornError(
-                f"cannot read the models of {folder.root}: {error}; run `zoo check` to find the "
-                f"file, move it away and run the same command again"
-            ) from error
-    return tuple(_finished(*row) for row in rows)
-
-
-def _finished(
-    model_id: str,
-    revision: str,
-    analysis_key: str,
-    options_key: str | None,
-    decoders: str | None,
-    versions: str | None,
-) -> FinishedUnit:
-    names = None if decoders is None else tuple(name for name in decoders.split(", ") if name)
-    key = UnitKey(model_id, revision, analysis_key)
-    return FinishedUnit(key, options_key or analysis_key, names, versions)
-
-
-def done_units(root: str) -> frozenset[UnitKey]:
-    """The keys of every finished unit."""
-    return frozenset(unit.key for unit in finished_units(root))
-
-
 def drop_unfinished(root: str, revisions: Iterable[tuple[str, str]]) -> int:
     """Delete the data parts of `revisions` (model_id, revision) that no finished unit owns.
 
@@ -223,33 +150,25 @@ def drop_unfinished(root: str, revisions: Iterable[tuple[str, str]]) -> int:
     return len(dropped)
 
 
+def drop_torn(root: str, files: Iterable[tuple[str, str]]) -> int:
+    """Delete those of the hot `files` (table, name) that can be read and are no Parquet files.
+
+    Returns how many went. What was in them is lost already; as long as they lie there, no question
+    about their table has an answer.
+    """
+    folder = Folder.parse(root)
+    dropped = 0
+    for table, name in files:
+        with writing(folder, alone=True):
+            if folder.exists(table, HOT, name) and not is_parquet(folder.read(table, HOT, name)):
+                folder.delete(table, HOT, name)
+                dropped += 1
+    return dropped
+
+
 def _before_digest(stem: str) -> str:
     """The readable start of a stem, which all units of a revision share."""
     return stem.rpartition("--")[0]
-
-
-def unit_stem(key: UnitKey) -> str:
-    """What the names of all hot files of a unit begin with."""
-    unit = [key.model_id, key.revision, key.analysis_key]
-    return part_stem(model_id=key.model_id, revision=key.revision, key=unit)
-
-
-def part_name(table: str, keys: Mapping[str, str]) -> str:
-    """File name (without ending) of the part of `table` that holds `keys`, its part key.
-
-    Parts of a commit are named after the unit, then after the sweep, so that all parts of a unit
-    can be told by their names.
-    """
-    columns = TABLES[table].part_key
-    unit = [column for column in columns if column != "sweep_id"]
-    stem = part_stem(
-        model_id=keys.get("model_id", keys.get("sweep_id", "")),
-        revision=keys.get("revision", "sweep"),
-        key=[keys[column] for column in unit or columns],
-    )
-    if not unit or len(unit) == len(columns):
-        return stem
-    return f"{stem}-{digest([keys['sweep_id']])[:16]}"
 
 
 def _key(row: Row, column: str) -> str:

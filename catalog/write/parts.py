@@ -1,11 +1,10 @@
-"""One Parquet part: rows validated, written aside, renamed; and the names parts have.
+"""One Parquet part: rows validated, written aside, renamed.
 
 Knows no commits: which parts make a unit visible is decided in `commits`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,30 +23,6 @@ from catalog.write.arrow_rows import table_from_rows
 
 _SAFE_STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,189}")
 """File names, without ending, that are safe on every file system."""
-
-
-def part_stem(*, model_id: str, revision: str, key: Sequence[str]) -> str:
-    """File name (without ending) of the part that `key` names, under 200 bytes.
-
-    Readable first, unique by the hash at its end: two keys never share a name, whatever
-    characters or length the model id has, and no name leaves its folder.
-    """
-    return f"{_slug(model_id, 80)}--{_slug(revision, 12)}--{digest(key)}"
-
-
-def _slug(text: str, length: int) -> str:
-    """`text` with plain letters alone, cut to `length`."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text.replace("/", "--"))
-    return plain.strip("-.")[:length] or "x"
-
-
-def digest(key: Sequence[str]) -> str:
-    """32 hex digits over the pieces of a key, each prefixed by its length."""
-    hashed = hashlib.blake2b(digest_size=16)
-    for piece in key:
-        raw = piece.encode("utf-8", "surrogatepass")
-        hashed.update(len(raw).to_bytes(8, "little") + raw)
-    return hashed.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +47,7 @@ def make_part(
     Every column is there, absent ones as typed NULLs. SchemaError names the column that does not fit.
     """
     if not _SAFE_STEM.fullmatch(name):
-        raise SchemaError(f"part name {name!r:.200} is not safe as a file name; use part_stem()")
+        raise SchemaError(f"part name {name!r:.200} is not safe as a file name; use part_name()")
     data = encode(table_from_rows(table, rows), table=table, metadata=metadata)
     return Part((table, HOT, f"{name}.parquet"), data)
 
@@ -99,6 +74,15 @@ def encode(rows: pa.Table, *, table: str, metadata: Mapping[str, str]) -> memory
     with parquet_writer(sink, table, metadata, tier=HOT) as writer:
         writer.write_table(rows)
     return memoryview(sink.getvalue())
+
+
+def is_parquet(data: bytes) -> bool:
+    """True when `data` ends in a footer that can be read."""
+    try:
+        pq.ParquetFile(pa.BufferReader(data))
+    except (pa.ArrowInvalid, OSError):
+        return False
+    return True
 
 
 @contextmanager

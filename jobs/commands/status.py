@@ -19,6 +19,7 @@ def status(
     quiet
         Nothing but rows and errors.
     """
+    from catalog.read.lacking import lacking
     from catalog.read.status import VIEWS
     from catalog.read.status import status as read_status
     from catalog.read.views import connect
@@ -26,7 +27,7 @@ def status(
     from jobs.screen.quantities import Quantity
 
     with connect(catalog, only=VIEWS) as con:
-        answer = read_status(con)
+        answer = read_status(con, lacking(catalog))
     names, rows = answer.column_names, answer.to_pylist()
     if format in ("table", "md"):
         rows = [{**row, "value": Quantity(row["value"], row["unit"])} for row in rows]

@@ -20,6 +20,7 @@ from catalog.schema import UNIT_TABLES
 from catalog.schema.arrow_types import under_todays_names
 from catalog.schema.keys import COMMIT
 from catalog.write import commits
+from catalog.write.names import part_name
 from jobs.refit.columns import LayerChange, trap_rows
 from jobs.refit.plan import RefitUnit
 from jobs.sweep.ledger import versions
@@ -63,7 +64,7 @@ class UnitFiles:
         """By the name that a commit gives today, else (an older name, or no rows) by looking."""
         if table not in self._names:
             self._names[table] = frozenset(self._folder.names(table, HOT))
-        name = f"{commits.part_name(table, keys)}.parquet"
+        name = f"{part_name(table, keys)}.parquet"
         if name in self._names[table]:
             return [self._folder.at(table, HOT, name)]
         if table not in self._inside:

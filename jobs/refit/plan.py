@@ -17,7 +17,7 @@ import duckdb
 
 from catalog.read.query import ask
 from catalog.schema.keys import COMMIT
-from catalog.write.commits import UnitKey
+from catalog.write.names import UnitKey
 from jobs.errors import SpecError
 from jobs.refit.columns import Change
 from jobs.spec.load import parse_spec

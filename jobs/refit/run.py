@@ -20,6 +20,9 @@ from catalog.files.layout import check_marker
 from catalog.files.lock import compact_lock
 from catalog.read import views
 from catalog.read.definitions import columns_statement
+from catalog.read.lacking import lacking
+from catalog.schema.keys import UNIT
+from catalog.write.names import UnitKey
 from jobs.errors import WorkerDiedError
 from jobs.refit.columns import EXTRAS, INPUTS, OWN, RAND, TRAP_TEST, LayerChange
 from jobs.refit.pen import KEYS, Pen, UnitFiles, register
@@ -116,6 +119,7 @@ def refit_catalog(
         stack.enter_context(compact_lock(root))
         con = stack.enter_context(views.connect(root))
         units, tally.left = refit_units(con, spec, spec_text)
+        units = _whole(root, units, tally)
         files = UnitFiles(con, folder)
         con.execute(columns_statement())
         query = _query()
@@ -134,6 +138,19 @@ def refit_catalog(
             if pen is not None:
                 pen.close(status)
     return tally
+
+
+def _whole(root: str, units: list[RefitUnit], tally: Tally) -> list[RefitUnit]:
+    """The units that have all their rows: what lacks some would be committed as if it were whole."""
+    lacks = {lack.key: lack for lack in lacking(root)}
+    whole = []
+    for unit in units:
+        lack = lacks.get(UnitKey(**{name: unit.keys[name] for name in UNIT}))
+        if lack is None:
+            whole.append(unit)
+        else:
+            tally.left.append(LeftOut(unit.keys["model_id"], f"{lack}; sweep it again"))
+    return whole
 
 
 @contextmanager

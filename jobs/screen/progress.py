@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 LINE_EVERY_S = 30.0
+MAX_LACKS = 10
+"""Units that lost rows of which each is named; a merged file that is gone may have held thousands."""
 SAID_FROM_TRY = 3
 """The pauses before the second try of a request are too short to be worth a word."""
 
@@ -71,6 +74,13 @@ class Progress:
             )
             self._bar_task = self._bar.add_task("sweep", total=todo)
             self._bar.start()
+
+    def lacking(self, lacks: Sequence[str]) -> None:
+        """Units that were finished are measured again, as their files lost rows since."""
+        for lack in lacks[:MAX_LACKS]:
+            self.say(f"{lack}: its file was torn or moved away; the model is measured again")
+        if len(lacks) > MAX_LACKS:
+            self.say(f"and {len(lacks) - MAX_LACKS} more that lost rows (`zoo check` lists them)")
 
     def done(self, model_id: str, step: int | None, summary: UnitSummary) -> None:
         """A unit was committed."""

@@ -12,8 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from catalog.read import views
+from catalog.read.lacking import Lack, lacking_of
 from catalog.read.query import ask
-from catalog.write.commits import FinishedUnit, UnitKey, finished_units
+from catalog.write.finished import FinishedUnit, newest, stored_units
+from catalog.write.names import UnitKey
 from jobs.units.unit import Unit
 from zoo.version import DECODERS, UNKNOWN
 
@@ -28,8 +30,12 @@ select model_id, revision, analysis_key, '{UNKNOWN}' from tensors where fate = '
 class History:
     """The finished units of a catalog."""
 
-    def __init__(self, finished: Iterable[FinishedUnit]) -> None:
+    def __init__(self, finished: Iterable[FinishedUnit], lacks: Iterable[Lack] = ()) -> None:
+        """`lacks`: which of them have not all their rows, and so are not done."""
         self._by_key = {unit.key: unit for unit in finished}
+        self._lacks: Mapping[UnitKey, list[Lack]] = defaultdict(list)
+        for lack in lacks:
+            self._lacks[lack.key].append(lack)
         self._by_options: Mapping[tuple[str, str, str], list[FinishedUnit]] = defaultdict(list)
         for unit in self._by_key.values():
             self._by_options[unit.key.model_id, unit.key.revision, unit.options_key].append(unit)
@@ -37,7 +43,8 @@ class History:
     @classmethod
     def of(cls, root: str) -> History:
         """That of the catalog `root`; empty when there is none yet."""
-        finished = finished_units(root)
+        stored = stored_units(root)
+        finished = newest(stored)
         is_needed = any(version > 1 for version in DECODERS.values())
         if is_needed and any(unit.decoders is None for unit in finished):
             known = _decoders_of_layers(root)
@@ -46,7 +53,7 @@ class History:
                 else replace(unit, decoders=tuple(sorted(known.get(unit.key, ()))))
                 for unit in finished
             )  # fmt: skip
-        return cls(finished)
+        return cls(finished, lacking_of(root, stored))
 
     def recognise(self, unit: Unit) -> Unit:
         """`unit` with the decoders of the same model under the same options, if it was measured before."""
@@ -58,8 +65,13 @@ class History:
         return next(iter((*done, *known)), unit)
 
     def finished(self, unit: Unit) -> FinishedUnit | None:
-        """What the catalog has under the key of `unit`."""
-        return self._by_key.get(UnitKey(*unit.key))
+        """What the catalog has under the key of `unit`; None as well for one that lacks rows."""
+        key = UnitKey(*unit.key)
+        return None if key in self._lacks else self._by_key.get(key)
+
+    def lacks(self, unit: Unit) -> tuple[Lack, ...]:
+        """The tables in which the unit was finished and has lost rows since."""
+        return tuple(self._lacks.get(UnitKey(*unit.key), ()))
 
 
 def _decoders_of_layers(root: str) -> dict[UnitKey, set[str]]:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from catalog.read.lacking import Lack
 from catalog.write import commits
-from catalog.write.commits import UnitKey
+from catalog.write.names import UnitKey
 from jobs.runners.retry import TERMINAL
 from jobs.runners.schedule import UnitDone, UnitFailed
 from jobs.screen.progress import UnitSummary
@@ -70,6 +71,8 @@ class Choice:
     """In the catalog already."""
     failed_before: tuple[Unit, ...]
     """Failed for good in an earlier sweep."""
+    lacks: tuple[Lack, ...] = ()
+    """Rows that finished units among `todo` have lost since they were committed."""
 
 
 class Ledger:
@@ -94,9 +97,11 @@ class Ledger:
         todo: list[Unit] = []
         done: list[Unit] = []
         failed_before: list[Unit] = []
+        lacks: list[Lack] = []
         for unit in map(history.recognise, units):
             listed.append(unit)
             finished = history.finished(unit)
+            lacks += history.lacks(unit)
             if overwrite == "always":
                 todo.append(unit)
             elif finished is not None:
@@ -106,11 +111,15 @@ class Ledger:
                 failed_before.append(unit)
             else:
                 todo.append(unit)
-        return Choice(tuple(listed), tuple(todo), tuple(done), tuple(failed_before))
+        return Choice(tuple(listed), tuple(todo), tuple(done), tuple(failed_before), tuple(lacks))
 
-    def begin(self, units: Sequence[Unit]) -> None:
-        """Record that the sweep started and what it listed; clear what a killed one left of them."""
+    def begin(self, choice: Choice) -> None:
+        """Record that the sweep started and what it listed; clear what a killed one left of it, and
+        files of its units that cannot be read, which would keep every question from being answered."""
+        units = choice.listed
         commits.drop_unfinished(self.root, map(_revision, units))
+        torn = [(lack.table, lack.torn) for lack in choice.lacks if lack.torn is not None]
+        commits.drop_torn(self.root, torn)
         self._write_sweep(status="running")
         self._listing = {_revision(unit): self._listing_row(unit) for unit in units}
         commits.record_listing(self.root, self.sweep_id, list(self._listing.values()))

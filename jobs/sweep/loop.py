@@ -90,7 +90,8 @@ def run_sweep(
     started = time.monotonic()
     choice = ledger.choose(units, overwrite)
     todo = choice.todo if limit is None else choice.todo[:limit]
-    ledger.begin(choice.listed)
+    ledger.begin(choice)
+    progress.lacking([str(lack) for lack in choice.lacks])
     progress.begin(len(units), len(todo), len(choice.done), len(choice.failed_before))
     interrupt = _Interrupt()
     tally = Tally(ledger, progress, overwrite)

@@ -19,6 +19,7 @@ from zoo.formats.weight import Account, Entry, Weight
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.dtypes import NATIVE_FLOATS
 from zoo.io.header import RowRange, TensorMeta
+from zoo.io.states_within import states_within
 from zoo.io.tensors import dtype_code
 from zoo.layers.roles import ROLES
 from zoo.layers.spec import LayerSpec, Taken
@@ -148,6 +149,13 @@ def test_names_on_disk_mean_what_the_modules_mean(architecture: Architecture) ->
         if not known:
             problems.add(f"{path} {layer.part} {kind_of_row(layer)} {layer.note}")
     assert not problems, "\n".join(sorted(problems)[:20])
+
+
+def test_the_parts_of_a_model_are_never_taken_for_states_of_it(architecture: Architecture) -> None:
+    on_disk = {name: shape for name, (shape, _) in stored_tensors(architecture).items()}
+    live = {name: tuple(t.shape) for name, t in architecture.model.state_dict().items()}
+    for shapes in (on_disk, live):
+        assert not states_within(TensorMeta(n, "F32", s, "m", 0, 0) for n, s in shapes.items())
 
 
 def test_no_exception_is_out_of_date() -> None:

@@ -202,11 +202,15 @@ def test_slices_for_several_devices_are_refused(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
-def test_files_with_the_same_names_are_told_apart_by_their_stem(tmp_path: Path) -> None:
+def test_files_with_the_same_names_are_models_apart_and_refused_with_their_list(
+    tmp_path: Path,
+) -> None:
     save(tmp_path / "one.safetensors", a=A)
     save(tmp_path / "two.safetensors", a=B)
-    with opened(tmp_path) as checkpoint:
-        assert set(checkpoint.tensors) == {"a", "two.a"}
+    with pytest.raises(
+        CheckpointError, match=r"one\.safetensors, two\.safetensors.*several models"
+    ):
+        opened(tmp_path)
 
 
 def test_training_state_is_left_out(tmp_path: Path) -> None:

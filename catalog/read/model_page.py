@@ -104,6 +104,23 @@ def left_out_of(con: duckdb.DuckDBPyConnection, model: str) -> list[tuple[str, i
     return [(str(row["file"]), int(row["nbytes"]), str(row["reason"])) for row in rows]
 
 
+def skipped_of(con: duckdb.DuckDBPyConnection, model: str) -> dict[str, int]:
+    """Tensors of a model that are skipped, counted by reason."""
+    ref = find_model(con, model)
+    rows = ask_rows(
+        con,
+        """
+        select reason, count(*) as num
+        from tensors semi join models_latest using (sweep_id, model_id, revision, analysis_key)
+        where model_id = ? and revision = ? and fate = 'skipped'
+        group by reason
+        order by reason
+        """,
+        [ref.model_id, ref.revision],
+    ).to_pylist()
+    return {str(row["reason"]): int(row["num"]) for row in rows}
+
+
 def compare(con: duckdb.DuckDBPyConnection, a: str, b: str) -> Answer:
     """Two models layer by layer: base against fine-tune, step against step.
 

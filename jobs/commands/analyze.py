@@ -73,7 +73,7 @@ def analyze(
     from zoo.errors import UseError
     from zoo.hub.offline import is_offline
     from zoo.io.addresses import address_of
-    from zoo.io.left_out import in_one_line
+    from zoo.io.left_out import in_one_line, set_aside_in_one_line
     from zoo.io.nearby import in_words
     from zoo.options import AnalysisOptions
 
@@ -97,6 +97,8 @@ def analyze(
     progress.say(summary(report))
     if report.left_out:
         progress.say(f"{report.model_id}: {in_one_line(report.left_out)}")
+    if twins := set_aside_in_one_line(Counter(entry.reason or "" for entry in report.entries)):
+        progress.say(f"{report.model_id}: {twins}")
     if format == "parquet":
         write_parquet(rows, out or Path("layers.parquet"))
         progress.say(f"wrote {out or 'layers.parquet'}")

@@ -38,11 +38,12 @@ def show(
         layer_columns,
         layers_of,
         left_out_of,
+        skipped_of,
     )
     from catalog.read.views import connect
     from jobs.screen.output import print_rows
     from jobs.screen.progress import Progress
-    from zoo.io.left_out import LeftOut, in_one_line
+    from zoo.io.left_out import LeftOut, in_one_line, set_aside_in_one_line
 
     with connect(catalog, only=VIEWS) as con:
         every = layer_columns(con)
@@ -52,6 +53,7 @@ def show(
         rows = layers_of(con, model, asked).to_pylist()
         print_rows(rows, columns=picked, format=format, quiet=quiet, shown=shown, first=FIRST)
         left_out = [LeftOut(*row) for row in left_out_of(con, model)]
-    if left_out:
-        Progress(quiet=quiet).say(in_one_line(left_out))
+        twins = set_aside_in_one_line(skipped_of(con, model))
+    for told in filter(None, [in_one_line(left_out), twins]):
+        Progress(quiet=quiet).say(told)
     return 0

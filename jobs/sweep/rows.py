@@ -49,7 +49,7 @@ def model_facts(model: Model, card: Card) -> ModelFacts:
     architectures = model.config.get("architectures")
     architecture = architectures[0] if isinstance(architectures, list) and architectures else None
     return ModelFacts(
-        num_params=sum(meta.numel for meta in model.tensors.values()),
+        num_params=model.num_params,
         architecture=_text(architecture),
         family=_text(model.config.get("model_type")),
         library=card.library,

@@ -136,7 +136,7 @@ def plan_unit(unit: Unit) -> UnitPlan:
         ),
         account=byte_rows(model.tensors, model.entries, model.left_out, model.checkpoint.files),
         left_out=model.left_out,
-        num_params=sum(meta.numel for meta in model.tensors.values()),
+        num_params=model.num_params,
         requests=requests,
     )
 

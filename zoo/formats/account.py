@@ -45,7 +45,9 @@ def account(checkpoint: Checkpoint) -> Account:
     entries: dict[str, Entry] = {}
     claims: list[Claim] = []
     for meta in checkpoint.tensors.values():
-        if entry := no_weight(meta):
+        if (reason := checkpoint.set_aside.get(meta.name)) is not None:
+            entries[meta.name] = Entry(meta.name, "skipped", reason)
+        elif entry := no_weight(meta):
             entries[meta.name] = entry
     taken: set[str] = set(entries)
 

@@ -44,6 +44,7 @@ class Checkpoint:
         configs: Mapping[str, Mapping[str, object]] | None = None,
         component_configs: Mapping[str, Mapping[str, object]] | None = None,
         metadata: Mapping[str, str] | None = None,
+        set_aside: Mapping[str, str] | None = None,
         left_out: tuple[LeftOut, ...] = (),
         files: Mapping[str, int] | None = None,
         buffers: Iterable[str] = (),
@@ -59,6 +60,8 @@ class Checkpoint:
         """config.json with quantisation settings, or empty."""
         self.metadata = MappingProxyType(dict(metadata or {}))
         """Free-form strings from the headers."""
+        self.set_aside = MappingProxyType(dict(set_aside or {}))
+        """Tensors that hold again what others hold, by name, with the reason: no layers."""
         self.left_out = left_out
         """Files that could hold weights and are not read, each with its reason; by name."""
         self.files = MappingProxyType(dict(files or {}))

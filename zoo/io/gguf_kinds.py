@@ -35,7 +35,7 @@ _KIND_OF_NAME: tuple[tuple[re.Pattern[str], GgufKind], ...] = (
 """Kinds by file name, for the many files whose header does not say."""
 _DRAFT_ARCHITECTURES = ("eagle", "medusa", "dflash", "mtp")
 """What the architectures of heads that only guess another model's next tokens are called like."""
-_PRECISION = re.compile(
+PRECISION_OF_GGUF = re.compile(
     r"(^|[-_.])(ud[-_])?(i1[-_])?"
     r"(bf16|fp?16|fp?32|fp?8|(i?q|tq)\d+(_(k|[01]|xxs|xs|nl|s|m|l|xl|moe|p|r\d+|\d+))*"
     r"|mxfp\d(_moe)?|nvfp\d)"
@@ -68,7 +68,7 @@ class _Candidate:
         return (
             self.architecture,
             self.sizes,
-            _PRECISION.sub("", base_name(bare)).strip("-_.").lower(),
+            PRECISION_OF_GGUF.sub("", base_name(bare)).strip("-_.").lower(),
         )
 
 

@@ -10,6 +10,7 @@ from zoo.errors import UseError
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.configs import main_config
 from zoo.io.header import RowRange, TensorMeta
+from zoo.io.states_within import states_within
 from zoo.io.tensors import dtype_code
 
 _HANDED_OUT_AS_BYTES = {"float8_e8m0fnu": ("F8_E8M0", 1), "float4_e2m1fn_x2": ("F4", 2)}
@@ -58,6 +59,7 @@ def memory_checkpoint(
         container="memory",
         configs={"config.json": own},
         component_configs={"": own},
+        set_aside=states_within(metas),
         buffers=buffers,
     )
 

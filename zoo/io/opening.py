@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from zoo.errors import CheckpointError, MissingShardError
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.configs import main_config, read_configs
+from zoo.io.core_names import core_name
+from zoo.io.file_sets import base_name
 from zoo.io.files import read_bytes
 from zoo.io.gguf_header import Value, read_gguf_header
 from zoo.io.gguf_kinds import pick_gguf
 from zoo.io.header import MAX_HEADER_BYTES, TensorMeta, read_header
 from zoo.io.index import Index, parse_index
 from zoo.io.inventory import Group, take_inventory
-from zoo.io.left_out import LeftOut
+from zoo.io.left_out import AGAIN, LeftOut
 from zoo.io.lfs import refuse_pointer
 from zoo.io.paired import BASE, FOLDER, PairedStore
 from zoo.io.pickles import read_pickle_table
 from zoo.io.reading import RangeReader
+from zoo.io.states import State, one_state
+from zoo.io.states_within import states_within
 from zoo.io.store import Store
-
-_DEVICE_SLICE = re.compile(r"\.\d\d\.(safetensors|pth|pt|bin)$")
-"""Ending of a file that holds one device's slices of tensors, `consolidated.00.pth`."""
 
 
 def open_checkpoint(store: Store) -> Checkpoint:
@@ -46,8 +46,11 @@ def open_checkpoint(store: Store) -> Checkpoint:
         shards_of=indexes.shards_of,
     )
     opened = _Opened(store, indexes, list(inventory.left_out))
-    for group in sorted(inventory.groups, key=lambda g: g.is_optional):
-        opened.add(group)
+    are_parts = bool(configs.keys() & {"model_index.json", "modules.json"}) or bool(modules)
+    opened.add_required([g for g in inventory.groups if not g.is_optional], are_parts=are_parts)
+    for group in inventory.groups:
+        if group.is_optional:
+            opened.add_optional(group)
     if not opened.by_name:
         files = ", ".join(sorted(opened.files))
         raise CheckpointError(f"no weights in {files} of {store.model_id}; wanted tensors")
@@ -59,6 +62,7 @@ def open_checkpoint(store: Store) -> Checkpoint:
         configs=configs,
         component_configs={**opened.gguf_configs, **component_configs(configs)},
         metadata=opened.metadata,
+        set_aside=opened.set_aside,
         left_out=tuple(sorted(left_out, key=lambda left: left.file)),
         files=sizes,
     )
@@ -101,44 +105,76 @@ class _Opened:
     left_out: list[LeftOut]
     by_name: dict[str, TensorMeta] = field(default_factory=dict)
     """Tensors by the name they go by in the checkpoint."""
-    stored_names: set[str] = field(default_factory=set)
-    """Their names without the prefix of a folder."""
+    cores: set[str] = field(default_factory=set)
+    """What they are called in every state of the model."""
+    set_aside: dict[str, str] = field(default_factory=dict)
+    """Why a tensor is no layer because another one holds the same, by name."""
     metadata: dict[str, str] = field(default_factory=dict)
     gguf_configs: dict[str, Mapping[str, object]] = field(default_factory=dict)
     """The key-value pairs of GGUF files by prefix: the config where there is no config.json."""
     files: set[str] = field(default_factory=set)
     """Weight files that are read."""
 
-    def add(self, group: Group) -> None:
-        """Read the headers of a group; an optional one is left out when it is a second copy."""
-        if not group.is_optional:
-            self._keep(group, self._tensors(group))
-            return
+    def add_required(self, groups: Sequence[Group], *, are_parts: bool) -> None:
+        """Read the headers of the groups that make up the model, and keep one state of it.
+
+        With `are_parts` their folders are declared parts of one model.
+        """
+        read = [self._state(group) for group in groups]
+        kept, aside = one_state([state for state, _ in read], are_parts=are_parts)
+        for state, metadata in read:
+            if any(state is other for other in kept):
+                self._keep(state, metadata)
+        sizes = self.store.files()
+        for state, reason in aside:
+            self.left_out += [LeftOut(file, sizes[file], reason) for file in state.files]
+
+    def add_optional(self, group: Group) -> None:
+        """Read the headers of a group that is left out when it is a second copy."""
         if group.container == "gguf":
             self._leave(group, "GGUF files of another folder than the weights that are read")
             return
         try:
-            tensors = self._tensors(group)
+            state, metadata = self._state(group)
         except CheckpointError as error:
             self._leave(group, f"in a folder apart, and it cannot be read: {error}")
             return
-        twin = next((t for t in tensors if t.name in self.stored_names), None)
+        twin = next((t for t in state.tensors if core_name(t.name).core in self.cores), None)
         if twin is None:
-            self._keep(group, tensors)
+            self._keep(state, metadata)
         else:
             self._leave(group, f"holds {twin.name!r} again, which is read from another container")
 
-    def _keep(self, group: Group, tensors: list[TensorMeta]) -> None:
-        self.stored_names |= {t.name for t in tensors}
-        self.files |= {t.file for t in tensors} | set(group.files)
-        prefixed = [replace(t, name=group.prefix + t.name) for t in tensors]
-        for tensor in _without_collisions(group, prefixed, self.by_name):
-            if tensor.name in self.by_name:
+    def _state(self, group: Group) -> tuple[State, dict[str, str]]:
+        """(what a group holds, the strings of its headers)."""
+        metadata: dict[str, str] = {}
+        tensors = tuple(self._tensors(group, metadata))
+        files = tuple(dict.fromkeys((*group.files, *(t.file for t in tensors))))
+        return State(group.prefix, files[0] if files else group.prefix, files, tensors), metadata
+
+    def _keep(self, state: State, metadata: Mapping[str, str]) -> None:
+        for key, value in metadata.items():
+            self.metadata.setdefault(key, value)
+        self.files |= set(state.files)
+        aside = states_within(state.tensors)
+        stem = base_name(state.name).rpartition(".")[0]
+        for tensor in state.tensors:
+            reason = aside.get(tensor.name)
+            name = state.prefix + tensor.name
+            twin = self.by_name.get(name)
+            if twin is not None:
+                _check_twin(tensor, twin)
+                name = f"{state.prefix}{stem}.{tensor.name}"
+                reason = f"{AGAIN}tensor of this name (that of {twin.file} is measured)"
+            if name in self.by_name:
                 raise CheckpointError(
-                    f"{self.by_name[tensor.name].file} and {tensor.file} both give "
-                    f"{tensor.name!r}; wanted it once. Name the file to use"
+                    f"{self.by_name[name].file} and {tensor.file} both give {name!r}; wanted it "
+                    "once. Name the file to use"
                 )
-            self.by_name[tensor.name] = tensor
+            self.cores.add(core_name(tensor.name).core)
+            self.by_name[name] = replace(tensor, name=name)
+            if reason is not None:
+                self.set_aside[name] = reason
 
     def _leave(self, group: Group, reason: str) -> None:
         names = [*group.files, *(f for s in group.candidates for f in s.files)]
@@ -147,14 +183,17 @@ class _Opened:
             names += [group.index, *(shard for shard in shards if shard in self.store.files())]
         self.left_out += [LeftOut(name, self.store.files()[name], reason) for name in names]
 
-    def _tensors(self, group: Group) -> list[TensorMeta]:
-        """The tensors of a group in file order, under their names in the files."""
-        if group.container == "gguf":
-            return self._gguf_tensors(group)
-        index = None if group.index is None else self.indexes.read(group.index)
-        return _read_group(self.store, group, index, self.metadata)
+    def _tensors(self, group: Group, metadata: dict[str, str]) -> list[TensorMeta]:
+        """The tensors of a group in file order, under their names in the files.
 
-    def _gguf_tensors(self, group: Group) -> list[TensorMeta]:
+        The strings of their headers go to `metadata`.
+        """
+        if group.container == "gguf":
+            return self._gguf_tensors(group, metadata)
+        index = None if group.index is None else self.indexes.read(group.index)
+        return _read_group(self.store, group, index, metadata)
+
+    def _gguf_tensors(self, group: Group, metadata: dict[str, str]) -> list[TensorMeta]:
         """The tensors of the GGUF file, or of the splits of one, that is the model."""
         files, left_out = pick_gguf(self.store, group.candidates)
         self.left_out += left_out
@@ -175,9 +214,8 @@ class _Opened:
                         "wanted it once. Fetch the splits again"
                     )
                 by_name[tensor.name] = tensor
-        self.files |= set(files)
         self.gguf_configs[group.prefix] = pairs
-        self.metadata.update({k: v for k, v in pairs.items() if isinstance(v, str)})
+        metadata.update({k: v for k, v in pairs.items() if isinstance(v, str)})
         return list(by_name.values())
 
 
@@ -244,20 +282,13 @@ def _check_index(index: Index, by_name: Mapping[str, TensorMeta]) -> None:
             )
 
 
-def _without_collisions(
-    group: Group, tensors: list[TensorMeta], read_before: Mapping[str, TensorMeta]
-) -> Iterable[TensorMeta]:
-    """`tensors`, prefixed with the file's stem when a file read before holds the same names."""
-    twin = next((t for t in tensors if t.name in read_before), None)
-    if twin is None:
-        return tensors
-    if _DEVICE_SLICE.search(twin.file):
+def _check_twin(tensor: TensorMeta, twin: TensorMeta) -> None:
+    """Two tensors of one name in files that share little else: of one shape, or a failure."""
+    if tensor.shape != twin.shape:
         raise CheckpointError(
-            f"tensor {twin.name!r} is in {read_before[twin.name].file} and in {twin.file}: slices of one "
-            "model made for several devices; wanted whole tensors. Convert the checkpoint"
+            f"tensor {tensor.name!r} is {list(twin.shape)} in {twin.file} and {list(tensor.shape)} "
+            f"in {tensor.file}: several models; wanted one. Name the file to use"
         )
-    stem = twin.file.rpartition("/")[2].rpartition(".")[0]
-    return [replace(t, name=f"{group.prefix}{stem}.{t.name[len(group.prefix) :]}") for t in tensors]
 
 
 def _module_folders(listing: Mapping[str, object]) -> list[str]:

@@ -62,6 +62,12 @@ class Model:
         return self.checkpoint.tensors
 
     @property
+    def num_params(self) -> int:
+        """Numbers in all stored tensors, each state of the model counted once."""
+        aside = self.checkpoint.set_aside
+        return sum(meta.numel for name, meta in self.tensors.items() if name not in aside)
+
+    @property
     def decoders(self) -> tuple[str, ...]:
         """Names of the decoders that its layers go through, and UNKNOWN for a tensor nobody decodes; sorted."""
         names = {spec.weight.decoder for spec in self.specs if spec.weight is not None}

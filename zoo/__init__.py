@@ -5,6 +5,9 @@
     report = zoo.analyze("path/to/model")       # a folder, a file, a Hub id, a state dict or a module
     report.to_pandas()[["tensor", "alpha", "num_traps"]]
 
+    catalog = zoo.open("results")               # what sweeps have written
+    catalog.board("traps")
+
 Public names are loaded when first used, so that importing `zoo` costs nothing.
 """
 
@@ -14,17 +17,23 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zoo.api import Report, analyze
+    from zoo.api import analyze
+    from zoo.catalogs import Catalog, open
     from zoo.options import AnalysisOptions, LayerSelection
+    from zoo.report import Report
+    from zoo.summary import Summary
 
 _HOMES = {
     "AnalysisOptions": "zoo.options",
+    "Catalog": "zoo.catalogs",
     "LayerSelection": "zoo.options",
-    "Report": "zoo.api",
+    "Report": "zoo.report",
+    "Summary": "zoo.summary",
     "analyze": "zoo.api",
+    "open": "zoo.catalogs",
 }
 
-__all__ = ["AnalysisOptions", "LayerSelection", "Report", "analyze"]
+__all__ = ["AnalysisOptions", "Catalog", "LayerSelection", "Report", "Summary", "analyze", "open"]
 
 
 def __getattr__(name: str) -> object:

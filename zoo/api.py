@@ -5,114 +5,26 @@ The Python face of the measuring half. Writes nothing; knows no catalog.
 
 from __future__ import annotations
 
-import importlib
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from zoo.cells import cells
-from zoo.columns import names_of
 from zoo.errors import MissingPathError, SourceError, TransientError, UseError
-from zoo.formats.weight import Entry
 from zoo.hub.greeting import briefly
 from zoo.io.addresses import Address, address_of
-from zoo.io.left_out import LeftOut
 from zoo.io.memory import memory_checkpoint
 from zoo.io.nearby import in_words
 from zoo.io.store import Location, reading
-from zoo.measure.model import LayerReport, Model, measure, model_of, open_model
-from zoo.measure.row import LayerRow
+from zoo.measure.model import Model, measure, model_of, open_model
 from zoo.options import AnalysisOptions, LayerSelection
+from zoo.report import Report
 
 if TYPE_CHECKING:
     import torch
-    from matplotlib.figure import Figure
 
 MEMORY_REVISION = "memory"
 """Stands for the revision of a model that is not stored."""
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Report:
-    """Every layer of one model, measured.
-
-    `layers` and `traps` are plain mappings, named as the columns of the tables of the same name
-    (docs/tables.md says what each means); `to_pandas`, `to_arrow` and `plot` make more of them.
-    """
-
-    model_id: str
-    revision: str
-    reports: tuple[LayerReport, ...]
-    entries: tuple[Entry, ...]
-    """The fate of every stored tensor."""
-    left_out: tuple[LeftOut, ...] = ()
-    """Files that could hold weights and are not read, each with its reason."""
-
-    def __repr__(self) -> str:
-        status = Counter(report.row.measured.outcome.status for report in self.reports)
-        layers = ", ".join(f"{count} {name}" for name, count in sorted(status.items())) or "none"
-        return f"<Report {self.model_id}@{self.revision[:12]}: layers: {layers}; {self.num_traps:g} traps>"
-
-    @property
-    def layers(self) -> list[dict[str, object]]:
-        """One mapping per layer, column name to value; None where there is no number."""
-        return [report.columns for report in self.reports]
-
-    @property
-    def num_traps(self) -> float:
-        """Correlation Traps of all layers: the sum of `num_traps`, as leaderboards count them."""
-        counts = (row["num_traps"] for row in self.layers)
-        return sum(count for count in counts if isinstance(count, float))
-
-    @property
-    def traps(self) -> list[dict[str, object]]:
-        """One mapping per trap, with the tensor it was found in."""
-        return [cells(trap) for report in self.reports for trap in report.traps]
-
-    def to_pandas(self) -> Any:
-        """The layers as a pandas DataFrame, one row each; UseError when pandas is not installed.
-
-        What is None in `layers` is pandas' own missing value: NaN among numbers.
-        """
-        return _peer("pandas").DataFrame(self.layers, columns=list(names_of(LayerRow)))
-
-    def to_arrow(self) -> Any:
-        """The layers as a pyarrow Table, one row each; UseError when pyarrow is not installed.
-
-        A column without any value has the type null: join tables of several models with
-        `pyarrow.concat_tables(tables, promote_options="permissive")`.
-        """
-        arrow = _peer("pyarrow")
-        if not self.reports:
-            return arrow.table({name: arrow.nulls(0) for name in names_of(LayerRow)})
-        return arrow.Table.from_pylist(self.layers)
-
-    def plot(self, folder: str | os.PathLike[str] | None = None) -> dict[str, Figure]:
-        """Matplotlib figures by name; also written as PNG files when `folder` is given.
-
-        `alpha_by_depth`, `funnel`, and `layer_000`, … after `layer_index`: the layers that have an
-        eigenvalue, of more than 64 those with most traps and with alpha furthest from 2 to 6. Raises
-        UseError when matplotlib is not installed, or `folder` cannot be written to.
-        """
-        _peer("matplotlib")
-        from zoo.pictures.layers import report_figures
-
-        figures = report_figures(self.model_id, self.reports)
-        if folder is not None:
-            root = Path(folder)
-            try:
-                root.mkdir(parents=True, exist_ok=True)
-                for name, figure in figures.items():
-                    figure.savefig(root / f"{name}.png", dpi=120)
-            except OSError as error:
-                raise UseError(
-                    f"got {os.fspath(folder)!r} for pictures: {error.strerror}; wanted a folder to write to"
-                ) from error
-        return figures
 
 
 def analyze(
@@ -217,12 +129,3 @@ def _on_the_hub(text: str, address: Address) -> Location:
 def _report(model_id: str, model: Model, options: AnalysisOptions) -> Report:
     reports = sorted(measure(model, options), key=lambda report: report.row.name.layer_index)
     return Report(model_id, model.revision, tuple(reports), model.entries, model.left_out)
-
-
-def _peer(name: str) -> Any:
-    """A table library of the caller's choice, imported only when asked for."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        instead = "" if name == "matplotlib" else ", or use `report.layers`"
-        raise UseError(f"{name} is not installed; `pip install {name}`{instead}") from error

@@ -12,8 +12,8 @@ from cyclopts import Parameter
 from jobs.screen.shown import AS_USUAL, Shown
 
 if TYPE_CHECKING:
-    from zoo.api import Report
     from zoo.options import AnalysisOptions
+    from zoo.report import Report
 
 COLUMNS = (
     "layer_index", "tensor", "part", "role", "n", "m", "alpha", "ks_distance", "num_tail",

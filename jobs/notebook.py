@@ -1,0 +1,124 @@
+"""A catalog in a notebook: its views as DataFrames. See `zoo.catalogs.Catalog`, which it is."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from catalog.files.folder import Folder
+from catalog.read.boards import BOARDS, leaderboard, views_of_board
+from catalog.read.definitions import views_of
+from catalog.read.model_page import VIEWS, compare, layer_columns, layers_of
+from catalog.read.query import Answer, ask, ask_rows
+from catalog.read.safety import check_statements
+from catalog.read.views import connect
+from zoo.errors import UseError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_LAYERS = "from layers_latest order by model_id, revision, layer_index"
+_MODELS = "from models_latest where is_final order by model_id"
+_TRAPS = """
+from traps semi join models_latest using (sweep_id, model_id, revision, analysis_key)
+order by model_id, revision, tensor, part, expert, replicate, trap_index
+"""
+
+
+class OpenCatalog:
+    """See `zoo.catalogs.Catalog`. Holds no connection: every question makes one, in about 0.1 s."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        """Folder or URL."""
+
+    def __repr__(self) -> str:
+        offers = ".models, .layers, .traps, .board(name), .sql(query)"
+        return f"<Catalog {self.root}: {self._num_models()} models; {offers}>"
+
+    def _repr_html_(self) -> str:
+        title = f"<p>{escape(self.root)}: {self._num_models()} models</p>"
+        return title + str(self.board("traps", top=20).to_html(index=False))
+
+    @property
+    def models(self) -> Any:
+        """See `Catalog.models`."""
+        return self.sql(_MODELS)
+
+    @property
+    def layers(self) -> Any:
+        """See `Catalog.layers`."""
+        return self.sql(_LAYERS)
+
+    @property
+    def traps(self) -> Any:
+        """See `Catalog.traps`."""
+        return self.sql(_TRAPS)
+
+    @property
+    def boards(self) -> Mapping[str, Any]:
+        """See `Catalog.boards`."""
+        return {name: self.board(name) for name in BOARDS}
+
+    def board(self, name: str, *, top: int | None = None, where: str | None = None) -> Any:
+        """See `Catalog.board`."""
+        views = views_of_board(name, where) if name in BOARDS else frozenset[str]()
+        with connect(self.root, only=views) as con:
+            return _frame(leaderboard(con, name, top=top, where=where, family=None))
+
+    def show(self, model: str) -> Any:
+        """See `Catalog.show`."""
+        with connect(self.root, only=VIEWS) as con:
+            return _frame(layers_of(con, model, layer_columns(con)))
+
+    def compare(self, a: str, b: str) -> Any:
+        """See `Catalog.compare`."""
+        with connect(self.root, only=VIEWS) as con:
+            return _frame(compare(con, a, b))
+
+    def sql(self, query: str, values: Mapping[str, object] | None = None) -> Any:
+        """See `Catalog.sql`."""
+        _check_pandas()
+        return self.arrow(query, values).to_pandas()
+
+    def arrow(self, query: str, values: Mapping[str, object] | None = None) -> pa.Table:
+        """See `Catalog.arrow`."""
+        with connect(self.root, only=views_of(query)) as con:
+            check_statements(con, query, Folder.parse(self.root), allow_files=False)
+            return ask(con, query, values or ())
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """See `Catalog.tables`."""
+        with connect(self.root) as con:
+            return tuple(name for (name,) in ask_rows(con, "select name from (show tables)").rows)
+
+    def _num_models(self) -> int:
+        with connect(self.root, only=("models_latest",)) as con:
+            ((count,),) = ask_rows(con, "select count(distinct model_id) from models_latest").rows
+        return int(count)
+
+
+def open_catalog(root: str | os.PathLike[str]) -> OpenCatalog:
+    """See `zoo.catalogs.open`."""
+    text = os.path.expanduser(os.fspath(root))
+    with connect(text, only=()):  # a folder that is no catalog is said now
+        return OpenCatalog(text)
+
+
+def _frame(answer: Answer) -> Any:
+    """The rows as a DataFrame."""
+    _check_pandas()
+    import pandas as pd
+
+    return pd.DataFrame(answer.rows, columns=list(answer.column_names))
+
+
+def _check_pandas() -> None:
+    if importlib.util.find_spec("pandas") is None:
+        raise UseError(
+            "a DataFrame needs pandas: pip install 'spectral-zoo[notebook]'; `arrow(query)` gives tables without it"
+        )

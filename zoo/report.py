@@ -1,0 +1,155 @@
+"""A measured model as an object: tables, a summary, pictures, and what a notebook shows of it.
+
+Writes nothing but pictures; knows no catalog.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from zoo.cells import cells
+from zoo.columns import names_of
+from zoo.errors import UseError
+from zoo.formats.weight import Entry
+from zoo.io.left_out import LeftOut, in_one_line
+from zoo.measure.model import LayerReport
+from zoo.measure.row import LayerRow
+from zoo.summary import Summary, summary_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_NOTEBOOK_COLUMNS: Final = (
+    "tensor", "part", "expert", "role", "n", "m", "alpha", "num_tail", "num_traps",
+    "trap_excess_max", "erg_log_ratio", "tail_warning", "status", "reason",
+)  # fmt: skip
+"""What a notebook shows of a layer; columns that are empty in all layers are left out."""
+_NOTEBOOK_ROWS: Final = 60
+"""Most layers that a notebook shows."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Report:
+    """Every layer of one model, measured.
+
+    `layers` and `traps` are plain mappings, named as the columns of the tables of the same name
+    (docs/tables.md says what each means); `to_pandas`, `to_arrow` and `plot` make more of them.
+    """
+
+    model_id: str
+    revision: str
+    reports: tuple[LayerReport, ...]
+    entries: tuple[Entry, ...]
+    """The fate of every stored tensor."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Files that could hold weights and are not read, each with its reason."""
+
+    def __repr__(self) -> str:
+        status = Counter(report.row.measured.outcome.status for report in self.reports)
+        layers = ", ".join(f"{count} {name}" for name, count in sorted(status.items())) or "none"
+        return f"<Report {self.model_id}@{self.revision[:12]}: layers: {layers}; {self.num_traps:g} traps>"
+
+    @property
+    def layers(self) -> list[dict[str, object]]:
+        """One mapping per layer, column name to value; None where there is no number."""
+        return [report.columns for report in self.reports]
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the summary, and the main columns of the layers."""
+        rows = self.layers
+        names = [n for n in _NOTEBOOK_COLUMNS if any(row[n] is not None for row in rows)]
+        parts = [f"<pre>{escape(str(self.summary()))}</pre>"]
+        if self.left_out:
+            parts.append(f"<p>{escape(in_one_line(self.left_out))}</p>")
+        parts.append(f"<table><thead><tr>{_tags('th', names)}</tr></thead><tbody>")
+        parts += [
+            f"<tr>{_tags('td', (_shown(row[n]) for n in names))}</tr>"
+            for row in rows[:_NOTEBOOK_ROWS]
+        ]
+        parts.append("</tbody></table>")
+        if len(rows) > _NOTEBOOK_ROWS:
+            parts.append(
+                f"<p>{_NOTEBOOK_ROWS} of {len(rows)} layers; <code>to_pandas()</code> has all of them</p>"
+            )
+        return "".join(parts)
+
+    def summary(self) -> Summary:
+        """The model in a few numbers, those of the leaderboards; printed as a few lines."""
+        return summary_of(self.model_id, self.revision, self.layers)
+
+    @property
+    def num_traps(self) -> float:
+        """Correlation Traps of all layers: the sum of `num_traps`, as leaderboards count them."""
+        return self.summary().total_traps or 0.0
+
+    @property
+    def traps(self) -> list[dict[str, object]]:
+        """One mapping per trap, with the tensor it was found in."""
+        return [cells(trap) for report in self.reports for trap in report.traps]
+
+    def to_pandas(self) -> Any:
+        """The layers as a pandas DataFrame, one row each; UseError when pandas is not installed.
+
+        What is None in `layers` is pandas' own missing value: NaN among numbers.
+        """
+        return _peer("pandas").DataFrame(self.layers, columns=list(names_of(LayerRow)))
+
+    def to_arrow(self) -> Any:
+        """The layers as a pyarrow Table, one row each; UseError when pyarrow is not installed.
+
+        A column without any value has the type null: join tables of several models with
+        `pyarrow.concat_tables(tables, promote_options="permissive")`.
+        """
+        arrow = _peer("pyarrow")
+        if not self.reports:
+            return arrow.table({name: arrow.nulls(0) for name in names_of(LayerRow)})
+        return arrow.Table.from_pylist(self.layers)
+
+    def plot(self, folder: str | os.PathLike[str] | None = None) -> dict[str, Figure]:
+        """Matplotlib figures by name; also written as PNG files when `folder` is given.
+
+        `alpha_by_depth`, `funnel`, and `layer_000`, … after `layer_index`: the layers that have an
+        eigenvalue, of more than 64 those with most traps and with alpha furthest from 2 to 6. Raises
+        UseError when matplotlib is not installed, or `folder` cannot be written to.
+        """
+        _peer("matplotlib")
+        from zoo.pictures.layers import report_figures
+
+        figures = report_figures(self.model_id, self.reports)
+        if folder is not None:
+            root = Path(folder)
+            try:
+                root.mkdir(parents=True, exist_ok=True)
+                for name, figure in figures.items():
+                    figure.savefig(root / f"{name}.png", dpi=120)
+            except OSError as error:
+                raise UseError(
+                    f"got {os.fspath(folder)!r} for pictures: {error.strerror}; wanted a folder to write to"
+                ) from error
+        return figures
+
+
+def _tags(tag: str, texts: Iterable[str]) -> str:
+    return "".join(f"<{tag}>{escape(text)}</{tag}>" for text in texts)
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _peer(name: str) -> Any:
+    """A table library of the caller's choice, imported only when asked for."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        instead = "" if name == "matplotlib" else ", or use `report.layers`"
+        raise UseError(f"{name} is not installed; `pip install {name}`{instead}") from error

@@ -19,7 +19,16 @@ NEVER = {
         "likes",
         "base_revision",
     },  # the Hub's, and of merged adapters
-    "traps": {"jsd", "jsd_stderr", "jsd_control_p95", "probe_kind", "num_probes", "temperature"},
+    "traps": {  # of probes, which the golden zoo does not make
+        "jsd",
+        "jsd_stderr",
+        "jsd_control_p95",
+        "probe_kind",
+        "num_probes",
+        "temperature",
+        "num_controls",
+        "probe_reason",
+    },
 }
 """Columns that no folder of weights fills."""
 

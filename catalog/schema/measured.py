@@ -318,12 +318,13 @@ TRAP = (
            " a non-zero mean, near 0 when large entries make it."),
     # zoo.measure.row.Probe
     Column("jsd", REAL, "nat",
-           "Mean Jensen-Shannon divergence of the outputs when the mode is replaced; NULL "
-           "when not probed."),
+           "J: mean Jensen-Shannon divergence of the outputs when the mode is replaced, in "
+           "[0, ln 2]; NULL when not probed. Comparable within one model only."),
     Column("jsd_stderr", REAL, "nat",
            "Standard error of jsd over the probes."),
     Column("jsd_control_p95", REAL, "nat",
-           "95th percentile of jsd over bulk modes."),
+           "95th percentile of J over bulk modes of the same shuffled matrix, replaced "
+           "alike."),
     Column("probe_kind", TEXT, "text",
            "What was fed in: `random_tokens`, `gaussian`, `data`."),
     Column("num_probes", INT, "count",
@@ -331,8 +332,14 @@ TRAP = (
     Column("temperature", REAL, "1",
            "τ of the softmax."),
     Column("verdict", TEXT, "text",
-           "`active` (jsd above the control), `benign`, `unprobed`.",
+           "`active` (jsd above jsd_control_p95), `benign`, `unprobed`.",
            nullable=False, choices=("active", "benign", "unprobed")),
+    Column("num_controls", INT, "count",
+           "Ablations of bulk modes behind jsd_control_p95.", since=2),
+    Column("probe_reason", TEXT, "text",
+           "Why there is no verdict, or what is special about it: a cap, a network that "
+           "cannot be built, a layer that the network never uses, a tied weight; NULL where "
+           "no probe was asked for.", since=2),
 )
 
 SPECTRUM = (

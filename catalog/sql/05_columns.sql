@@ -138,6 +138,8 @@ set variable zoo_columns = (
         ('traps', 26, 'num_probes', 'bigint'),
         ('traps', 27, 'temperature', 'double'),
         ('traps', 28, 'verdict', 'varchar'),
+        ('traps', 29, 'num_controls', 'bigint'),
+        ('traps', 30, 'probe_reason', 'varchar'),
         ('models', 0, 'sweep_id', 'varchar'),
         ('models', 1, 'model_id', 'varchar'),
         ('models', 2, 'revision', 'varchar'),
@@ -236,7 +238,7 @@ set variable zoo_columns = (
         ('listing', 5, 'step', 'bigint'),
         ('listing', 6, 'listed_at', 'timestamptz'),
         ('listing', 7, 'options_key', 'varchar'),
-        ('traps', 29, 'lambda', 'double')
+        ('traps', 31, 'lambda', 'double')
     ),
     tables as (
         select table_name,

@@ -26,6 +26,7 @@ from zoo.columns import (
     SMALL,
     TEXT,
     Group,
+    Since,
     Unit,
 )
 from zoo.formats.weight import Fate
@@ -182,14 +183,15 @@ class LayerRow(Group):
 
 @dataclass(frozen=True, slots=True)
 class Probe(Group):
-    """What a probe of the trap found. None is built yet: every trap is `unprobed`."""
+    """What random inputs through the network say of the trap (`zoo.probes`)."""
 
     jsd: Annotated[float | None, NAT] = None
-    """Mean Jensen-Shannon divergence of the outputs when the mode is replaced; NULL when not probed."""
+    """J: mean Jensen-Shannon divergence of the outputs when the mode is replaced, in [0, ln 2]; NULL when
+    not probed. Comparable within one model only."""
     jsd_stderr: Annotated[float | None, NAT] = None
     """Standard error of jsd over the probes."""
     jsd_control_p95: Annotated[float | None, NAT] = None
-    """95th percentile of jsd over bulk modes."""
+    """95th percentile of J over bulk modes of the same shuffled matrix, replaced alike."""
     probe_kind: Annotated[str | None, TEXT] = None
     """What was fed in: `random_tokens`, `gaussian`, `data`."""
     num_probes: Annotated[int | None, COUNT] = None
@@ -197,7 +199,12 @@ class Probe(Group):
     temperature: Annotated[float | None, ONE] = None
     """τ of the softmax."""
     verdict: Annotated[Verdict, TEXT, REQUIRED] = "unprobed"
-    """`active` (jsd above the control), `benign`, `unprobed`."""
+    """`active` (jsd above jsd_control_p95), `benign`, `unprobed`."""
+    num_controls: Annotated[int | None, COUNT, Since(2)] = None
+    """Ablations of bulk modes behind jsd_control_p95."""
+    probe_reason: Annotated[str | None, TEXT, Since(2)] = None
+    """Why there is no verdict, or what is special about it: a cap, a network that cannot be built, a
+    layer that the network never uses, a tied weight; NULL where no probe was asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,94 @@
+"""One layer of a network with another matrix for a while: by a term added to its output where that is
+the same, else by exchanging the weight and restoring it bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float32
+
+from zoo.probes.sites import Site
+
+Change = Float32[torch.Tensor, "rows cols"]
+"""ΔW in the layer's own orientation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    """A layer inside a network, ready to be changed."""
+
+    target: torch.nn.Module
+    """The module whose output changes: what lies before its first call does not."""
+    parameter: torch.nn.Parameter
+    site: Site
+    is_added: bool
+    """True where ΔW·x is added to the output of `target`; else the weight is exchanged."""
+    is_shared: bool
+    """True where several modules hold the parameter: all of them change."""
+
+    @contextmanager
+    def by(self, change: Change) -> Iterator[None]:
+        """Inside, the layer's matrix is W + `change`."""
+        if self.is_added:
+            handle = self.target.register_forward_hook(self._adding(change))
+            try:
+                yield
+            finally:
+                handle.remove()
+            return
+        with torch.no_grad():
+            kept = self.site.view(self.parameter).clone()
+            self.site.add(self.parameter, change)
+            try:
+                yield
+            finally:
+                self.site.view(self.parameter).copy_(kept)
+
+    def _adding(self, change: Change) -> Callable[..., torch.Tensor]:
+        """A hook: the output and what ΔW makes of the input, in float32, rounded once."""
+        kind, lines, axis = type(self.target), self.site.lines, self.site.axis
+        moved = self.site.stored(change).to(self.parameter.device)
+        if _is_flipped(kind):  # it stores [in, out]
+            moved, axis = moved.T, 1 - axis
+
+        def hook(
+            _: torch.nn.Module, given: tuple[torch.Tensor, ...], out: torch.Tensor
+        ) -> torch.Tensor:
+            if kind is torch.nn.Embedding:
+                term = torch.nn.functional.embedding(given[0], moved)
+            elif lines is not None and axis == 1:
+                term = torch.nn.functional.linear(given[0][..., lines].float(), moved)
+            else:
+                term = torch.nn.functional.linear(given[0].float(), moved)
+            if lines is None or axis == 1:
+                return (out.float() + term).to(out.dtype)
+            total = out.float().index_add(-1, lines.to(out.device), term)
+            return total.to(out.dtype)
+
+        return hook
+
+
+def ablation_at(network: torch.nn.Module, site: Site) -> Ablation:
+    """How the matrix at `site` is changed in `network`."""
+    parameter = network.get_parameter(site.parameter)
+    owners = [
+        (module, name)
+        for module in network.modules()
+        for name, held in module.named_parameters(recurse=False)
+        if held is parameter
+    ]
+    owner, name = owners[0]
+    is_shared = len(owners) > 1
+    is_alone = name == "weight" and site.index is None and site.place is None and not is_shared
+    kind = type(owner)
+    is_table = kind is torch.nn.Embedding and site.lines is None
+    is_added = is_alone and (kind is torch.nn.Linear or _is_flipped(kind) or is_table)
+    return Ablation(network if is_shared else owner, parameter, site, is_added, is_shared)
+
+
+def _is_flipped(kind: type[torch.nn.Module]) -> bool:
+    """True for the Conv1D of GPT-2, a linear map that stores its weight [in, out]."""
+    return kind.__name__ == "Conv1D"

@@ -1,0 +1,238 @@
+"""The probes of one model: its network loaded once, then the traps of one layer after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from zoo.errors import DecodeError
+from zoo.formats.account import account
+from zoo.layers.spec import LayerSpec
+from zoo.measure.model import Model
+from zoo.measure.row import Probe
+from zoo.probes.ablation import ablation_at
+from zoo.probes.layer import Divergences, Variant, controls, divergences
+from zoo.probes.modes import ShuffledModes, shuffled_modes
+from zoo.probes.network import Network, UnprobeableError
+from zoo.probes.options import ProbeOptions
+from zoo.probes.plain import PERCEPTRONS, from_factory, perceptron
+from zoo.probes.sites import find_site
+from zoo.seeds import layer_key, seed_for
+from zoo.spectral.arrays import Vector
+from zoo.spectral.shuffle import Permutation
+
+_MATCH = 1e-3
+"""Relative difference up to which an eigenvalue computed here is that of a stored trap."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTrap:
+    """A trap that a sweep has stored."""
+
+    layer_index: int
+    replicate: int
+    trap_index: int
+    eigenvalue: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProbedTrap:
+    """A trap and what its probe gave."""
+
+    trap: KnownTrap
+    probe: Probe
+
+
+def load_network(model: Model, options: ProbeOptions, *, factory: str | None = None) -> Network:
+    """The network of a checkpoint: a user's factory, a perceptron, or a transformers architecture.
+
+    Every tensor is read and decoded; raises UnprobeableError where that makes no network.
+    """
+    state = _state(model)
+    if factory is not None:
+        return from_factory(factory, model.config, state)
+    if model.config.get("model_type") in PERCEPTRONS:
+        return perceptron(model.config, state)
+    from zoo.probes.transformer import transformer
+
+    return transformer(model.config, state, length=options.length, position=options.position)
+
+
+def _state(model: Model) -> dict[str, torch.Tensor]:
+    """All tensors by the names that the architecture gives them, decoded."""
+    accounted = account(model.checkpoint)
+    state: dict[str, torch.Tensor] = {}
+    used: set[str] = set()
+    for weight in accounted.weights:
+        try:
+            state[weight.name] = weight.load(model.checkpoint)
+        except DecodeError as error:
+            raise UnprobeableError(f"{weight.name} cannot be decoded: {error}") from error
+        used.update(weight.sources)
+    for name in model.tensors:
+        if name not in used and name not in state:
+            state[name] = model.checkpoint.read(name)
+    return state
+
+
+def probe_traps(
+    model: Model,
+    network: Network,
+    traps: Sequence[KnownTrap],
+    options: ProbeOptions,
+    *,
+    shuffle_seed: int,
+) -> Iterator[ProbedTrap]:
+    """Probe the stored `traps` of `model`, layer by layer, in the order of the layers.
+
+    `shuffle_seed`: the user's seed of the sweep that found them. A trap that cannot be probed comes back
+    `unprobed` with its reason; nothing is left out in silence.
+    """
+    by_layer: dict[int, list[KnownTrap]] = {}
+    for trap in sorted(traps, key=lambda t: (t.layer_index, t.replicate, t.trap_index)):
+        by_layer.setdefault(trap.layer_index, []).append(trap)
+    specs = {spec.layer_index: spec for spec in model.specs}
+    started = time.monotonic()
+    for layer_index, of_layer in by_layer.items():
+        chosen, left = (
+            of_layer[: options.max_traps_per_layer],
+            of_layer[options.max_traps_per_layer :],
+        )
+        spent = time.monotonic() - started
+        if options.budget_s is not None and spent > options.budget_s:
+            why = f"budget_s: {options.budget_s:g} s were spent before this layer"
+            yield from (_unprobed(trap, why) for trap in of_layer)
+            continue
+        try:
+            yield from _probed_layer(
+                model, network, specs[layer_index], chosen, options, shuffle_seed
+            )
+        except UnprobeableError as error:
+            yield from (_unprobed(trap, str(error)) for trap in chosen)
+        why = f"max_traps_per_layer: {options.max_traps_per_layer} others of the layer were probed"
+        yield from (_unprobed(trap, why) for trap in left)
+
+
+def _unprobed(trap: KnownTrap, reason: str) -> ProbedTrap:
+    return ProbedTrap(trap, Probe(probe_reason=reason))
+
+
+def _probed_layer(
+    model: Model,
+    network: Network,
+    spec: LayerSpec,
+    traps: Sequence[KnownTrap],
+    options: ProbeOptions,
+    shuffle_seed: int,
+) -> Iterator[ProbedTrap]:
+    """The traps of one layer, those of one shuffled slice together."""
+    if spec.weight is None or not spec.is_measurable:
+        raise UnprobeableError(f"{spec.tensor} is not measured any more")
+    rows = spec.leading
+    loaded = spec.weight.load(model.checkpoint, rows)
+    matrices = spec.matrices(loaded, offset=rows[0] if rows else 0)
+    assert spec.rows is not None and spec.cols is not None
+    key = layer_key(spec.tensor, spec.part, spec.expert, spec.rows, spec.cols)
+    parameters = dict(network.module.named_parameters())
+    for replicate, place, of_slice, modes in _by_slice(matrices, traps, key, shuffle_seed):
+        site = find_site(parameters, matrices[place], name=spec.tensor)
+        if site is None:
+            raise UnprobeableError(
+                f"no parameter of {type(network.module).__name__} holds the matrix {spec.tensor}"
+                f"{'' if spec.part is None else f' ({spec.part})'}; it is computed from others there"
+            )
+        ablation = ablation_at(network.module, site)
+        seed: tuple[str | int, ...] = (*key, replicate, place, options.seed)
+        variants = [Variant(modes, rank, 0, seed) for _, rank in of_slice]
+        num_traps = 1 + max(rank for _, rank in of_slice)
+        bulk = controls(modes, num_traps, options.num_controls, seed)
+        result = divergences(network, ablation, variants, bulk, options)
+        for (trap, _), values in zip(of_slice, result.of_traps, strict=True):
+            probe = _probe(values, result, network, options, is_shared=ablation.is_shared)
+            yield ProbedTrap(trap, probe)
+
+
+Slice = tuple[int, int, list[tuple[KnownTrap, int]], ShuffledModes]
+"""Replicate, slice, its traps with their ranks, all its modes."""
+
+
+def _by_slice(
+    matrices: torch.Tensor, traps: Sequence[KnownTrap], key: tuple[str, ...], seed: int
+) -> Iterator[Slice]:
+    """The shuffled slices that hold the traps; a stored trap is recognised by its eigenvalue."""
+    num_slices, rows, cols = matrices.shape
+    for replicate in sorted({trap.replicate for trap in traps}):
+        left = [trap for trap in traps if trap.replicate == replicate]
+        for place in range(num_slices):
+            if not left:
+                break
+            drawn = seed_for(*key, "shuffle", replicate, place, seed)
+            modes = shuffled_modes(matrices[place], Permutation(drawn, rows * cols))
+            known = _ranks(left, modes)
+            if known:
+                yield replicate, place, known, modes
+                left = [trap for trap in left if trap not in {t for t, _ in known}]
+        if left:
+            raise UnprobeableError(
+                f"{len(left)} stored traps of {key[0]} are not in its shuffle (eigenvalue "
+                f"{left[0].eigenvalue:.6g}): the weights or the seed are other ones than the sweep's"
+            )
+
+
+def _ranks(traps: Sequence[KnownTrap], modes: ShuffledModes) -> list[tuple[KnownTrap, int]]:
+    """The traps whose eigenvalue the slice has, with its rank."""
+    known: list[tuple[KnownTrap, int]] = []
+    taken: set[int] = set()
+    for trap in traps:
+        evals = modes.sigmas**2
+        off = np.abs(evals - trap.eigenvalue)
+        rank = next((int(r) for r in np.argsort(off) if int(r) not in taken), 0)
+        if off[rank] <= _MATCH * trap.eigenvalue:
+            taken.add(rank)
+            known.append((trap, rank))
+    return known
+
+
+def _probe(
+    values: Vector,
+    result: Divergences,
+    network: Network,
+    options: ProbeOptions,
+    *,
+    is_shared: bool,
+) -> Probe:
+    """The columns of one trap."""
+    asked = Probe(
+        probe_kind=network.probe_kind,
+        num_probes=int(values.size),
+        temperature=options.temperature,
+    )
+    count = int((~np.isfinite(values)).sum())
+    if count or not np.isfinite(result.of_controls).all():
+        why = f"logits of {count} of {values.size} probes are not finite"
+        return replace(asked, probe_reason=why if count else "logits of a control are not finite")
+    measured = replace(
+        asked,
+        jsd=float(values.mean()),
+        jsd_stderr=float(values.std(ddof=1) / np.sqrt(values.size)),
+    )
+    means = result.of_controls.mean(axis=1)
+    if not len(means):
+        return replace(measured, probe_reason="no bulk mode to compare with")
+    band = float(np.quantile(means, 0.95))
+    reason = None
+    if not result.is_used:
+        reason = "the forward pass does not use this layer"
+    elif is_shared:
+        reason = "the weight is tied: all places change"
+    return replace(
+        measured,
+        jsd_control_p95=band,
+        num_controls=len(means),
+        verdict="active" if float(values.mean()) > band else "benign",
+        probe_reason=reason,
+    )

@@ -46,7 +46,7 @@ NAMING = ("sweep_id", "model_id", "tensor", "part", "expert", "replicate", "trap
 LEFT_OUT = {
     *NAMING,
     "analysis_key", "options_key", "number_versions", "revision", "versions", "committed_at",
-    "last_modified",
+    "last_modified", "parts",
     "host", "device", "source",
     "read_s", "spectrum_s", "shuffle_s", "total_s", "seconds", "requests",
 }  # fmt: skip

@@ -37,12 +37,14 @@ $ zoo sql results "describe layers_latest"
 $ zoo sql results "select model_id, tensor, alpha from layers_latest where alpha < 2 order by alpha limit 20"
 ```
 
-Without `zoo`, the stock `duckdb` reads the same files, in the order of their names:
+At the prompt of `zoo sql results`, `.tables` and `.schema layers_latest` say what there is, and Tab completes it. The
+stock `duckdb` (1.4 or newer) gets the same views by one line; the file goes on working while the catalog grows:
 
 ```console
-$ cat catalog/sql/*.sql > views.sql
-$ duckdb -cmd "set variable zoo = 'results'" -cmd ".read views.sql" -c "from leaderboard_traps"
+$ zoo sql results --views > views.sql && duckdb -init views.sql -c "from leaderboard_traps"
 ```
+
+Without `zoo`, the files of `catalog/sql` in the order of their names do the same, after `set variable zoo = 'results'`.
 
 A number that could not be computed is NULL, and `status` or `reason` says why; there is no -1 and no NaN. λ are the
 eigenvalues of WᵀW (squared singular values, no 1/N), n ≥ m are the sides of W, mean-1 units are λ·count/Σλ.

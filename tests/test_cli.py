@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -157,7 +158,7 @@ def test_analyze_writes_parquet(model: Path, zoo: Zoo, tmp_path: Path) -> None:
 
 
 def test_analyze_of_nothing_says_what_it_wanted(zoo: Zoo, tmp_path: Path, capsys: Caught) -> None:
-    assert zoo("analyze", tmp_path / "nope") == 1
+    assert zoo("analyze", tmp_path / "nope") == 2
     assert "no such folder or file" in capsys.readouterr().err
 
 
@@ -172,14 +173,21 @@ def test_analyze_refuses_numbers_that_make_no_sense(
 def test_a_weight_file_that_is_not_there_is_not_looked_for_on_the_hub(
     zoo: Zoo, capsys: Caught
 ) -> None:
-    assert zoo("analyze", "nowhere/model.safetensors") == 1
+    assert zoo("analyze", "nowhere/model.safetensors") == 2
     assert "no such folder or file" in capsys.readouterr().err
 
 
-def test_analyze_of_several_models_asks_for_one(zoo: Zoo, tmp_path: Path, capsys: Caught) -> None:
+def test_analyze_of_several_models_hints_at_a_command_that_works(
+    zoo: Zoo, tmp_path: Path, capsys: Caught, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small_zoo(tmp_path)
-    assert zoo("analyze", tmp_path / "zoo") == 2
-    assert "holds 3 models" in capsys.readouterr().err
+    (tmp_path / "zoo").rename(tmp_path / "my zoo")
+    assert zoo("analyze", tmp_path / "my zoo") == 2
+    said = capsys.readouterr().err
+    assert "holds 3 models" in said
+    monkeypatch.chdir(tmp_path)
+    assert zoo(*shlex.split(said.splitlines()[-1])[1:]) == 0
+    assert "3 done" in capsys.readouterr().err
 
 
 def test_a_model_with_a_failed_layer_exits_one(zoo: Zoo, tmp_path: Path) -> None:
@@ -341,7 +349,7 @@ def test_the_hub_is_asked_only_for_what_may_be_an_id(zoo: Zoo, capsys: Caught) -
     assert names_hub("owner/name@main") and names_hub("gpt2")
     for text in ("./x", "/x/y", "~/x", "a/b/c", "x.safetensors", "s3://a/b", "", "."):
         assert not names_hub(text)
-    assert zoo("analyze", "./nowhere") == 1
+    assert zoo("analyze", "./nowhere") == 2
     assert "Hub\n" not in capsys.readouterr().err
 
 

@@ -66,8 +66,15 @@ def commands() -> list[str]:
     for page in PAGES:
         for block in fenced(page, "console"):
             lines = [line[2:] for line in block.splitlines() if line.startswith("$ zoo ")]
-            found += [shlex.join(shlex.split(line, comments=True)) for line in lines]
+            found += [shlex.join(first_command(line)) for line in lines]
     return list(dict.fromkeys(found))
+
+
+def first_command(line: str) -> list[str]:
+    """Words up to where the shell goes on with a file or another command."""
+    words = shlex.split(line, comments=True)
+    ends = [number for number, word in enumerate(words) if word in (">", "|", "&&")]
+    return words[: ends[0]] if ends else words
 
 
 def is_runnable(command: str) -> bool:

@@ -153,10 +153,10 @@ def test_a_name_the_hub_does_not_know_is_looked_for_here(
     monkeypatch.chdir(tmp_path / "work")
     with HubServer(tmp_path / "served") as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        assert zoo("analyze", "me/resnet20") == 1
+        assert zoo("analyze", "me/resnet20") == 2
     said = capsys.readouterr().err
     assert "no such repository" in said and "Did you mean runs/ResNet20?" in said
-    assert zoo("analyze", "./ResNet20") == 1
+    assert zoo("analyze", "./ResNet20") == 2
     assert "Did you mean runs/ResNet20?" in capsys.readouterr().err
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -68,11 +68,13 @@ def compact(
     target_bytes: int = TARGET_BYTES,
     grace_s: float = GRACE_S,
     orphan_age_s: float = ORPHAN_AGE_S,
+    say: Callable[[str], None] | None = None,
 ) -> pa.Table:
     """Merge the small files of every table; returns files and bytes of each, before and after.
 
     May run beside sweeps and readers on this machine; LockedError beside another compaction. On a
-    bucket, let no sweep write meanwhile. TornError names a file that is not whole Parquet.
+    bucket, let no sweep write meanwhile. `say` hears why nothing seems to happen for a while. TornError
+    names a file that is not whole Parquet.
     """
     folder = Folder.parse(root)
     check_marker(folder)  # before the lock, whose file would be left in any folder named by mistake
@@ -85,7 +87,10 @@ def compact(
         con.execute("set temp_directory = ?", [spill])
         try:
             plan, merged = while_others_write(lambda: _merge(con, folder, target_bytes))
-            if merged is not None:
+            if merged is None:
+                _say(say, "nothing to merge")
+            else:
+                _say(say, _why(merged, grace_s))
                 _drop(con, folder, plan, merged, grace_s=grace_s, orphan_age_s=orphan_age_s)
         except duckdb.Error as error:
             raise TornError(
@@ -97,6 +102,22 @@ def compact(
         [{"table": t, **_sizes("before", t, plan.files), **_sizes("after", t, after)}
          for t in TABLES]
     )  # fmt: skip
+
+
+def _why(merged: Sequence[FilePath], grace_s: float) -> str:
+    """What the pauses are for."""
+    said = f"merged {len(merged)} small files; they are deleted"
+    if grace_s <= 0:
+        return f"{said} now"
+    return (
+        f"{said} after two pauses of {grace_s:g} s, so that a reader that has just listed them can read them "
+        "to the end (--grace 0 where nobody reads)"
+    )
+
+
+def _say(say: Callable[[str], None] | None, text: str) -> None:
+    if say is not None:
+        say(text)
 
 
 def _files(folder: Folder) -> dict[FilePath, Stamp]:

@@ -18,6 +18,7 @@ import duckdb
 
 from catalog.errors import QueryError, StorageError
 from catalog.files.duck import is_of_files, while_others_write
+from catalog.read.words import hint
 from catalog.schema.table import Type
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def ask(
             return pa.table({})
         return result.to_arrow_table()
 
-    return _asked(con, values, fetch, blame=blame)
+    return _asked(con, query, values, fetch, blame=blame)
 
 
 def ask_rows(
@@ -86,11 +87,16 @@ def ask_rows(
         con.execute(query, params)  # binds once; a relation binds when made and when read
         return _rows(con)
 
-    return _asked(con, values, fetch, blame=blame)
+    return _asked(con, query, values, fetch, blame=blame)
 
 
 def _asked(
-    con: duckdb.DuckDBPyConnection, values: Values, fetch: Callable[[object], T], *, blame: str
+    con: duckdb.DuckDBPyConnection,
+    query: str,
+    values: Values,
+    fetch: Callable[[object], T],
+    *,
+    blame: str,
 ) -> T:
     params = dict(values) if isinstance(values, Mapping) else list(values)
 
@@ -103,7 +109,7 @@ def _asked(
     except duckdb.Error as error:
         if is_of_files(error):
             raise StorageError(f"{blame}: {error}; run `zoo check` to find the file") from error
-        raise QueryError(f"{blame}: {error}") from error
+        raise QueryError(f"{blame}: {error}{hint(con, query)}") from error
 
 
 def _rows(con: duckdb.DuckDBPyConnection) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -42,7 +43,7 @@ def analyze(
 ) -> int:
     """Measure one model here and print a row per layer.
 
-    Exit codes: 0 done, 1 a layer failed or the model cannot be read, 2 bad use.
+    Exit codes: 0 done, 1 a layer failed or the model cannot be read, 2 bad use, such as a source that is not there.
 
     Parameters
     ----------
@@ -165,12 +166,18 @@ def check_outputs(parquet: Path | None, pictures: Path | None) -> None:
 def analyse_source(source: str, *, options: AnalysisOptions, threads: int) -> Report:
     """Measure the model behind a path or Hub id."""
     from zoo.api import analyze as measure
+    from zoo.errors import NotFoundError, UseError
     from zoo.machine.heap import return_large_arrays
     from zoo.machine.threads import set_threads
 
     set_threads(threads)
     return_large_arrays()
-    return measure(locate_one(source), options=options)
+    try:
+        return measure(locate_one(source), options=options)
+    except (
+        NotFoundError
+    ) as error:  # a name that was typed names nothing; in a sweep a model is missing
+        raise UseError(str(error)) from error
 
 
 def locate_one(source: str) -> str:
@@ -195,6 +202,6 @@ def locate_one(source: str) -> str:
         ]
         raise UseError(
             f"{source} holds {len(models)} models ({', '.join(names[:3])}, ...); wanted one: name its folder, or "
-            "sweep them all with `zoo sweep`"
+            f"measure them all:\n  zoo sweep {shlex.quote(source)} --out results"
         )
     return source if snapshot_at(models[0]) is None else str(models[0])

@@ -6,7 +6,12 @@ from jobs.screen.shown import AS_USUAL, Format, Shown
 
 
 def compact(
-    catalog: str, *, format: Format = "table", shown: Shown = AS_USUAL, quiet: bool = False
+    catalog: str,
+    *,
+    grace: float = 5.0,
+    format: Format = "table",
+    shown: Shown = AS_USUAL,
+    quiet: bool = False,
 ) -> int:
     """Merge the small files of a catalog. Readers and sweeps may go on meanwhile.
 
@@ -14,6 +19,9 @@ def compact(
     ----------
     catalog
         Folder or URL of the catalog.
+    grace
+        Seconds to wait, twice, before files that were merged are deleted: readers that have just listed them may
+        still open them. 0 where nobody reads the catalog now.
     format
         How to print.
     quiet
@@ -21,6 +29,16 @@ def compact(
     """
     from catalog.care.compact import compact as run_compact
     from jobs.screen.output import print_table
+    from jobs.screen.progress import Progress
+    from zoo.errors import UseError
 
-    print_table(run_compact(catalog), format=format, quiet=quiet, shown=shown)
+    if grace < 0:
+        raise UseError(f"--grace: got {grace:g}; wanted 0 or more seconds")
+    progress = Progress(quiet=quiet)
+    print_table(
+        run_compact(catalog, grace_s=grace, say=progress.say),
+        format=format,
+        quiet=quiet,
+        shown=shown,
+    )
     return 0

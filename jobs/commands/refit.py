@@ -24,7 +24,8 @@ def refit(
 ) -> int:
     """Recompute tail, edge and ERG numbers from the stored spectra, without touching weights.
 
-    Prints how many numbers moved, per column. A unit is written again only where a number moved.
+    Prints the columns in which numbers moved, and how many; csv and json have every column. A unit
+    is written again only where a number moved.
 
     Parameters
     ----------
@@ -59,15 +60,19 @@ def refit(
     tally = refit_catalog(
         catalog, spec=parsed, spec_text=text, workers=workers or cores, dry_run=dry_run
     )
-    print_rows(tally.rows(), columns=COLUMNS, format=format, quiet=quiet, shown=shown)
+    rows = tally.rows()
+    if format in ("table", "md"):
+        rows = [row for row in rows if row["moved"]]
+    if rows or format != "table":
+        print_rows(rows, columns=COLUMNS, format=format, quiet=quiet, shown=shown)
     progress = Progress(quiet=quiet)
     for reason in sorted({left.reason for left in tally.left}):
         names = [left.model_id for left in tally.left if left.reason == reason]
         progress.say(f"{len(names)} units left as they are ({names[0]}, ...): {reason}")
     progress.say(
         f"{tally.num_layers} layers of {tally.num_units} units recomputed in "
-        f"{time.monotonic() - started:.1f} s; {tally.num_moved} numbers moved in "
-        f"{tally.num_moved_layers} layers; {tally.num_written} units "
+        f"{time.monotonic() - started:.1f} s, {len(tally.rows())} columns compared; "
+        f"{tally.num_moved} numbers moved in {tally.num_moved_layers} layers; {tally.num_written} units "
         f"{'would be ' if dry_run else ''}written"
     )
     return 1 if tally.left else 0

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from jobs.screen.shown import AS_USUAL, Format, Shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import duckdb
 
@@ -23,6 +23,7 @@ def sql(
     query: str | None = None,
     *,
     file: Annotated[Path | None, Parameter(name=("--file", "-f"))] = None,
+    views: bool = False,
     allow_files: bool = False,
     format: Format = "table",
     shown: Shown = AS_USUAL,
@@ -30,7 +31,8 @@ def sql(
 ) -> int:
     """Ask DuckDB, with all tables and views of the catalog registered.
 
-    Without a query: a prompt on a terminal, else the statements on standard input. `show tables` lists the views.
+    Without a query: a prompt on a terminal (.help, .tables, .schema, history, completion by Tab), else the
+    statements on standard input. `show tables` lists the views.
 
     Parameters
     ----------
@@ -40,6 +42,8 @@ def sql(
         One or more SQL statements; the rows of the last one are printed.
     file
         File of SQL statements.
+    views
+        Print SQL that defines the views for a DuckDB of your own, and ask nothing: `duckdb -init FILE`.
     allow_files
         Let the query read and write other files (`read_csv`, `copy … to …`); never files of the catalog.
     format
@@ -48,11 +52,17 @@ def sql(
         Nothing but rows and errors.
     """
     from catalog.errors import QueryError
-    from catalog.read import views
     from catalog.read.definitions import views_of
+    from catalog.read.guide import stock_script
     from catalog.read.query import ask_rows
+    from catalog.read.views import connect, define
     from zoo.errors import UseError
 
+    if views:
+        if query is not None or file is not None:
+            raise UseError("--views: got it with a query; wanted one of them")
+        print(stock_script(catalog))
+        return 0
     if query is not None and file is not None:
         raise UseError("got a query and --file; wanted one of them")
     if file is not None:
@@ -67,18 +77,18 @@ def sql(
             'got an empty query; wanted SQL, such as "select * from layers_latest limit 5"'
         )
     if query is None:
-        with views.connect(catalog, allow_files=allow_files) as con:
+        with connect(catalog, allow_files=allow_files) as con:
             check = _checker(con, catalog, allow_files)
             return _prompt(con, check, format, shown, quiet)
     only = views_of(query)
-    with views.connect(catalog, only=only, allow_files=allow_files) as con:
+    with connect(catalog, only=only, allow_files=allow_files) as con:
         _checker(con, catalog, allow_files)(query)
         try:
             answer = ask_rows(con, query)
         except QueryError:
             if only is None:
                 raise
-            views.define(con)  # the name of a view was put together, or the message may propose one
+            define(con)  # the name of a view was put together, or the message may propose one
             answer = ask_rows(con, query)
     _print(answer, format, shown, quiet)
     return 0
@@ -131,44 +141,90 @@ def _prompt(
     shown: Shown,
     quiet: bool,
 ) -> int:
-    import contextlib
+    from catalog.read.words import completions
+    from jobs.screen.prompt import LineEditor, history_file
 
-    with contextlib.suppress(ImportError):
-        import readline  # noqa: F401  line editing and history
+    def complete(before: str, word: str) -> Sequence[str]:
+        if word.startswith("."):
+            return [command for command in _DOTS if command.startswith(word)]
+        if before.startswith(".schema "):
+            before = "from "
+        return completions(con, " ".join([*lines, before]), word)
+
     if not quiet:
         print(
-            "DuckDB over the catalog; `show tables` lists the views, exit or Ctrl-D leaves.",
+            "DuckDB over the catalog. .help says more, Tab completes, exit or Ctrl-D leaves.",
             file=sys.stderr,
         )
     lines: list[str] = []
-    while True:
-        try:
-            lines.append(_line("...> " if lines else "zoo> "))
-        except EOFError:
-            print(file=sys.stderr)
-            return 0
-        except KeyboardInterrupt:
-            print(file=sys.stderr)
-            lines = []
-            continue
-        text = "\n".join(lines).strip()
-        if not text:
-            lines = []
-        elif text.lower() in _LEAVE:
-            return 0
-        elif text.endswith(";") or (len(lines) == 1 and _is_complete(text) and not _more_comes()):
-            _ask(con, text, check, format, shown, quiet)
-            lines = []
+    with LineEditor(complete, history_file()) as editor:
+        while True:
+            try:
+                lines.append(editor.read("...> " if lines else "zoo> "))
+            except EOFError:
+                print(file=sys.stderr)
+                return 0
+            except KeyboardInterrupt:
+                print(file=sys.stderr)
+                lines = []
+                continue
+            text = "\n".join(lines).strip()
+            if not text:
+                lines = []
+            elif text.lower() in _LEAVE:
+                return 0
+            elif text.startswith("."):
+                editor.remember(text)
+                _dot(con, text, format, shown, quiet)
+                lines = []
+            elif text.endswith(";") or (
+                len(lines) == 1 and _is_complete(text) and not _more_comes()
+            ):
+                editor.remember(text)
+                _ask(con, text, check, format, shown, quiet)
+                lines = []
 
 
-def _line(prompt: str) -> str:
-    """One line typed; the prompt is no data, so it stays out of a redirected standard output."""
-    if sys.stdout.isatty():
-        return input(prompt)
-    print(prompt, end="", file=sys.stderr, flush=True)
-    return input()
+def _dot(
+    con: duckdb.DuckDBPyConnection, text: str, format: Format, shown: Shown, quiet: bool
+) -> None:
+    """Answer a command that is no SQL."""
+    from catalog.read.guide import schema_of, tables_of
+    from jobs.screen.output import print_rows
+    from jobs.screen.text import printable
+
+    command, _, name = text.rstrip("; ").partition(" ")
+    name = name.strip().strip('"')
+    if command == ".help":
+        print(_HELP)
+        return
+    if command not in (".tables", ".schema"):
+        print(printable(f"zoo: no command {command!r}; .help lists them"), file=sys.stderr)
+        return
+    answer = tables_of(con) if command == ".tables" else schema_of(con, name)
+    if not answer.rows:
+        print(printable(f"zoo: no table or view {name!r}; .tables lists them"), file=sys.stderr)
+        return
+    columns = [c for c in answer.column_names if not (name and c == "table")]
+    print_rows(answer.to_pylist(), columns=columns, format=format, quiet=quiet)
 
 
+_DOTS = (".help", ".tables", ".schema", ".exit", ".quit")
+"""Commands of the prompt that are no SQL."""
+_HELP = """\
+.tables         tables and views, and what a row of each is
+.schema         every column of all of them
+.schema NAME    columns of one, with types and meanings
+exit, Ctrl-D    leave; Ctrl-C drops what was typed so far
+
+Anything else is SQL of DuckDB; a statement of several lines ends with a
+semicolon. Tab completes names and words; the arrow keys go through what was
+typed before, here or in an earlier session. A name that is a reserved word of
+SQL, or no plain word, is written in double quotes: "group".
+
+Start with:
+  from leaderboard_traps
+  select role, median(alpha) from layers_latest group by all order by 2"""
 _LEAVE = ("exit", "quit", ".exit", ".quit", "exit;", "quit;", "\\q")
 """What people type to leave a prompt."""
 

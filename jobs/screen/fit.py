@@ -155,7 +155,7 @@ def _cut(column: Column, width: int) -> Column:
 
 def _wrapped(text: str, width: int) -> str:
     """`text` in lines of `width` places; beyond the last line that prose may have it is cut."""
-    if not text.isascii():  # wide letters take two places, which textwrap does not know
+    if places(text) != len(text):  # wide letters take two places, which textwrap does not know
         return keep_start(text, width)
     lines = textwrap.wrap(text, width, break_on_hyphens=False)
     if len(lines) > _PROSE_LINES:

@@ -41,7 +41,9 @@ of the decoder, or NUMBERS_VERSION), say what moved and by how much under "Numbe
 and run `{COMMAND}`; the diff of tests/golden belongs to the review.
 A new column that moves no old value needs the command alone. If not meant: it is a regression."""
 
-NAMING = ("sweep_id", "model_id", "tensor", "part", "expert", "replicate", "trap_index")
+NAMING = (
+    "sweep_id", "model_id", "tensor", "part", "delta_base", "expert", "replicate", "trap_index",
+)  # fmt: skip
 """Columns that make a row's name, and the sweep's own id."""
 LEFT_OUT = {
     *NAMING,
@@ -281,12 +283,24 @@ def build(root: Path) -> dict[str, Path]:
         name="adapter_model.safetensors",
     )
     write_folder(root / "run" / "step200", {"fc.weight": heavy(70, 40, 24)}, {"model_type": "mlp"})
+    start = heavy(80, 60, 40)
+    base = {"kept.weight": heavy(81, 40, 30), "fc.weight": start, "wide.weight": noise(82, 50, 30)}
+    tuned = {
+        **base,
+        "fc.weight": bf16(start + heavy(83, 60, 40) * 0.01),
+        "wide.weight": noise(82, 51, 30),
+        "new.weight": noise(84, 30, 24),
+    }
+    write_folder(root / "base", base, {"model_type": "mlp"})
+    write_folder(root / "tuned", tuned, {"model_type": "mlp"})
     specs = {
         "all": "[[source]]\npath = 'zoo/*'\nname = 'golden'\n"
         "[[source]]\npath = 'run/*'\nname = 'golden'\nstep_pattern = 'step(\\d+)'\n"
         "[tail]\nfarms = true\nalternatives = true\nclip_fingers = true\nbootstrap = 12\n",
         "top": "[[source]]\npath = 'zoo/trapped'\nname = 'golden'\n"
         "[layers]\nfused = 'both'\n[traps]\nshuffle = 'top'\nseed = 7\n",
+        "deltas": "[[source]]\npath = 'tuned'\nname = 'golden'\nbase = 'base'\n"
+        "[layers]\ndeltas = true\n",
     }
     for name, text in specs.items():
         (root / f"{name}.toml").write_text(text)

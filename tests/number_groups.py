@@ -11,7 +11,8 @@ from zoo.columns import columns_of
 from zoo.measure.row import LayerRow, SpectrumRow, TrapRow
 from zoo.version import DECODERS, GROUPS
 
-FACTS = ("LayerName", "Place", "Stored", "Shape", "Outcome", "Effort", "Reading", "Probe")
+FACTS = ("LayerName", "Place", "Stored", "Shape", "Outcome", "Effort", "Reading", "Probe",
+         "Counterpart")  # fmt: skip
 """Classes of columns that no group decides: NUMBERS_VERSION does, a clock, or nobody yet."""
 OF_SPECTRUM = ("eigenvalues", "scale_exponent")
 """Columns that NUMBERS_VERSION decides."""

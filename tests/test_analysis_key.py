@@ -32,6 +32,7 @@ ASKED = {
     "goodness": replace(DEFAULTS, bootstrap=3),
     "tail_models": replace(DEFAULTS, alternatives=True),
     "farms": replace(DEFAULTS, farms=True),
+    "difference": DEFAULTS,
     "bulk": DEFAULTS,
     "erg": DEFAULTS,
     "quality": DEFAULTS,

@@ -93,6 +93,8 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, name in enumerate(names):
         write_model(root / "zoo" / name, weights(number, (40, 30), (60, 24)))
     write_model(root / "path" / "to" / "model", weights(9, (40, 30)))
+    for number, name in enumerate(("base", "finetuned")):
+        write_model(root / name, weights(number, (40, 30)))
     (root / "nightly.toml").write_text(TINY)
     out = str(root / "results")
     assert run(["sweep", str(root / "nightly.toml"), "--out", out, "-j", "1", "--quiet"]) == 0

@@ -17,8 +17,7 @@ NEVER = {
         "author",
         "downloads",
         "likes",
-        "base_revision",
-    },  # the Hub's, and of merged adapters
+    },  # the Hub's
     "traps": {  # of probes, which the golden zoo does not make
         "jsd",
         "jsd_stderr",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from zoo.errors import MissingPathError, SourceError, TransientError, UseError
@@ -16,7 +17,8 @@ from zoo.io.addresses import Address, address_of
 from zoo.io.memory import memory_checkpoint
 from zoo.io.nearby import in_words
 from zoo.io.store import Location, reading
-from zoo.measure.model import Model, measure, model_of, open_model
+from zoo.measure.base import BaseModel, base_of, open_base
+from zoo.measure.model import Model, measure, model_of, on_base, open_model
 from zoo.options import AnalysisOptions, LayerSelection
 from zoo.report import Report
 
@@ -33,6 +35,7 @@ def analyze(
     options: AnalysisOptions | None = None,
     selection: LayerSelection | None = None,
     config: Mapping[str, object] | None = None,
+    base: str | os.PathLike[str] | Mapping[str, torch.Tensor] | torch.nn.Module | None = None,
 ) -> Report:
     """Measure every layer of one model.
 
@@ -43,6 +46,9 @@ def analyze(
 
         options = zoo.AnalysisOptions(seed=7, alternatives=True)
         report = zoo.analyze(model, options=options, selection=zoo.LayerSelection(include=("*.mlp.*",)))
+
+    `base` is the model that this one was trained from, of the kinds that `source` may be: `Report.deltas` are
+    then the layers of W − W_base, tensor by tensor.
 
     A layer that cannot be measured (NaN, an unknown format) is a row of status `failed` with its reason.
     Raises UseError for a source of another kind, CheckpointError when the checkpoint cannot be read,
@@ -59,12 +65,51 @@ def analyze(
             "config: got it with a path, which has its own; wanted it with a state dict or module"
         )
     options, selection = options or AnalysisOptions(), selection or LayerSelection()
-    if isinstance(source, str | os.PathLike):
-        with open_source(source, selection) as (model_id, model):
+    if base is not None:
+        selection = replace(selection, deltas=True)
+    elif selection.deltas:
+        raise UseError(
+            "selection: got deltas without a base; wanted base=..., a path, Hub id or model"
+        )
+    with _opened(source, selection, config) as (model_id, model):
+        if base is None:
             return _report(model_id, model, options)
-    checkpoint = memory_checkpoint(source, config)
-    name = type(source).__name__
-    return _report(name, model_of(checkpoint, selection, revision=MEMORY_REVISION), options)
+        with _opened_base(base, selection) as base_model:
+            return _report(model_id, on_base(model, base_model), options)
+
+
+@contextmanager
+def _opened(
+    source: str | os.PathLike[str] | Mapping[str, torch.Tensor] | torch.nn.Module,
+    selection: LayerSelection,
+    config: Mapping[str, object] | None,
+) -> Iterator[tuple[str, Model]]:
+    """(model id, model) of whatever `analyze` takes, headers read; closed on leaving."""
+    if isinstance(source, str | os.PathLike):
+        with open_source(source, selection) as opened:
+            yield opened
+    else:
+        checkpoint = memory_checkpoint(source, config)
+        yield (
+            type(source).__name__,
+            model_of(checkpoint, selection, revision=MEMORY_REVISION),
+        )
+
+
+@contextmanager
+def _opened_base(
+    source: str | os.PathLike[str] | Mapping[str, torch.Tensor] | torch.nn.Module,
+    selection: LayerSelection,
+) -> Iterator[BaseModel]:
+    """The base model behind `source`, headers read; closed on leaving."""
+    if isinstance(source, str | os.PathLike):
+        with reading(locate(source)) as store:
+            _ = store.revision  # as in `open_source`
+            yield open_base(store, selection)
+    else:
+        checkpoint = memory_checkpoint(source)
+        name = type(source).__name__
+        yield base_of(checkpoint, selection, model_id=name, revision=MEMORY_REVISION)
 
 
 @contextmanager
@@ -128,4 +173,13 @@ def _on_the_hub(text: str, address: Address) -> Location:
 
 def _report(model_id: str, model: Model, options: AnalysisOptions) -> Report:
     reports = sorted(measure(model, options), key=lambda report: report.row.name.layer_index)
-    return Report(model_id, model.revision, tuple(reports), model.entries, model.left_out)
+    base = model.base
+    return Report(
+        model_id,
+        model.revision,
+        tuple(reports),
+        model.entries,
+        model.left_out,
+        base.model_id if base else None,
+        base.revision if base else None,
+    )

@@ -37,6 +37,8 @@ class LayerSelection:
     """`all`, or `sample:N`: N experts of each block, chosen by seed."""
     adapters: AdapterMode = "delta"
     """LoRA: the update ΔW, what it makes of the base model (W₀ + ΔW), or both."""
+    deltas: bool = False
+    """Beside the layers of a fine-tune also W − W_base of each, where its base model is known."""
 
     def __post_init__(self) -> None:
         for name in ("include", "exclude"):
@@ -50,10 +52,23 @@ class LayerSelection:
         _at_least(1, min_evals=self.min_evals)
         _one_of(get_args(FusedMode), fused=self.fused)
         _one_of(get_args(AdapterMode), adapters=self.adapters)
+        if self.deltas and self.adapters != "delta":
+            raise UseError(
+                f"deltas: got it with adapters = {self.adapters!r}; wanted adapters = 'delta', whose rows "
+                "are what an adapter changes"
+            )
         if not re.fullmatch(r"all|sample:[1-9][0-9]*", str(self.experts)):
             raise UseError(
                 f"layers.experts is {self.experts!r}; wanted 'all' or 'sample:N' with N >= 1"
             )
+
+    def key_fields(self, *, has_base: bool) -> dict[str, object]:
+        """The fields for the analysis key. `deltas` is one of a model with a base alone: of any other it
+        changes nothing."""
+        fields = asdict(self)
+        if not (self.deltas and has_base):
+            del fields["deltas"]
+        return fields
 
     @property
     def expert_sample(self) -> int | None:

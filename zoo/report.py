@@ -40,7 +40,8 @@ class Report:
     """Every layer of one model, measured.
 
     `layers` and `traps` are plain mappings, named as the columns of the tables of the same name
-    (docs/tables.md says what each means); `to_pandas`, `to_arrow` and `plot` make more of them.
+    (docs/tables.md says what each means); `to_pandas`, `to_arrow` and `plot` make more of them. They are of
+    the model's own weights; `deltas` are the layers of W − W_base.
     """
 
     model_id: str
@@ -50,16 +51,30 @@ class Report:
     """The fate of every stored tensor."""
     left_out: tuple[LeftOut, ...] = ()
     """Files that could hold weights and are not read, each with its reason."""
+    base_id: str | None = None
+    """The base model whose weights are subtracted in `deltas`; None without one."""
+    base_revision: str | None = None
+    """Its commit, or fingerprint of its contents."""
 
     def __repr__(self) -> str:
-        status = Counter(report.row.measured.outcome.status for report in self.reports)
+        status = Counter(str(row["status"]) for row in self.layers)
         layers = ", ".join(f"{count} {name}" for name, count in sorted(status.items())) or "none"
         return f"<Report {self.model_id}@{self.revision[:12]}: layers: {layers}; {self.num_traps:g} traps>"
 
     @property
     def layers(self) -> list[dict[str, object]]:
         """One mapping per layer, column name to value; None where there is no number."""
-        return [report.columns for report in self.reports]
+        return [report.columns for report in self._own]
+
+    @property
+    def deltas(self) -> list[dict[str, object]]:
+        """One mapping per layer of W − W_base; empty where no base was given."""
+        return [r.columns for r in self.reports if r.row.name.delta_base is not None]
+
+    @property
+    def _own(self) -> tuple[LayerReport, ...]:
+        """The layers of the model's own weights."""
+        return tuple(r for r in self.reports if r.row.name.delta_base is None)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the summary, and the main columns of the layers."""
@@ -91,7 +106,7 @@ class Report:
 
     @property
     def traps(self) -> list[dict[str, object]]:
-        """One mapping per trap, with the tensor it was found in."""
+        """One mapping per trap, with the tensor it was found in; those of `deltas` have a `delta_base`."""
         return [cells(trap) for report in self.reports for trap in report.traps]
 
     def to_pandas(self) -> Any:
@@ -108,7 +123,7 @@ class Report:
         `pyarrow.concat_tables(tables, promote_options="permissive")`.
         """
         arrow = _peer("pyarrow")
-        if not self.reports:
+        if not self._own:
             return arrow.table({name: arrow.nulls(0) for name in names_of(LayerRow)})
         return arrow.Table.from_pylist(self.layers)
 
@@ -122,7 +137,7 @@ class Report:
         _peer("matplotlib")
         from zoo.pictures.layers import report_figures
 
-        figures = report_figures(self.model_id, self.reports)
+        figures = report_figures(self.model_id, self._own)
         if folder is not None:
             root = Path(folder)
             try:

@@ -60,6 +60,8 @@ GROUPS: dict[str, MetricGroup] = {
     "goodness": MetricGroup(("GoodnessOfFit",), lambda o: o.bootstrap > 0, follows_from_spectra=True),
     "tail_models": MetricGroup(("TailModels",), lambda o: o.alternatives, follows_from_spectra=True),
     "farms": MetricGroup(("Farms",), lambda o: o.farms, follows_from_spectra=False),
+    # its columns are NULL but for the rows of deltas, which a sweep is asked for by its selection
+    "difference": MetricGroup(("Difference",), _always, follows_from_spectra=False),
     "bulk": MetricGroup(("Bulk",), _beyond_the_tail, follows_from_spectra=True),
     "erg": MetricGroup(("Erg",), _beyond_the_tail, follows_from_spectra=True),
     "quality": MetricGroup(("Quality",), _beyond_the_tail, follows_from_spectra=True),

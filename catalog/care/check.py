@@ -218,7 +218,7 @@ def _lost_rows(root: str, con: duckdb.DuckDBPyConnection) -> list[Finding]:
         for lack in lacks
     ]  # fmt: skip
     query = """
-        select m.model_id, m.revision, m.analysis_key, m.layers_analysed as wanted,
+        select m.model_id, m.revision, m.analysis_key, m.layers_analysed + coalesce(m.deltas_analysed, 0) as wanted,
             count(l.layer_index) as measured
         from models as m left join layers as l
             on l.sweep_id = m.sweep_id and l.model_id = m.model_id

@@ -10,7 +10,7 @@ import duckdb
 from catalog.errors import QueryError
 from catalog.read.query import Answer, ask_rows, columns
 
-VIEWS = ("models", "models_latest", "layers_latest", "tensors")
+VIEWS = ("models", "models_latest", "layers_latest", "delta_layers", "tensors")
 """What these answers are read from."""
 
 LAYER_COLUMNS = (
@@ -20,6 +20,13 @@ LAYER_COLUMNS = (
     "stored_dtype", "status", "reason",
 )  # fmt: skip
 """Of a layer: identity, shape, tail, traps, alignment, status."""
+DELTA_COLUMNS = (
+    "layer_index", "tensor", "part", "expert", "block", "role", "delta_base", "n", "m",
+    "delta_relative", "delta_changed", "delta_noise_share", "delta_num_above_noise", "alpha",
+    "alpha_stderr", "ks_distance", "num_tail", "tail_warning", "num_traps", "trap_excess_max",
+    "erg_log_ratio", "stable_rank", "log_spectral_norm", "rand_distance", "status", "reason",
+)  # fmt: skip
+"""Of a layer of W − W_base: the base, size, rounding, tail, traps, status."""
 METRICS = ("alpha", "num_traps", "trap_excess_max", "erg_log_ratio", "stable_rank",
             "log_spectral_norm", "log_norm", "rand_distance")  # fmt: skip
 """Columns of `layers` that are set side by side when two models are compared."""
@@ -72,20 +79,42 @@ def layer_columns(con: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
 
 
 def layers_of(
-    con: duckdb.DuckDBPyConnection, model: str, names: Sequence[str] = LAYER_COLUMNS
+    con: duckdb.DuckDBPyConnection,
+    model: str,
+    names: Sequence[str] = LAYER_COLUMNS,
+    *,
+    deltas: bool = False,
 ) -> Answer:
-    """The layers of a model, one row each, with the columns `names` of `layer_columns`."""
+    """The layers of a model, or those of its W − W_base, one row each, with the columns `names` of
+    `layer_columns`."""
     ref = find_model(con, model)
     return ask_rows(
         con,
         f"""
         select {", ".join(f'"{name}"' for name in names)}
-        from layers_latest
+        from {"delta_layers" if deltas else "layers_latest"}
         where model_id = ? and revision = ?
         order by layer_index
         """,
         [ref.model_id, ref.revision],
     )
+
+
+def base_of(con: duckdb.DuckDBPyConnection, model: str) -> tuple[int, str, str] | None:
+    """(number of layers of W − W_base, id of the base, its revision) of a model; None without any."""
+    ref = find_model(con, model)
+    rows = ask_rows(
+        con,
+        """
+        select count(*) as layers, any_value(l.delta_base) as base, any_value(m.base_revision) as revision
+        from delta_layers as l
+        join models_latest as m using (sweep_id, model_id, revision, analysis_key)
+        where model_id = ? and revision = ?
+        """,
+        [ref.model_id, ref.revision],
+    ).rows
+    (count, base, revision), *_ = rows
+    return (int(count), str(base), str(revision)) if count else None
 
 
 def left_out_of(con: duckdb.DuckDBPyConnection, model: str) -> list[tuple[str, int, str]]:

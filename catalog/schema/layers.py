@@ -11,7 +11,8 @@ from catalog.schema.table import Table
 
 LAYERS = Table(
     name="layers",
-    meaning="One layer of one unit: its shape, spectrum, tail, traps and effective scale.",
+    meaning="One layer of one unit: its shape, spectrum, tail, traps and effective scale. Rows with a "
+    "`delta_base` are of W − W_base ([layers] deltas), numbered behind those of the weights themselves.",
     part_key=COMMIT,
     sort_key=("model_id", "revision", "analysis_key", "layer_index"),
     columns=(*KEYS, STEP, *LAYER),

@@ -22,6 +22,9 @@ LAYER_NAME = (
            "tensor."),
     Column("expert", INT, "index",
            "Number of the expert; NULL outside mixtures of experts."),
+    Column("delta_base", TEXT, "text",
+           "Model id of the base model: the row is of the difference W − W_base. NULL: of "
+           "the weights themselves.", since=2),
 )
 
 LAYER = (
@@ -263,6 +266,24 @@ LAYER = (
     Column("farms_alpha_hill", REAL, "1",
            "Mean of the Hill estimate at the median over square submatrices, the estimator "
            "of the paper; NULL unless [tail] farms."),
+    # zoo.spectral.difference.Difference
+    Column("delta_relative", REAL, "1",
+           "‖W − W_base‖/‖W_base‖ (Frobenius); two matrices that have nothing to do with "
+           "each other are near 1.4. NULL where W_base is 0 everywhere, and in rows of the "
+           "weights themselves, as all columns `delta_…`.", since=2),
+    Column("delta_changed", REAL, "1",
+           "Share of the entries that are not exactly those of the base, in (0, 1].", since=2),
+    Column("delta_noise_share", REAL, "1",
+           "Share of rounding in ‖W − W_base‖²: Σ ulp²/12 over the stored entries of W, in "
+           "rows and columns where anything changed. Near or above 1: the difference is "
+           "below what the stored type can hold. NULL for codes of a quantised format on "
+           "either side, whose rounding is larger and not known.", since=2),
+    Column("delta_noise_edge", REAL, "λ",
+           "Largest eigenvalue that this rounding alone would have (Marchenko-Pastur edge "
+           "and Tracy-Widom margin, at 1 %). The tail is fitted to the eigenvalues above it,"
+           " and those below count as 0 for the ERG condition.", since=2),
+    Column("delta_num_above_noise", INT, "count",
+           "Eigenvalues above delta_noise_edge: of a merged LoRA its rank, or less.", since=2),
     # zoo.measure.row.Effort
     Column("spectrum_s", REAL, "s",
            "Seconds in the layer's own spectrum."),
@@ -277,6 +298,12 @@ LAYER = (
            "Bytes fetched for the layer."),
     Column("total_s", REAL, "s",
            "Seconds for the layer, all together."),
+    # zoo.measure.row.Counterpart
+    Column("delta_base_tensor", TEXT, "text",
+           "Name of the tensor of the base model that was subtracted; NULL where there was "
+           "none.", since=2),
+    Column("delta_base_dtype", TEXT, "text",
+           "Safetensors code of that tensor as stored.", since=2),
 )
 
 TRAP = (
@@ -402,7 +429,8 @@ MODEL = (
     Column("num_params", INT, "count",
            "Parameters of the checkpoint."),
     Column("layers_analysed", INT, "count",
-           "Layers with status `ok`.", nullable=False),
+           "Layers with status `ok`, as in the two below of the model's own weights.",
+           nullable=False),
     Column("layers_skipped", INT, "count",
            "Layers skipped with a reason.", nullable=False),
     Column("layers_failed", INT, "count",
@@ -427,8 +455,9 @@ MODEL = (
     Column("source", TEXT, "text",
            "The spec's source the unit came from."),
     Column("base_revision", TEXT, "text",
-           "Revision of the base model that an adapter was put on; NULL where the numbers "
-           "depend on no other model.", since=2),
+           "Revision of the base model that an adapter was put on, or whose weights were "
+           "subtracted in the rows of W − W_base; NULL where the numbers depend on no other "
+           "model.", since=2),
     Column("options_key", TEXT, "text",
            "Hash of all that analysis_key hashes, but for the decoders: known before any "
            "header is read, and equal for models swept with equal options. NULL in rows "
@@ -440,6 +469,13 @@ MODEL = (
     Column("number_versions", TEXT, "JSON",
            "Versions of metric groups and decoders that are hashed in analysis_key, those "
            "above 1; NULL: there are none.", since=2),
+    Column("deltas_analysed", INT, "count",
+           "Layers of W − W_base with status `ok`; NULL where these were not asked for, or "
+           "no base is known.", since=2),
+    Column("deltas_skipped", INT, "count",
+           "Those that were skipped: equal to the base, of another shape, or not in it.", since=2),
+    Column("deltas_failed", INT, "count",
+           "Those that failed with a reason.", since=2),
 )
 
 EVALUATION = (

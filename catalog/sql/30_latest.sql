@@ -22,4 +22,13 @@ select * exclude (generation) from internal.shown_latest;
 create or replace view layers_latest as
 select * exclude (generation)
 from internal.raw_layers semi join internal.shown_latest
-    using (sweep_id, model_id, revision, analysis_key, generation);
+    using (sweep_id, model_id, revision, analysis_key, generation)
+where delta_base is null;
+
+-- The same of W - W_base ([layers] deltas): what training changed, layer by layer. The table `layers` has
+-- both kinds of rows; whatever is built on layers_latest is of the models' own weights alone.
+create or replace view delta_layers as
+select * exclude (generation)
+from internal.raw_layers semi join internal.shown_latest
+    using (sweep_id, model_id, revision, analysis_key, generation)
+where delta_base is not null;

@@ -2,7 +2,7 @@
 --
 -- Scored is every measured layer, embeddings too. Left out of every mean, and counted in
 -- num_layers_unscored: tied layers (they are counted at the tensor they are tied to), and a fused
--- matrix whose parts are there too.
+-- matrix whose parts are there too. Rows of W - W_base are no layers of the model, and are not counted.
 --
 -- The CTEs are materialised so that every file is opened once.
 create or replace view model_scores as
@@ -17,6 +17,7 @@ measured as materialized (
         using (sweep_id, model_id, revision, analysis_key, generation)
     where status = 'ok'
         and tied_to is null
+        and delta_base is null
 ),
 parts as (
     select distinct model_id, revision, tensor, coalesce(expert, -1) as expert

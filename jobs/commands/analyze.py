@@ -21,9 +21,11 @@ COLUMNS = (
     "num_traps", "erg_log_ratio", "stable_rank", "tail_warning", "status", "reason",
 )  # fmt: skip
 """What the table shows; the other formats have every column."""
+DELTA_COLUMNS = ("delta_base", "delta_relative", "delta_noise_share")
+"""What it shows beside them where a base model is given."""
 FIRST = (
-    "tensor", "part", "alpha", "num_traps", "erg_log_ratio", "status", "tail_warning", "reason", "role",
-    "n", "m", "stable_rank", "num_tail", "ks_distance", "layer_index",
+    "tensor", "part", "delta_base", "alpha", "num_traps", "erg_log_ratio", "status", "tail_warning", "reason",
+    "role", "delta_relative", "n", "m", "stable_rank", "num_tail", "ks_distance", "layer_index",
 )  # fmt: skip
 """What a terminal has room for first."""
 
@@ -34,6 +36,7 @@ def analyze(
     format: Literal["table", "csv", "json", "md", "parquet"] = "table",
     out: Annotated[Path | None, Parameter(name=("--out", "-o"))] = None,
     plot: Path | None = None,
+    base: str | None = None,
     metrics: Literal["all", "tail"] = "all",
     shuffle: Literal["auto", "full", "top", "none"] = "auto",
     seed: int = 0,
@@ -56,6 +59,9 @@ def analyze(
     plot
         Folder for pictures: spectra with their fits (of at most 64 layers), alpha against depth, the
         (alpha, erg_delta) funnel.
+    base
+        The model that this one was trained from: folder, weight file or Hub id. Adds a row for each layer of
+        W − W_base, with its id under delta_base.
     metrics
         all, or tail: norms and the power-law tail alone, the other columns stay empty; four times faster.
     shuffle
@@ -89,12 +95,13 @@ def analyze(
     progress = Progress(quiet=quiet)
     hear_hub(progress)
     check_outputs(out if format == "parquet" else None, plot)  # before minutes of work
-    if address_of(source, folder="").kind == "hub":
-        asking = "looking in the Hub's cache" if is_offline() else "asking the Hub"
-        progress.say(f"{source}: no such file or folder here; {asking}{in_words(source)}")
+    for place in filter(None, (source, base)):
+        if address_of(place, folder="").kind == "hub":
+            asking = "looking in the Hub's cache" if is_offline() else "asking the Hub"
+            progress.say(f"{place}: no such file or folder here; {asking}{in_words(place)}")
     options = AnalysisOptions(metrics=metrics, shuffle=shuffle, seed=seed)
-    report = analyse_source(source, options=options, threads=threads)
-    rows = report.layers
+    report = analyse_source(source, base=base, options=options, threads=threads)
+    rows = report.layers + report.deltas
     progress.say(summary(report))
     if report.left_out:
         progress.say(f"{report.model_id}: {in_one_line(report.left_out)}")
@@ -105,7 +112,9 @@ def analyze(
         progress.say(f"wrote {out or 'layers.parquet'}")
     else:
         every = list(rows[0]) if rows else COLUMNS
-        usual = COLUMNS if format == "table" else None
+        usual: tuple[str, ...] | None = COLUMNS if format == "table" else None
+        if usual and base is not None:
+            usual = (*COLUMNS[:4], *DELTA_COLUMNS, *COLUMNS[4:])
         print_rows(
             rows, columns=every, usual=usual, first=FIRST, format=format, shown=shown, quiet=quiet
         )
@@ -122,10 +131,22 @@ def summary(report: Report) -> str:
     fates = Counter(entry.fate for entry in report.entries)
     layers = ", ".join(f"{n} {s}" for s, n in sorted(status.items())) or "none"
     tensors = ", ".join(f"{n} {f}" for f, n in sorted(fates.items())) or "none"
-    return (
+    text = (
         f"{report.model_id}@{report.revision[:12]}: layers: {layers}; stored tensors: {tensors}; "
         f"{report.num_traps:g} traps"
     )
+    if report.base_id is None:
+        return text
+    deltas = Counter(_kind(row) for row in report.deltas)
+    kinds = ", ".join(f"{n} {s}" for s, n in sorted(deltas.items())) or "none"
+    return f"{text}\nminus {report.base_id}@{(report.base_revision or '')[:12]}: layers: {kinds}"
+
+
+def _kind(row: dict[str, object]) -> str:
+    """How a layer of W − W_base came out: its status, or that nothing was changed in it."""
+    from zoo.layers.deltas import EQUAL
+
+    return EQUAL if row["reason"] == EQUAL else str(row["status"])
 
 
 def write_parquet(layers: list[dict[str, object]], path: Path) -> None:
@@ -163,8 +184,10 @@ def check_outputs(parquet: Path | None, pictures: Path | None) -> None:
         ) from error
 
 
-def analyse_source(source: str, *, options: AnalysisOptions, threads: int) -> Report:
-    """Measure the model behind a path or Hub id."""
+def analyse_source(
+    source: str, *, options: AnalysisOptions, threads: int, base: str | None = None
+) -> Report:
+    """Measure the model behind a path or Hub id, and what distinguishes it from `base`."""
     from zoo.api import analyze as measure
     from zoo.errors import NotFoundError, UseError
     from zoo.machine.heap import return_large_arrays
@@ -173,7 +196,8 @@ def analyse_source(source: str, *, options: AnalysisOptions, threads: int) -> Re
     set_threads(threads)
     return_large_arrays()
     try:
-        return measure(locate_one(source), options=options)
+        from_base = None if base is None else locate_one(base)
+        return measure(locate_one(source), options=options, base=from_base)
     except (
         NotFoundError
     ) as error:  # a name that was typed names nothing; in a sweep a model is missing

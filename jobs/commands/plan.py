@@ -164,6 +164,10 @@ def _note(unit_plan: UnitPlan) -> str | None:
     parts = [f"{count} {reason}" for reason, count in sorted(unit_plan.reasons.items())]
     if not unit_plan.num_measurable and not unit_plan.num_failed:
         parts.insert(0, "no layer to measure: [layers] of the spec leaves out all of them")
+    if unit_plan.num_deltas:
+        base = unit_plan.unit.target.base
+        named = f" {base.model_id}@{base.revision[:12]}" if base else ""
+        parts.insert(0, f"{unit_plan.num_deltas} of the layers minus the base{named}")
     return "; ".join([*parts, *filter(None, [in_one_line(unit_plan.left_out)])]) or None
 
 

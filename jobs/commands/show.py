@@ -9,12 +9,18 @@ FIRST = (
     "role", "n", "m", "alpha_stderr", "stable_rank", "trap_excess_max", "num_tail", "layer_index",
 )  # fmt: skip
 """What a terminal has room for first."""
+DELTA_FIRST = (
+    "tensor", "part", "expert", "delta_relative", "delta_noise_share", "delta_num_above_noise", "alpha",
+    "num_traps", "status", "reason", "delta_base",
+)  # fmt: skip
+"""The same of layers of W - W_base."""
 
 
 def show(
     catalog: str,
     model: str,
     *,
+    deltas: bool = False,
     format: Format = "table",
     shown: Shown = AS_USUAL,
     quiet: bool = False,
@@ -27,14 +33,18 @@ def show(
         Folder or URL of the catalog.
     model
         Model id, optionally `id@revision` (a prefix will do) or `id@stepN`.
+    deltas
+        The layers of W - W_base in their place: what training changed against the base model.
     format
         How to print. `--columns` may name any column of `layers`; without it the main ones are printed.
     quiet
         Nothing but rows and errors.
     """
     from catalog.read.model_page import (
+        DELTA_COLUMNS,
         LAYER_COLUMNS,
         VIEWS,
+        base_of,
         layer_columns,
         layers_of,
         left_out_of,
@@ -48,12 +58,21 @@ def show(
     with connect(catalog, only=VIEWS) as con:
         every = layer_columns(con)
         shown.check_sort(every)
-        picked = shown.pick(LAYER_COLUMNS, every)
+        picked = shown.pick(DELTA_COLUMNS if deltas else LAYER_COLUMNS, every)
         asked = list(dict.fromkeys((*picked, *shown.sort_columns)))
-        rows = layers_of(con, model, asked).to_pylist()
-        print_rows(rows, columns=picked, format=format, quiet=quiet, shown=shown, first=FIRST)
+        rows = layers_of(con, model, asked, deltas=deltas).to_pylist()
+        first = DELTA_FIRST if deltas else FIRST
+        print_rows(rows, columns=picked, format=format, quiet=quiet, shown=shown, first=first)
+        base = base_of(con, model)
         left_out = [LeftOut(*row) for row in left_out_of(con, model)]
         twins = set_aside_in_one_line(skipped_of(con, model))
-    for told in filter(None, [in_one_line(left_out), twins]):
+    minus = None
+    if base is not None:
+        count, base_id, revision = base
+        hint = "" if deltas else "; see them with --deltas"
+        minus = f"{count} layers minus those of the base {base_id}@{revision[:12]}{hint}"
+    elif deltas:
+        minus = "no layers of W - W_base: sweep it with `[layers] deltas = true`"
+    for told in filter(None, [in_one_line(left_out), twins, minus]):
         Progress(quiet=quiet).say(told)
     return 0

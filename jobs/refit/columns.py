@@ -22,7 +22,7 @@ from zoo.seeds import generator, layer_key
 from zoo.spectral.extras import TailExtras, tail_extras
 from zoo.spectral.localisation import TrapCauses
 from zoo.spectral.mp import slice_level
-from zoo.spectral.own import OwnSpectrum, own_spectrum, own_tail
+from zoo.spectral.own import OwnSpectrum, above, own_spectrum, own_tail
 from zoo.spectral.replication import is_settled, staged_up_to
 from zoo.spectral.shuffled import RandSpectrum, TrapSummary, beside_shuffle, over_replicates
 from zoo.spectral.spectrum import Spectrum
@@ -68,6 +68,8 @@ class StoredLayer:
     num_traps_mean: float | None
     num_traps_entries: float | None
     reason: str | None
+    delta_base_dtype: str | None
+    delta_noise_edge: float | None
 
     @classmethod
     def of(cls, row: Row) -> StoredLayer:
@@ -77,7 +79,7 @@ class StoredLayer:
     @property
     def storage_bits(self) -> int:
         """Bits of a stored number, as far as the rank tolerance asks."""
-        return 64 if self.stored_dtype == "F64" else 32
+        return 64 if {self.stored_dtype, self.delta_base_dtype} <= {"F64", None} else 32
 
     @property
     def seed_key(self) -> tuple[str, ...]:
@@ -141,9 +143,11 @@ def refit_layer(row: Row, own: Spectrum, rand: Spectrum | None, change: Change) 
     """Compute the columns of a measured layer from its stored spectra."""
     stored, options = StoredLayer.of(row), change.now
     n, m, bits = stored.n, stored.m, stored.storage_bits
-    tail, clipping = own_tail(own, m=m, storage_bits=bits, clip_fingers=options.clip_fingers)
+    floor = stored.delta_noise_edge or 0.0
+    fitted = above(own, floor)
+    tail, clipping = own_tail(fitted, m=m, storage_bits=bits, clip_fingers=options.clip_fingers)
     anew = own_spectrum(
-        own, tail, n=n, m=m, storage_bits=bits, is_tail_only=options.metrics == "tail"
+        own, tail, n=n, m=m, storage_bits=bits, is_tail_only=options.metrics == "tail", floor=floor
     )
     columns = cells(anew)
     if anew.reason is not None:
@@ -152,7 +156,7 @@ def refit_layer(row: Row, own: Spectrum, rand: Spectrum | None, change: Change) 
         columns |= empty_cells(TailExtras)
     if _wants_extras(options):
         extras = tail_extras(
-            own,
+            fitted,
             tail,
             clipping,
             m=m,

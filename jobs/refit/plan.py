@@ -30,7 +30,8 @@ _FROM_SPECTRA = ("clip_fingers", "level", "tail_models", "bootstrap")
 """Options that a refit can change. The others need the weights."""
 
 _UNITS = """
-select m.sweep_id, m.model_id, m.revision, m.analysis_key, m.generation, m.layers_analysed,
+select m.sweep_id, m.model_id, m.revision, m.analysis_key, m.generation,
+    m.layers_analysed + coalesce(m.deltas_analysed, 0) as layers_analysed,
     m.versions, m.base_revision, m.options_key, m.number_versions, s.spec
 from internal.shown_models as m left join sweeps as s using (sweep_id)
 where m.layers_analysed > 0

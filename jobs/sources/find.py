@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 
-from jobs.sources.bases import base_of, on_base, on_named_base
+from jobs.sources.bases import base_of, on_base, on_known_bases, on_named_base
 from jobs.sources.registry import Say, kind_of
 from jobs.sources.target import Failure, Origin, Target, failure_of
 from jobs.spec.tables import Source, Spec
@@ -25,12 +25,17 @@ def find_targets(spec: Spec, say: Say | None = None) -> tuple[Target, ...]:
     """
     say = say or _say_nothing
     targets: list[Target] = []
-    with_base = spec.layers.adapters != "delta"
+    sources: list[Source] = []
+    with_base = spec.layers.adapters != "delta" or spec.layers.deltas
     for number, source in enumerate(spec.source):
         where = f"source[{number}]"
         base = base_of(source, where, say) if with_base else None
         targets += [on_base(target, base) for target in _listed(source, where, say)]
-    if with_base:
+        sources += [source] * (len(targets) - len(sources))
+    if spec.layers.deltas:
+        pairs = list(zip(sources, targets, strict=True))
+        targets = on_known_bases(pairs, targets, say)
+    elif with_base:
         targets = [on_named_base(target, targets) for target in targets]
     _refuse_twins(targets)
     return tuple({(t.model_id, t.revision): t for t in reversed(targets)}.values())[::-1]

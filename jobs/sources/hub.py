@@ -129,6 +129,7 @@ def _target(
             likes=model.likes,
             base_model=model.base_model,
             last_modified=_time(model.last_modified),
+            base_models=model.base_models,
         ),
     )
 

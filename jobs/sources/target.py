@@ -51,6 +51,8 @@ class HubMetadata:
     likes: int | None = None
     base_model: str | None = None
     last_modified: datetime | None = None
+    base_models: tuple[str, ...] = ()
+    """All that the card names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Target:
     revision: str
     """40 hex digits: commit sha or content fingerprint; a stand-in when `failure` came first."""
     location: Location | None
-    """Where its files are, of an adapter on its base those of both; None when `failure` came first."""
+    """Where its files are, of a model with its base those of both; None when `failure` came first."""
     source: str
     """The source it came from, for people."""
     step: int | None = None
@@ -79,11 +81,11 @@ class Target:
     named_base: str | None = None
     """Model id of its base, as an adapter's own settings name it; None when they were not read."""
     base: Target | None = None
-    """The base model that an adapter is read with."""
+    """The base model that an adapter is read with, or that a fine-tune is compared with."""
 
     @property
     def base_revision(self) -> str:
-        """Revision of the base model that an adapter is read with; empty when there is none."""
+        """Revision of that base model; empty when there is none."""
         return "" if self.base is None else self.base.revision
 
     @property

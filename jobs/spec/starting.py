@@ -39,6 +39,7 @@ path = "checkpoints/*"                  # folders or weight files, relative to t
 # include = ["*"]                       # globs on tensor names
 # exclude = []
 # metrics = "all"                       # or "tail": norms and the power-law tail alone, four times faster
+# deltas = true                         # also W - W_base, where a fine-tune's base model is known
 # experts = "all"                       # or "sample:4": four experts of each block
 
 [traps]

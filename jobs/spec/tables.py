@@ -110,7 +110,8 @@ class Source(_Table):
     family: str | None = None
     endpoint: str | None = None
     base: Annotated[str, Field(min_length=1)] | None = None
-    """Base model of adapters: a folder, or a Hub id with perhaps `@revision`."""
+    """Base model of adapters, or of fine-tunes that are compared with it: a folder, or a Hub id with
+    perhaps `@revision`."""
 
     @field_validator("step_pattern")
     @classmethod
@@ -152,11 +153,21 @@ class LayersTable(_Table):
     experts: Annotated[str, Field(pattern=r"^(all|sample:[1-9][0-9]*)$")] = LayerSelection().experts
     metrics: Metrics = AnalysisOptions().metrics
     adapters: AdapterMode = LayerSelection().adapters
+    deltas: bool = LayerSelection().deltas
 
     @field_validator("include", "exclude", mode="before")
     @classmethod
     def _globs(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _one_base(self) -> LayersTable:
+        if self.deltas and self.adapters != "delta":
+            raise ValueError(
+                f"got deltas with adapters = {self.adapters!r}; wanted adapters = 'delta', whose rows are "
+                "what an adapter changes"
+            )
+        return self
 
 
 class TrapsTable(_Table):
@@ -263,4 +274,5 @@ class Spec(_Table):
             table.fused,
             table.experts,
             table.adapters,
+            table.deltas,
         )

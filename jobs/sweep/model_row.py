@@ -55,7 +55,7 @@ class ModelRow(Group):
     num_params: Annotated[int | None, COUNT]
     """Parameters of the checkpoint."""
     layers_analysed: Annotated[int, COUNT, REQUIRED]
-    """Layers with status `ok`."""
+    """Layers with status `ok`, as in the two below of the model's own weights."""
     layers_skipped: Annotated[int, COUNT, REQUIRED]
     """Layers skipped with a reason."""
     layers_failed: Annotated[int, COUNT, REQUIRED]
@@ -80,8 +80,8 @@ class ModelRow(Group):
     source: Annotated[str, TEXT]
     """The spec's source the unit came from."""
     base_revision: Annotated[str | None, TEXT, Since(2)]
-    """Revision of the base model that an adapter was put on; NULL where the numbers depend on no
-    other model."""
+    """Revision of the base model that an adapter was put on, or whose weights were subtracted in the rows
+    of W − W_base; NULL where the numbers depend on no other model."""
     options_key: Annotated[str, TEXT, Since(2)]
     """Hash of all that analysis_key hashes, but for the decoders: known before any header is read,
     and equal for models swept with equal options. NULL in rows older than this column: analysis_key."""
@@ -91,6 +91,12 @@ class ModelRow(Group):
     number_versions: Annotated[str | None, JSON, Since(2)]
     """Versions of metric groups and decoders that are hashed in analysis_key, those above 1; NULL:
     there are none."""
+    deltas_analysed: Annotated[int | None, COUNT, Since(2)]
+    """Layers of W − W_base with status `ok`; NULL where these were not asked for, or no base is known."""
+    deltas_skipped: Annotated[int | None, COUNT, Since(2)]
+    """Those that were skipped: equal to the base, of another shape, or not in it."""
+    deltas_failed: Annotated[int | None, COUNT, Since(2)]
+    """Those that failed with a reason."""
 
     @classmethod
     def of(cls, unit: Unit, tasks: Sequence[TaskRows], *, versions: str) -> ModelRow:
@@ -99,9 +105,12 @@ class ModelRow(Group):
         What a Hub says of the repository comes before what the files say.
         """
         target, hub = unit.target, unit.target.metadata
+        base = target.base if unit.selection.deltas else None
         facts = next((task.facts for task in tasks if task.facts), None) or ModelFacts()
         layers = [row for task in tasks for row in task.layers]
-        status = [row.measured.outcome.status for row in layers]
+        own = [row for row in layers if row.name.delta_base is None]
+        status = [row.measured.outcome.status for row in own]
+        deltas = [r.measured.outcome.status for r in layers if r.name.delta_base is not None]
         devices = {row.measured.effort.device for row in layers if row.measured.effort}
         return cls(
             name=target.model_id.rsplit("/", 1)[-1],
@@ -112,7 +121,7 @@ class ModelRow(Group):
             licence=hub.licence or facts.licence,
             downloads=hub.downloads,
             likes=hub.likes,
-            base_model=hub.base_model or facts.base_model,
+            base_model=hub.base_model or facts.base_model or (base.model_id if base else None),
             last_modified=hub.last_modified,
             family=target.family or facts.family,
             step=target.step,
@@ -133,4 +142,7 @@ class ModelRow(Group):
             options_key=unit.options_key,
             decoders=", ".join(unit.decoders or ()),
             number_versions=unit.number_versions.to_json(),
+            deltas_analysed=deltas.count("ok") if deltas else None,
+            deltas_skipped=deltas.count("skipped") if deltas else None,
+            deltas_failed=deltas.count("failed") if deltas else None,
         )

@@ -23,8 +23,7 @@ def spectrum_rows(reports: Sequence[LayerReport]) -> Iterator[SpectrumRow]:
 def tensor_rows(model: Model) -> Iterator[TensorRow]:
     """The account: one row for every stored tensor, and one for every file that could hold weights
     and is not read."""
-    for entry in model.entries:
-        stored = model.tensors[entry.tensor]
+    for entry, stored in model.accounts:
         yield TensorRow(
             tensor=entry.tensor,
             dtype=stored.dtype,

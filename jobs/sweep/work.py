@@ -3,20 +3,13 @@ retries."""
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import time
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING
 
 from jobs.runners.worker import Work
 from jobs.sweep.task_rows import TaskRows
 from jobs.units.unit import Task
-
-if TYPE_CHECKING:
-    from zoo.card import Card
-    from zoo.io.store import Store
 
 
 def prepare() -> None:
@@ -29,6 +22,7 @@ def prepare() -> None:
 
 def measure_task(task: Task) -> TaskRows:
     """Measure the layers of `task`. Raises the errors of `zoo.errors`."""
+    from jobs.sources.base_names import card_of
     from jobs.sweep import rows
     from zoo.measure.model import measure, open_model
 
@@ -39,7 +33,7 @@ def measure_task(task: Task) -> TaskRows:
         model = open_model(store, unit.selection)
         reports = list(measure(model, options, weights=task.weights, first=task.group == 0))
         first = task.group == 0
-        card = _card(store) if first else None
+        card = card_of(store) if first else None
         return TaskRows(
             layers=tuple(report.row for report in reports),
             traps=tuple(trap for report in reports for trap in report.traps),
@@ -52,17 +46,6 @@ def measure_task(task: Task) -> TaskRows:
             requests=store.counters.requests,
             seconds=time.perf_counter() - started,
         )
-
-
-def _card(store: Store) -> Card:
-    from zoo.card import Card, front_of, parse_card
-    from zoo.io.files import read_bytes
-
-    size = store.files().get("README.md", 0)
-    if size == 0:
-        return Card()
-    with contextlib.closing(store.open("README.md")) as file:
-        return parse_card(front_of(partial(read_bytes, file), size))
 
 
 MEASURING = Work(prepare=prepare, run=measure_task)

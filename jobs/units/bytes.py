@@ -32,16 +32,16 @@ class ByteRow:
 
 
 def byte_rows(
-    tensors: Mapping[str, TensorMeta],
-    entries: Iterable[Entry],
+    tensors: Iterable[tuple[Entry, TensorMeta]],
     left_out: Iterable[LeftOut],
     files: Mapping[str, int],
 ) -> tuple[ByteRow, ...]:
     """One row a tensor, and one a file for the rest; `nbytes` adds up to all bytes of `files`."""
-    by_tensor = {entry.tensor: entry for entry in entries}
+    by_tensor: dict[str, Entry] = {}
     unread = {left.file: left for left in left_out}
     by_file: dict[str, list[TensorMeta]] = {}
-    for meta in tensors.values():
+    for entry, meta in tensors:
+        by_tensor[entry.tensor] = entry
         by_file.setdefault(meta.file, []).append(meta)
     rows: list[ByteRow] = []
     for file, size in files.items():

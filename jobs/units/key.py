@@ -88,7 +88,7 @@ def _options_key(
     fields: dict[str, object] = {
         kind: NUMBERS_VERSION,
         "options": options.key_fields(),
-        "selection": asdict(selection),
+        "selection": selection.key_fields(has_base=bool(base_revision)),
     }
     raised = group_versions(options) if groups is None else groups
     if raised:

@@ -61,6 +61,8 @@ class UnitPlan:
     unit: Unit
     weights: tuple[WeightCost, ...]
     num_layers: int
+    num_deltas: int
+    """Of these, layers of W − W_base."""
     num_skipped: int
     num_failed: int
     fates: dict[str, int]
@@ -124,6 +126,7 @@ def plan_unit(unit: Unit) -> UnitPlan:
         unit=unit,
         weights=tuple(_cost(piece, unit.options) for piece in pieces_of(model)),
         num_layers=len(model.specs),
+        num_deltas=sum(s.delta_base is not None for s in model.specs),
         num_skipped=sum(s.skip_reason is not None for s in model.specs),
         num_failed=sum(s.fail_reason is not None for s in model.specs),
         fates=dict(Counter(e.fate for e in model.entries)),
@@ -134,7 +137,7 @@ def plan_unit(unit: Unit) -> UnitPlan:
                 if e.fate in ("skipped", "unknown")
             )
         ),
-        account=byte_rows(model.tensors, model.entries, model.left_out, model.checkpoint.files),
+        account=byte_rows(model.accounts, model.left_out, model.files),
         left_out=model.left_out,
         num_params=model.num_params,
         requests=requests,

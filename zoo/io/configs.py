@@ -75,6 +75,15 @@ def base_named_by_adapter(store: Store) -> str | None:
     return base if isinstance(base, str) and base else None
 
 
+def base_named_by_config(store: Store) -> str | None:
+    """The `_name_or_path` of the config.json at the top of a store: what training started from, or the model
+    itself. None without one. CheckpointError for a file that is no JSON."""
+    size = store.files().get("config.json")
+    config = None if size is None else _read(store, "config.json", size)
+    name = config.get("_name_or_path") if isinstance(config, dict) else None
+    return name if isinstance(name, str) and name else None
+
+
 def _read(store: Store, name: str, size: int) -> object:
     if size > MAX_CONFIG_BYTES:
         raise CheckpointError(f"{name}: {size:,} bytes; wanted a config of at most 16 MiB")

@@ -1,6 +1,7 @@
-"""An adapter and its base model as one store: the base's files lie in a folder of their own.
+"""A model and its base model as one store: the base's files lie in a folder of their own.
 
-Its tensors get the prefix `BASE`, which no adapter's own tensors have.
+An adapter that is merged is read so, and the base's tensors get the prefix `BASE`, which no adapter's own
+tensors have. A fine-tune that is compared with its base is read as two models (`PairedStore.parts`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ BASE: Final = f"{FOLDER}."
 
 @dataclass(frozen=True, slots=True)
 class PairedLocation:
-    """Where an adapter lies, and where its base model does."""
+    """Where an adapter or a fine-tune lies, and where its base model does."""
 
     adapter: Location
     base: Location
@@ -41,6 +42,11 @@ class PairedStore:
     def __init__(self, adapter: Store, base: Store) -> None:
         self._adapter, self._base = adapter, base
         self.span_bytes = max(adapter.span_bytes, base.span_bytes)
+
+    @property
+    def parts(self) -> tuple[Store, Store]:
+        """The model's own store and that of its base, for whoever reads each by itself."""
+        return self._adapter, self._base
 
     @property
     def model_id(self) -> str:

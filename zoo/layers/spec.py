@@ -148,6 +148,12 @@ class LayerSpec:
     """Why the row is `failed` before any byte is read."""
     note: str | None = None
     """A remark on a row that is analysed all the same: why a fused tensor was kept whole."""
+    delta_base: str | None = None
+    """Model id of the base: the row is of W − W_base. None: of the weights themselves."""
+    partner: LayerSpec | None = None
+    """Where W_base is: a layer of the base model. None where there is none to compare with."""
+    is_guess: bool = False
+    """The partner was told by its place in the model, and has another name."""
 
     @property
     def is_measurable(self) -> bool:

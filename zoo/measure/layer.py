@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float64, Shaped
@@ -22,9 +22,10 @@ from zoo.spectral.arrays import Doubles
 from zoo.spectral.bulk_entries import Moments
 from zoo.spectral.clipped_tail import Clipping
 from zoo.spectral.diagnostics import NOT_ASKED_FOR, EntryStatistics, entry_statistics
+from zoo.spectral.difference import Difference
 from zoo.spectral.extras import TailExtras, tail_extras
 from zoo.spectral.farms import farms
-from zoo.spectral.own import own_spectrum, own_tail
+from zoo.spectral.own import above, own_spectrum, own_tail
 from zoo.spectral.replicate import EntryFacts
 from zoo.spectral.solve import Solved, entry_exponent, solve
 from zoo.spectral.spectrum import Spectrum
@@ -55,12 +56,14 @@ def measure_layer(
     seed_key: tuple[str, ...],
     storage_bits: int,
     solved: Float64[Doubles, "k m"] | None = None,
+    difference: Difference | None = None,
 ) -> LayerMeasures:
     """Measure `matrices`, k pooled slices, of any real dtype.
 
     `seed_key`: revision, tensor, part, expert; replicate, slice and the user's seed are appended
     here. `storage_bits`: bits of a stored number, which set the numerical-rank tolerance.
     `solved`: the eigenvalues, where a batch has computed them before (`zoo.measure.batch`).
+    `difference`: the matrices are W − W_base, of which this is known.
     Non-finite entries and empty matrices are outcomes (`failed`, `skipped`), not errors.
     """
     k, rows, cols = matrices.shape
@@ -80,8 +83,10 @@ def measure_layer(
     entries = EntryFacts(max_abs, _moments(statistics), entry_exponent(max_abs))
     layer = Layer(matrices, options, seed_key, entries, solution, device)
     spectrum = Spectrum.rounded(solution.evals.reshape(-1), 2 * entries.exponent)
+    floor = (difference.delta_noise_edge if difference else None) or 0.0
+    fitted = above(spectrum, floor)
     tail, clipping = own_tail(
-        spectrum, m=layer.m, storage_bits=storage_bits, clip_fingers=options.clip_fingers
+        fitted, m=layer.m, storage_bits=storage_bits, clip_fingers=options.clip_fingers
     )
     own = own_spectrum(
         spectrum,
@@ -90,9 +95,10 @@ def measure_layer(
         m=layer.m,
         storage_bits=storage_bits,
         is_tail_only=options.metrics == "tail",
+        floor=floor,
     )
     sides = farms(matrices, storage_bits=storage_bits) if options.farms else None
-    extras = _extras(layer, spectrum, tail, clipping, storage_bits)
+    extras = _extras(layer, fitted, tail, clipping, storage_bits)
     spectrum_s, shuffle_s = time.perf_counter() - started, None
     shuffled = ShuffledLayer()
     if options.shuffle_mode != "none":
@@ -101,15 +107,33 @@ def measure_layer(
         shuffle_s = time.perf_counter() - started
     measured = Measured(
         shape=shape,
-        outcome=Outcome("ok", own.reason),
+        outcome=Outcome("ok", own.reason or _why_without_tail(fitted, spectrum, tail)),
         own=own,
         entries=statistics,
         shuffles=shuffled.columns,
         extras=extras,
         farms=sides,
+        difference=difference and _counted(difference, fitted),
         effort=Effort(spectrum_s, shuffle_s, layer.device.type),
     )
     return LayerMeasures(measured, shuffled.traps, spectrum, shuffled.first)
+
+
+def _counted(difference: Difference, fitted: Spectrum) -> Difference:
+    """The facts of a difference, now that its eigenvalues are known."""
+    if difference.delta_noise_edge is None:
+        return difference
+    return replace(difference, delta_num_above_noise=int(fitted.evals.size))
+
+
+def _why_without_tail(fitted: Spectrum, whole: Spectrum, tail: TailFit | NoTail) -> str | None:
+    """The reason of a difference that has no tail because most of it is rounding; else None."""
+    if fitted.evals.size == whole.evals.size or isinstance(tail, TailFit):
+        return None
+    return (
+        f"rounding: {fitted.evals.size} of {whole.evals.size} eigenvalues are above delta_noise_edge, "
+        "and the tail takes 20"
+    )
 
 
 def failed_layer(shape: Shape | None, reason: str) -> LayerMeasures:

@@ -7,7 +7,7 @@ and dropped, so memory is that of the largest weight.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from math import prod
@@ -22,13 +22,26 @@ from zoo.io.checkpoint import Checkpoint
 from zoo.io.header import RowRange, TensorMeta
 from zoo.io.left_out import LeftOut
 from zoo.io.opening import open_checkpoint
+from zoo.io.paired import PairedStore
 from zoo.io.store import Store
+from zoo.layers.deltas import delta_layers
 from zoo.layers.spec import LayerSpec
 from zoo.layers.take import take
+from zoo.measure.base import BaseModel, check_partners, open_base
 from zoo.measure.batch import measure_layers
+from zoo.measure.deltas import BasePiece, base_pieces, measure_deltas
 from zoo.measure.layer import LayerMeasures, failed_layer, measure_layer, skipped_layer
 from zoo.measure.nothing import is_without_layers, why_without_layers
-from zoo.measure.row import LayerName, LayerRow, Place, Reading, Shape, Stored, TrapRow
+from zoo.measure.row import (
+    Counterpart,
+    LayerName,
+    LayerRow,
+    Place,
+    Reading,
+    Shape,
+    Stored,
+    TrapRow,
+)
 from zoo.options import AnalysisOptions, LayerSelection
 from zoo.seeds import layer_key
 from zoo.spectral.spectrum import Spectrum
@@ -50,6 +63,8 @@ class Model:
     """In file order."""
     entries: tuple[Entry, ...]
     """The fate of every stored tensor."""
+    base: BaseModel | None = None
+    """The base model whose weights are subtracted in the rows of W − W_base; None without these."""
 
     @property
     def config(self) -> Mapping[str, object]:
@@ -71,14 +86,31 @@ class Model:
     def decoders(self) -> tuple[str, ...]:
         """Names of the decoders that its layers go through, and UNKNOWN for a tensor nobody decodes; sorted."""
         names = {spec.weight.decoder for spec in self.specs if spec.weight is not None}
-        if any(entry.fate == "unknown" for entry in self.entries):
+        entries = self.entries
+        if self.base is not None:
+            names |= self.base.decoders(self.specs)
+            entries += self.base.entries
+        if any(entry.fate == "unknown" for entry in entries):
             names.add(UNKNOWN)
         return tuple(sorted(names))
 
     @property
+    def accounts(self) -> Iterator[tuple[Entry, TensorMeta]]:
+        """What became of every stored tensor; of a base model under their names in the pair."""
+        for entry in self.entries:
+            yield entry, self.tensors[entry.tensor]
+        if self.base is not None:
+            yield from self.base.accounts(self.specs)
+
+    @property
     def left_out(self) -> tuple[LeftOut, ...]:
-        """Files that could hold weights and are not read, each with its reason."""
-        return self.checkpoint.left_out
+        """Files that could hold weights and are not read, each with its reason; of a base model too."""
+        return self.checkpoint.left_out + (self.base.left_out if self.base is not None else ())
+
+    @property
+    def files(self) -> Mapping[str, int]:
+        """Size of every file, whatever it holds; of a base model too."""
+        return {**self.checkpoint.files, **(self.base.files if self.base is not None else {})}
 
     @property
     def weights(self) -> tuple[Weight, ...]:
@@ -109,9 +141,12 @@ class LayerReport:
 def open_model(store: Store, selection: LayerSelection) -> Model:
     """Read the headers behind `store` and decide which layers there are.
 
-    Raises CheckpointError, also when nothing of the model can be measured: see
-    `zoo.measure.nothing`.
+    With `selection.deltas`, of a store of a model and its base also those of W − W_base. Raises
+    CheckpointError, also when nothing of the model can be measured: see `zoo.measure.nothing`.
     """
+    if selection.deltas and isinstance(store, PairedStore):
+        own, base = store.parts
+        return on_base(open_model(own, selection), open_base(base, selection))
     checkpoint = open_checkpoint(store)
     model = model_of(checkpoint, selection, revision=store.revision)
     if is_without_layers(model.specs, model.entries, selection):
@@ -123,6 +158,13 @@ def model_of(checkpoint: Checkpoint, selection: LayerSelection, *, revision: str
     """The model in an open checkpoint."""
     taken = take(checkpoint, account(checkpoint), selection)
     return Model(checkpoint, revision, taken.specs, taken.entries)
+
+
+def on_base(model: Model, base: BaseModel) -> Model:
+    """The model with the layers of W − W_base behind its own. CheckpointError when no tensor has a partner."""
+    deltas = delta_layers(model.specs, base.layers)
+    check_partners(model.specs, deltas, base.model_id)
+    return replace(model, specs=(*model.specs, *deltas), base=base)
 
 
 def measure(
@@ -147,12 +189,26 @@ def measure(
     model.checkpoint.expect(
         source for piece in pieces.values() if piece.is_streamed for source in piece.weight.sources
     )
-    for name, group in groupby(model.specs, key=lambda s: s.weight.name if s.weight else s.tensor):
+    if model.base is not None:
+        model.base.checkpoint.expect(
+            source
+            for piece in pieces.values()
+            if piece.is_streamed
+            for of_base in piece.of_base(*piece.layers[0])
+            if of_base.is_aligned
+            for source in of_base.weight.sources
+        )
+    own = (spec for spec in model.specs if spec.delta_base is None)
+    for name, group in groupby(own, key=lambda s: s.weight.name if s.weight else s.tensor):
         specs = tuple(group)
         if first:
             yield from (_unmeasured(spec) for spec in specs if not spec.is_measurable)
         if name in pieces and any(spec.is_measurable for spec in specs):
             yield from _measure_weight(model, pieces[name], options)
+    if first:
+        for spec in model.specs:
+            if spec.delta_base is not None and not spec.is_measurable:
+                yield _unmeasured(spec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,16 +218,26 @@ class Pieces:
     weight: Weight
     layers: tuple[tuple[RowRange | None, tuple[LayerSpec, ...]], ...]
     """The rows of the weight that are loaded (None: all) and the layers measured from them."""
+    deltas: tuple[LayerSpec, ...] = ()
+    """Of the layers, those that are measured a second time with the base's weights subtracted."""
 
     @classmethod
-    def of(cls, weight: Weight, specs: list[LayerSpec]) -> Pieces:
+    def of(cls, weight: Weight, specs: list[LayerSpec], deltas: Sequence[LayerSpec] = ()) -> Pieces:
         """A matrix that has to be decoded cannot be read by rows, a stack of experts can."""
         by_rows = 4 * prod(weight.shape) > _WHOLE_BYTES and all(
             s.leading is not None and (weight.decoder == "none" or s.cut.expert is not None)
             for s in specs
         )
         cut = groupby(specs, key=lambda s: s.leading if by_rows else None)
-        return cls(weight, tuple((rows, tuple(sharing)) for rows, sharing in cut))
+        return cls(weight, tuple((rows, tuple(sharing)) for rows, sharing in cut), tuple(deltas))
+
+    def of_base(self, rows: RowRange | None, specs: Sequence[LayerSpec]) -> tuple[BasePiece, ...]:
+        """What is read of the base model for the layers of one piece."""
+        if not self.deltas:
+            return ()
+        places = {(spec.part, spec.expert) for spec in specs}
+        here = [delta for delta in self.deltas if (delta.part, delta.expert) in places]
+        return base_pieces(self.weight, rows, here)
 
     @property
     def is_streamed(self) -> bool:
@@ -189,8 +255,12 @@ class Pieces:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that are read in all."""
-        return sum(self.share(rows, self.weight.nbytes) for rows, _ in self.layers)
+        """Bytes that are read in all, of the base model too."""
+        return sum(
+            self.share(rows, self.weight.nbytes)
+            + sum(piece.nbytes for piece in self.of_base(rows, specs))
+            for rows, specs in self.layers
+        )
 
     @property
     def numel(self) -> int:
@@ -205,12 +275,14 @@ class Pieces:
 def pieces_of(model: Model) -> Iterator[Pieces]:
     """Every weight that at least one measurable layer needs, in file order."""
     specs: dict[str, list[LayerSpec]] = {}
+    deltas: dict[str, list[LayerSpec]] = {}
     for spec in model.specs:
         if spec.is_measurable and spec.weight is not None:
-            specs.setdefault(spec.weight.name, []).append(spec)
-    for of_one_weight in specs.values():
+            kind = specs if spec.delta_base is None else deltas
+            kind.setdefault(spec.weight.name, []).append(spec)
+    for name, of_one_weight in specs.items():
         assert of_one_weight[0].weight is not None
-        yield Pieces.of(of_one_weight[0].weight, of_one_weight)
+        yield Pieces.of(of_one_weight[0].weight, of_one_weight, deltas.get(name, ()))
 
 
 def _measure_weight(
@@ -230,7 +302,13 @@ def _measure_weight(
         nbytes = pieces.share(rows, weight.nbytes) // len(specs)
         for spec, measures in _measure_specs(model, weight, loaded, rows, specs, options):
             yield _report(spec, measures, read_s, nbytes)
+        held = [loaded]
         del loaded  # before the next one is allocated
+        of_base = pieces.of_base(rows, specs)
+        if model.base is None or not of_base:
+            continue
+        for delta in measure_deltas(held, rows, of_base, model.base.checkpoint, options):
+            yield _report(delta.spec, delta.measures, delta.read_s, delta.nbytes)
 
 
 def _measure_specs(
@@ -281,18 +359,21 @@ def _report(spec: LayerSpec, measures: LayerMeasures, read_s: float, nbytes: int
         measured = replace(measured, outcome=replace(measured.outcome, reason=spec.note))
     effort = measured.effort
     total_s = read_s + (effort.spectrum_s + (effort.shuffle_s or 0.0) if effort else 0.0)
-    name = LayerName(spec.layer_index, spec.tensor, spec.part, spec.expert)
+    name = LayerName(spec.layer_index, spec.tensor, spec.part, spec.expert, spec.delta_base)
+    other = spec.partner.weight if spec.partner else None
+    is_dequantised = [w.is_dequantised for w in (weight, other) if w is not None]
     row = LayerRow(
         name=name,
         place=Place(spec.block, spec.role),
         stored=Stored(
             stored_dtype=weight.stored_dtype if weight else None,
             decoder=weight.decoder if weight else None,
-            is_dequantised=weight.is_dequantised if weight else None,
+            is_dequantised=any(is_dequantised) if weight else None,
             tied_to=spec.tied_to,
         ),
         measured=measured,
         reading=Reading(read_s, nbytes, total_s),
+        counterpart=Counterpart(other.name, other.stored_dtype) if other else None,
     )
     traps = tuple(TrapRow(name, trap) for trap in measures.traps)
     return LayerReport(row, traps, measures.spectrum, measures.rand_spectrum)

@@ -31,6 +31,7 @@ from zoo.columns import (
 )
 from zoo.formats.weight import Fate
 from zoo.spectral.diagnostics import EntryStatistics
+from zoo.spectral.difference import Difference
 from zoo.spectral.extras import TailExtras
 from zoo.spectral.farms import Farms
 from zoo.spectral.localisation import Localisation
@@ -59,6 +60,8 @@ class LayerName(Group):
     """Part of a fused tensor: `q`, `k`, `v`, `gate`, `up`, ...; NULL for a whole tensor."""
     expert: Annotated[int | None, INDEX]
     """Number of the expert; NULL outside mixtures of experts."""
+    delta_base: Annotated[str | None, TEXT, Since(2)] = None
+    """Model id of the base model: the row is of the difference W − W_base. NULL: of the weights themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,7 @@ class Measured(Group):
     shuffles: Shuffles | None = None
     extras: TailExtras | None = None
     farms: Farms | None = None
+    difference: Difference | None = None
     effort: Effort | None = None
 
 
@@ -171,6 +175,16 @@ class Reading(Group):
 
 
 @dataclass(frozen=True, slots=True)
+class Counterpart(Group):
+    """Where W_base is, in a row of W − W_base."""
+
+    delta_base_tensor: Annotated[str | None, TEXT, Since(2)]
+    """Name of the tensor of the base model that was subtracted; NULL where there was none."""
+    delta_base_dtype: Annotated[str | None, TEXT, Since(2)]
+    """Safetensors code of that tensor as stored."""
+
+
+@dataclass(frozen=True, slots=True)
 class LayerRow(Group):
     """A row of `layers`, without the keys of its unit."""
 
@@ -179,6 +193,7 @@ class LayerRow(Group):
     stored: Stored
     measured: Measured
     reading: Reading
+    counterpart: Counterpart | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,13 +95,17 @@ def probe_traps(
     by_layer: dict[int, list[KnownTrap]] = {}
     for trap in sorted(traps, key=lambda t: (t.layer_index, t.replicate, t.trap_index)):
         by_layer.setdefault(trap.layer_index, []).append(trap)
-    specs = {spec.layer_index: spec for spec in model.specs}
+    specs = {spec.layer_index: spec for spec in model.specs if spec.delta_base is None}
     started = time.monotonic()
     for layer_index, of_layer in by_layer.items():
         chosen, left = (
             of_layer[: options.max_traps_per_layer],
             of_layer[options.max_traps_per_layer :],
         )
+        if layer_index not in specs:
+            why = "delta: the layer is of W − W_base, which the network does not compute with"
+            yield from (_unprobed(trap, why) for trap in of_layer)
+            continue
         spent = time.monotonic() - started
         if options.budget_s is not None and spent > options.budget_s:
             why = f"budget_s: {options.budget_s:g} s were spent before this layer"

@@ -6,8 +6,11 @@ spectrum always gives the same numbers. Knows nothing of weights.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
+
+import numpy as np
 
 from zoo.cells import out_of_range
 from zoo.columns import SCALE, Group
@@ -42,10 +45,21 @@ class OwnSpectrum(Group):
         return lost and f"out_of_range: {lost} leaves float64, its logarithm does not"
 
 
+def above(spectrum: Spectrum, floor: float) -> Spectrum:
+    """The eigenvalues above `floor` (in units of λ): what is fitted where the others are rounding."""
+    if floor <= 0.0:
+        return spectrum
+    least = math.ldexp(floor, -spectrum.scale_exponent)
+    return Spectrum(spectrum.evals[spectrum.evals > least], spectrum.scale_exponent)
+
+
 def own_tail(
     spectrum: Spectrum, *, m: int, storage_bits: int, clip_fingers: bool
 ) -> tuple[TailFit | NoTail, Clipping | None]:
-    """The tail that everything else stands on, and what was clipped for it (None: not asked for)."""
+    """The tail that everything else stands on, and what was clipped for it (None: not asked for).
+
+    Of a difference `spectrum` is what lies `above` its rounding.
+    """
     if not clip_fingers:
         return fit_tail(spectrum.evals, m=m, storage_bits=storage_bits), None
     clipped = fit_clipped(spectrum.evals, m=m, storage_bits=storage_bits)
@@ -60,10 +74,12 @@ def own_spectrum(
     m: int,
     storage_bits: int,
     is_tail_only: bool,
+    floor: float = 0.0,
 ) -> OwnSpectrum:
     """Everything that follows from the k·m eigenvalues of n×m slices and their `own_tail`.
 
-    `is_tail_only`: of all that only the norms and the tail.
+    `is_tail_only`: of all that only the norms and the tail. `floor`: of a difference, the edge of its
+    rounding; what lies below it counts as 0 where logarithms are taken.
     """
     evals, exponent = spectrum.evals, spectrum.scale_exponent
     norms = scalars(evals, n=n, m=m, storage_bits=storage_bits)
@@ -72,6 +88,11 @@ def own_spectrum(
     fitted = tail if isinstance(tail, TailFit) else None
     # a tail that reaches the null space is to end in zeros: the logarithms of noise would decide it
     clean = without_noise(evals, m=m, storage_bits=storage_bits)
+    if floor > 0.0:
+        clean = np.where(evals > math.ldexp(floor, -exponent), clean, 0.0)
+        if clean[-1] <= 0.0:  # nothing but rounding
+            law = fit_bulk(mean_one(evals), n=n, m=m)
+            return OwnSpectrum(exponent, norms, tail, None if law is None else bulk_of(law, evals))
     mean_one_evals = mean_one(evals)
     clean_mean_one_evals = mean_one_evals if clean is evals else mean_one(clean)
     effective = erg(

@@ -54,7 +54,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command; its exit code. Messages for people go to standard error."""
     from cyclopts import CycloptsError
 
-    from catalog.errors import CatalogError
+    from catalog.errors import CatalogError, DiskFullError
     from jobs.cli import app
     from jobs.screen.text import printable
     from zoo.errors import ZooError
@@ -65,6 +65,8 @@ def run(arguments: Sequence[str]) -> int:
         return USE  # cyclopts has printed what was wrong
     except (ZooError, CatalogError) as error:
         print(printable(f"zoo: {error}", keep="\n"), file=sys.stderr)
+        if isinstance(error, DiskFullError):
+            return INTERRUPTED  # every command that writes goes on where it was
         return USE if error.cause == "use" else FAILED
     except KeyboardInterrupt:
         return _interrupted()

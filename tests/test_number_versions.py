@@ -65,7 +65,7 @@ class Catalog:
         """List the models, measure those that are to be (the first `do`); by decoders."""
         ledger = Ledger(self.root, name="nightly", spec_text="")
         choice = ledger.choose([unit(m, options=options) for m in models], overwrite)
-        ledger.begin(choice.listed)
+        ledger.begin(choice)
         for todo in choice.todo[:do]:
             ledger.commit(UnitDone(todo, (rows(*models[todo.target.model_id]),)))
         return choice
@@ -212,7 +212,7 @@ def test_a_unit_is_of_today_s_packages_when_all_its_numbers_are(
 def fail(catalog: Catalog, cause: str = "data") -> None:
     ledger = Ledger(catalog.root, name="nightly", spec_text="")
     choice = ledger.choose([unit("org/torn")], "never")
-    ledger.begin(choice.listed)
+    ledger.begin(choice)
     for todo in choice.todo:
         ledger.fail(UnitFailed(todo, cause, "HeaderError", "no header", None, 1))
 
@@ -237,7 +237,7 @@ def test_a_unit_that_fails_under_new_versions_is_tried_again_under_newer_ones(
     raise_decoder(monkeypatch, "mxfp4")
     ledger = Ledger(catalog.root, name="nightly", spec_text="")
     choice = ledger.choose([unit(model) for model in MODELS], "never")
-    ledger.begin(choice.listed)
+    ledger.begin(choice)
     (todo,) = choice.todo
     ledger.fail(UnitFailed(todo, "bug", "KeyError", "x", None, 1))
     assert catalog.missing() == ["org/four"]

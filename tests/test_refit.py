@@ -32,7 +32,7 @@ from zoo.options import AnalysisOptions
 from zoo.spectral.shuffled import TrapSummary
 from zoo.spectral.spectrum import Spectrum
 
-UNTOUCHED = ("sweep_id", "committed_at", "versions")
+UNTOUCHED = ("sweep_id", "committed_at", "versions", "parts")
 
 
 def rows(catalog: Path, table: str) -> list[dict[str, object]]:

@@ -13,6 +13,8 @@ Killed anywhere, the next run starts over with what it finds.
 
 from __future__ import annotations
 
+import errno
+import re
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,11 +24,12 @@ import duckdb
 import pyarrow as pa
 
 from catalog.care.merge import write_sorted
-from catalog.errors import TornError
+from catalog.errors import DiskFullError, TornError
 from catalog.files.duck import while_others_write
 from catalog.files.folder import Folder, Stamp
 from catalog.files.layout import HOT, SEEDS, check_marker, generation
 from catalog.files.lock import compact_lock, writing
+from catalog.files.room import no_room
 from catalog.read.views import connect
 from catalog.schema import TABLES, UNIT_TABLES
 from catalog.schema.keys import COMMIT
@@ -45,6 +48,9 @@ _BATCH_ROWS = {"spectra": 256}
 """Rows of a table that are merged at a time, where they are long."""
 _DEFAULT_BATCH_ROWS = 50_000
 """Rows of the other tables that are merged at a time."""
+
+_NO_ROOM = re.compile(r"No space left on device|failed to offload", re.IGNORECASE)
+"""What DuckDB says when its folder for sorting is full."""
 
 FilePath = tuple[str, str, str]
 """Table, generation, file name."""
@@ -92,7 +98,15 @@ def compact(
             else:
                 _say(say, _why(merged, grace_s))
                 _drop(con, folder, plan, merged, grace_s=grace_s, orphan_age_s=orphan_age_s)
+        except DiskFullError:
+            _drop_unfinished(folder)
+            raise
         except duckdb.Error as error:
+            if _NO_ROOM.search(str(error)):
+                raise DiskFullError(
+                    f"cannot sort {folder.root}: {error}. {no_room(errno.ENOSPC, spill, None)}, or set "
+                    f"TMPDIR to a folder on another disk"
+                ) from error
             raise TornError(
                 f"cannot merge {folder.root}: {error}; run `zoo check`, move the file it names "
                 f"away, then compact again"
@@ -118,6 +132,15 @@ def _why(merged: Sequence[FilePath], grace_s: float) -> str:
 def _say(say: Callable[[str], None] | None, text: str) -> None:
     if say is not None:
         say(text)
+
+
+def _drop_unfinished(folder: Folder) -> None:
+    """Delete what this run wrote before the disk was full: files of a generation without `models`,
+    which no reader looks at, and the next run would write again."""
+    finished = {tier for table, tier, _ in _files(folder) if table == "models"}
+    for path in _files(folder):
+        if path[1] not in finished and path[1] != HOT:
+            folder.delete(*path)
 
 
 def _files(folder: Folder) -> dict[FilePath, Stamp]:

@@ -30,8 +30,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from catalog.errors import DiskFullError, StorageError
+from catalog.files.room import no_room
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """Errors that say that there is no room: disk, quota, or the limit on the size of a file."""
 _STALE_S = 24 * 3600.0
 """Seconds after which a file in `tmp/` is deleted, whoever writes it."""
@@ -176,7 +177,7 @@ class Folder:
         """
         if self.remote is None:
             writers = {parts: partial(_fill, data) for parts, data in files.items()}
-            self._put_written(writers)
+            self._put_written(writers, nbytes=sum(len(data) for data in files.values()))
             return
         with ThreadPoolExecutor(max(len(files), 1), "put") as pool:
             puts = [pool.submit(self._pipe, data, parts) for parts, data in files.items()]
@@ -200,26 +201,31 @@ class Folder:
             self._put_written({parts: write})
         return final
 
-    def _put_written(self, writers: Mapping[tuple[str, ...], Callable[[str], None]]) -> None:
+    def _put_written(
+        self,
+        writers: Mapping[tuple[str, ...], Callable[[str], None]],
+        *,
+        nbytes: int | None = None,
+    ) -> None:
         """Write all files aside, flush them, rename them, and flush the folders, each step for all
-        before the next: a disk's journal is flushed once."""
+        before the next: a disk's journal is flushed once. `nbytes`: of all, where that is known."""
         asides = {self.at(*parts): self._aside() for parts in writers}
         folders = {os.path.dirname(final) for final in asides}
         try:
             for folder in (*folders, self.at("tmp")):
-                with _explained("write", folder):
+                with _explained("write", folder, nbytes=nbytes):
                     os.makedirs(folder, exist_ok=True)
             for (final, aside), write in zip(asides.items(), writers.values(), strict=True):
-                with _explained("write", final):
+                with _explained("write", final, nbytes=nbytes):
                     write(aside)
             for final, aside in asides.items():
-                with _explained("write", final):
+                with _explained("write", final, nbytes=nbytes):
                     _sync(aside)
             for final, aside in asides.items():
-                with _explained("write", final):
+                with _explained("write", final, nbytes=nbytes):
                     os.replace(aside, final)
             for folder in folders:
-                with _explained("write", folder):
+                with _explained("write", folder, nbytes=nbytes):
                     _sync(folder)
         finally:
             for aside in asides.values():
@@ -266,17 +272,14 @@ class Folder:
 
 
 @contextmanager
-def _explained(verb: str, path: str) -> Iterator[None]:
-    """Turn an OSError into one of ours, which says what to do."""
+def _explained(verb: str, path: str, *, nbytes: int | None = None) -> Iterator[None]:
+    """Turn an OSError into one of ours, which says what to do. `nbytes`: wanted, where it is known."""
     try:
         yield
     except OSError as error:
         what = f"cannot {verb} {path}: {error.strerror or error}"
-        if error.errno in _FULL:
-            raise DiskFullError(
-                f"{what}; free some space (or raise the quota) and run the same command again: "
-                f"finished units are kept"
-            ) from error
+        if error.errno in FULL:
+            raise DiskFullError(f"{what}. {no_room(error.errno, path, nbytes)}") from error
         raise StorageError(
             f"{what}; give a folder this user may write to (--out), then run the same command again"
         ) from error

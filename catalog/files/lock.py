@@ -7,6 +7,7 @@ must not run beside a sweep.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -15,8 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from catalog.errors import LockedError, StorageError
-from catalog.files.folder import Folder
+from catalog.errors import DiskFullError, LockedError, StorageError
+from catalog.files.folder import FULL, Folder
+from catalog.files.room import no_room
 
 
 @contextmanager
@@ -70,9 +72,10 @@ def _exclusive(folder: Folder, file: str, what: str) -> Iterator[None]:
                 f"{what} already runs on {folder.root} ({_holder(handle)}); wait for it, "
                 f"stop it, or use another name or another catalog"
             ) from error
-        os.ftruncate(handle, 0)
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        os.pwrite(handle, json.dumps({"pid": os.getpid(), "since": since}).encode(), 0)
+        with contextlib.suppress(OSError):  # a note for the message of a second one, on a full disk
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, json.dumps({"pid": os.getpid(), "since": since}).encode(), 0)
         yield
     finally:
         os.close(handle)
@@ -84,6 +87,10 @@ def _open(folder: Folder, file: str) -> int:
         os.makedirs(folder.at("tmp"), exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
+        if error.errno in FULL:
+            raise DiskFullError(
+                f"cannot lock {path}: {error.strerror}. {no_room(error.errno, path, None)}"
+            ) from error
         raise StorageError(
             f"cannot lock {path}: {error.strerror}; give a folder this user may write to (--out)"
         ) from error

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 
 import duckdb
 import pyarrow as pa
 
+from catalog.errors import DiskFullError
 from catalog.files.folder import Folder
 from catalog.files.layout import check_marker
 from catalog.files.lock import compact_lock
@@ -136,8 +137,14 @@ def refit_catalog(
             status = "done"
         finally:
             if pen is not None:
-                pen.close(status)
+                _close(pen, status)
     return tally
+
+
+def _close(pen: Pen, status: str) -> None:
+    """Say how it ended; on a full disk what the caller hears is where it became full."""
+    with suppress(DiskFullError) if status == "interrupted" else nullcontext():
+        pen.close(status)
 
 
 def _whole(root: str, units: list[RefitUnit], tally: Tally) -> list[RefitUnit]:

@@ -3,6 +3,7 @@ on stderr."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Sequence
@@ -132,13 +133,18 @@ class Progress:
             self._bar = None
 
     def say(self, text: str) -> None:
-        """One line to standard error."""
-        if self._quiet:
-            return
-        if self._bar is not None:
-            self._bar.console.print(printable(text, keep="\n"), markup=False, highlight=False)
-        else:
-            print(printable(text, keep="\n"), file=sys.stderr, flush=True)
+        """One line to standard error, unless quiet."""
+        if not self._quiet:
+            self.error(text)
+
+    def error(self, text: str) -> None:
+        """One line to standard error, also when quiet."""
+        # a log on a full disk, or one that nobody reads any more, is no reason to end a sweep
+        with contextlib.suppress(OSError):
+            if self._bar is not None:
+                self._bar.console.print(printable(text, keep="\n"), markup=False, highlight=False)
+            else:
+                print(printable(text, keep="\n"), file=sys.stderr, flush=True)
 
     def _advance(self) -> None:
         if self._bar is not None and self._bar_task is not None:

@@ -16,6 +16,7 @@ from typing import Literal
 
 from catalog.read.lacking import Lack
 from catalog.write import commits
+from catalog.write.finished import stored_units
 from catalog.write.names import UnitKey
 from jobs.runners.retry import TERMINAL
 from jobs.runners.schedule import UnitDone, UnitFailed
@@ -33,6 +34,8 @@ Overwrite = Literal["never", "failed", "stale", "always"]
 _FINAL_CAUSES = (TERMINAL | {"poison", "bug"}) - {"hub_permanent", "changed"}
 """An open failure of these causes is not tried again by itself; gated or gone
 repositories may come back, and what was being written is finished some time."""
+_ROW_BYTES = 16_384
+"""About the size of a file with one row of `models`, which does not tell its own."""
 _PACKAGES = (
     "spectral-zoo",
     "numpy",
@@ -208,6 +211,15 @@ class Ledger:
             ended_at=datetime.now(UTC),
             exit_code=exit_code,
         )
+
+    def bytes_per_unit(self) -> float | None:
+        """Mean size of a unit's files in the catalog; None when no unit says how large they are."""
+        sizes = [
+            sum(part.nbytes or 0 for part in unit.parts.values()) + _ROW_BYTES
+            for unit in stored_units(self.root)
+            if any(part.nbytes for part in unit.parts.values())
+        ]
+        return sum(sizes) / len(sizes) if sizes else None
 
     def _write_sweep(self, **columns: object) -> None:
         commits.record_sweep(

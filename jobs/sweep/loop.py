@@ -9,10 +9,12 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
+from catalog.errors import DiskFullError
+from catalog.files.room import size_text
 from jobs.runners.hub_access import driving
 from jobs.runners.protocol import Runner
 from jobs.screen.progress import Progress
@@ -69,6 +71,23 @@ def _signals(handler: _Interrupt) -> Iterator[None]:
             signal.signal(number, old)
 
 
+@contextmanager
+def _until_full(progress: Progress, ledger: Ledger, tally: Tally, num_todo: int) -> Iterator[None]:
+    """Ends its block when the disk of the catalog is full: nothing more can be committed, and all that
+    was is kept."""
+    try:
+        yield
+    except DiskFullError as error:
+        progress.error(str(error))
+        num_left = num_todo - tally.num_ended
+        per_unit = ledger.bytes_per_unit()
+        if per_unit is not None:
+            progress.error(
+                f"{num_left} units are left; if they are like those in the catalog, they need about "
+                f"{size_text(num_left * per_unit)}"
+            )
+
+
 def units_of(spec: Spec, say: Callable[[str], None] | None = None) -> tuple[Unit, ...]:
     """All units a spec lists, pinned; `say` hears what was left out."""
     options, selection = spec.options, spec.selection
@@ -95,7 +114,7 @@ def run_sweep(
     progress.begin(len(units), len(todo), len(choice.done), len(choice.failed_before))
     interrupt = _Interrupt()
     tally = Tally(ledger, progress, overwrite)
-    with _signals(interrupt):
+    with _signals(interrupt), _until_full(progress, ledger, tally, len(todo)):
         for unit in todo:
             if unit.target.failure is not None:
                 tally.take(failed_unit(unit, unit.target.failure))
@@ -123,13 +142,14 @@ def run_sweep(
         interrupted=interrupted,
         seconds=time.monotonic() - started,
     )
-    ledger.end(
-        result.num_listed,
-        result.num_done,
-        result.num_skipped,
-        result.num_failed,
-        interrupted=interrupted,
-        exit_code=result.exit_code,
-    )
     progress.end()
+    with suppress(DiskFullError):  # the disk was said to be full, or all that matters is committed
+        ledger.end(
+            result.num_listed,
+            result.num_done,
+            result.num_skipped,
+            result.num_failed,
+            interrupted=interrupted,
+            exit_code=result.exit_code,
+        )
     return result

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from catalog.errors import StorageError
+from catalog.errors import DiskFullError, StorageError
 from catalog.files.lock import sweep_lock
 from catalog.write.commits import prepare
 from jobs.runners.protocol import Runner
@@ -60,6 +60,8 @@ def _locked(out: str, name: str) -> Iterator[None]:
         try:
             prepare(out)
             stack.enter_context(sweep_lock(out, name))
+        except DiskFullError:  # no fault of the command: the same one goes on when there is room
+            raise
         except StorageError as error:
             raise UseError(str(error)) from error
         yield

@@ -6,6 +6,7 @@ import importlib.util
 import os
 from collections.abc import Mapping
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catalog.files.folder import Folder
@@ -15,10 +16,13 @@ from catalog.read.model_page import VIEWS, compare, layer_columns, layers_of
 from catalog.read.query import Answer, ask, ask_rows
 from catalog.read.safety import check_statements
 from catalog.read.views import connect
+from jobs import portraits
 from zoo.errors import UseError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from zoo.pictures.album import Wanted
 
 _LAYERS = "from layers_latest order by model_id, revision, layer_index"
 _MODELS = "from models_latest where is_final order by model_id"
@@ -78,6 +82,19 @@ class OpenCatalog:
         """See `Catalog.compare`."""
         with connect(self.root, only=VIEWS) as con:
             return _frame(compare(con, a, b))
+
+    def plot(
+        self, model: str, folder: str | os.PathLike[str], layers: Wanted = ()
+    ) -> dict[str, Path]:
+        """See `Catalog.plot`."""
+        if importlib.util.find_spec("matplotlib") is None:
+            raise UseError("pictures need matplotlib: pip install 'spectral-zoo[plot]'")
+        from zoo.pictures.album import album
+        from zoo.pictures.press import print_pictures
+
+        with connect(self.root, only=portraits.VIEWS) as con:
+            name, stored = portraits.stored_layers(con, model)
+        return print_pictures(album(name, stored, layers), folder)
 
     def sql(self, query: str, values: Mapping[str, object] | None = None) -> Any:
         """See `Catalog.sql`."""

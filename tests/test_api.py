@@ -110,8 +110,9 @@ def test_tables_of_two_models_can_be_joined() -> None:
 def test_pictures_go_to_a_folder_that_can_be_written(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     report = zoo.analyze(weights("a/b.weight"), options=FAST)
-    report.plot(tmp_path / "deep" / "folder")
-    assert (tmp_path / "deep" / "folder" / "layer_000.png").stat().st_size > 1000
+    files = report.plot(tmp_path / "deep" / "folder", layers=[0])
+    assert set(files) == {"all_layers", "alpha_by_depth", "funnel", "layer_000_a_b.weight"}
+    assert all(file.stat().st_size > 1000 for file in files.values())
     (tmp_path / "file").write_text("")
     with pytest.raises(UseError, match=r"file' for pictures: .*; wanted a folder"):
         report.plot(tmp_path / "file")
@@ -121,7 +122,7 @@ def test_pictures_go_to_a_folder_that_can_be_written(tmp_path: Path) -> None:
 def test_a_missing_package_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     report = zoo.analyze(weights("a.weight"), options=FAST)
     monkeypatch.setitem(sys.modules, name, None)
-    methods = {"pandas": report.to_pandas, "pyarrow": report.to_arrow, "matplotlib": report.plot}
+    methods = {"pandas": report.to_pandas, "pyarrow": report.to_arrow, "matplotlib": report.figures}
     with pytest.raises(UseError, match=f"{name} is not installed; `pip install {name}`"):
         methods[name]()
 

@@ -87,6 +87,43 @@ def test_a_model_is_shown_and_two_are_compared(catalog: zoo.Catalog) -> None:
     assert set(catalog.compare("model0", "model1")["presence"]) == {"both"}
 
 
+@pytest.mark.parametrize("way", ["notebook", "command"])
+def test_a_stored_model_has_pictures_without_its_weights(
+    way: str, results: Path, catalog: zoo.Catalog, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    if way == "notebook":
+        catalog.plot("model1", tmp_path, layers=[1])
+    else:
+        arguments = ["show", str(results / "cat"), "model1", "--quiet", "--plot", str(tmp_path)]
+        assert run([*arguments, "--plot-layers", "layers.1.*"]) == 0
+    names = {path.stem for path in tmp_path.iterdir()}
+    assert names == {"all_layers", "alpha_by_depth", "funnel", "layer_001_layers.1.weight"}
+
+
+def test_pictures_of_a_catalog_are_those_of_the_weights(results: Path) -> None:
+    from jobs.portraits import VIEWS, stored_layers
+
+    report = zoo.analyze(results / "zoo" / "model1")
+    with connect(results / "cat", only=VIEWS) as con:
+        name, stored = stored_layers(con, "model1")
+    assert name == "local/model1" and len(stored) == len(report.reports)
+    for ours, theirs in zip(stored, report.reports, strict=True):
+        assert ours.spectrum is not None and theirs.spectrum is not None
+        assert (ours.spectrum.true_evals == theirs.spectrum.true_evals).all()
+        assert ours.columns["alpha"] == theirs.columns["alpha"]
+
+
+@pytest.mark.parametrize("command", ["analyze", "show"])
+def test_layers_to_draw_need_a_folder(
+    command: str, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = {"analyze": ["zoo/model1"], "show": ["cat", "model1"]}[command]
+    arguments = [command, str(results / place[0]), *place[1:], "--plot-layers", "*"]
+    assert run(arguments) == 2
+    assert "got it without --plot" in capsys.readouterr().err
+
+
 def test_a_catalog_says_what_it_is(catalog: zoo.Catalog) -> None:
     assert "3 models" in repr(catalog)
     html = catalog._repr_html_()  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ import itertools
 import math
 import sys
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +16,16 @@ pytest.importorskip("matplotlib")
 
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
+from zoo.errors import UseError, ZooError
+from zoo.pictures.album import Picture, album, layer_name
 from zoo.pictures.drawing import log_ticks, new_figure, set_title
-from zoo.pictures.layers import draw_esd, draw_shuffled, layer_title, report_figures
+from zoo.pictures.labels import Block, label_points, outliers, short_name
+from zoo.pictures.layers import draw_esd, draw_shuffled, layer_title
 from zoo.pictures.overview import alpha_by_depth, funnel
+from zoo.pictures.panels import MAX_PANELS
+from zoo.pictures.press import print_pictures
 from zoo.spectral.erg import erg
 from zoo.spectral.spectrum import Spectrum
 from zoo.spectral.tails import TailFit, fit_tail
@@ -105,7 +112,7 @@ def test_layers_without_a_fit_are_drawn_too(evals: np.ndarray) -> None:
 def test_depth_and_funnel_count_fitted_layers_only() -> None:
     rows = [layer(i, seed=i, block=i // 3).columns for i in range(9)]
     rows += [{"alpha": None, "block": 1}, {"alpha": math.nan, "erg_delta": 1.0}]
-    assert "(9 fitted layers)" in words(funnel(rows, title="model"))
+    assert "funnel of 9 fitted layers" in words(funnel(rows, title="model"))
     text = words(alpha_by_depth(rows, title="model"))
     assert "block" in text and "tail exponent" in text
 
@@ -116,19 +123,138 @@ def test_models_without_blocks_or_without_fits_have_pictures() -> None:
         words(funnel(rows, title="model"))
 
 
-def test_report_has_a_picture_of_every_measured_layer() -> None:
-    skipped = Layer({"layer_index": 2, "alpha": None}, None, None)
-    figures = report_figures("model", [layer(0), layer(1, seed=1), skipped])
-    assert set(figures) == {"alpha_by_depth", "funnel", "layer_000", "layer_001"}
+def names(pictures: tuple[Picture, ...]) -> list[str]:
+    return [picture.name for picture in pictures]
 
 
-def test_large_models_show_the_sixty_four_most_interesting_layers() -> None:
-    layers = [layer(i, seed=i) for i in range(70)]
-    for one in layers[:3]:
-        one.columns["num_traps"] = 9.0
-    figures = report_figures("model", layers)
-    assert len(figures) == 66
-    assert {"layer_000", "layer_001", "layer_002"} <= set(figures)
+SKIPPED = Layer({"layer_index": 2, "tensor": "h.2.bias", "alpha": None}, None, None)
+DEFAULT = ["all_layers", "alpha_by_depth", "funnel"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "singles"),
+    [
+        ((), []),
+        ("*", ["layer_000_h.0.weight_q", "layer_001_h.1.weight_q"]),
+        (["h.1.*", 1, "1"], ["layer_001_h.1.weight_q"]),
+    ],
+)
+def test_layers_get_pictures_of_their_own_on_request(
+    layers: list[str | int], singles: list[str]
+) -> None:
+    pictures = album("acme/model", [layer(0), layer(1, seed=1), SKIPPED], layers)
+    assert names(pictures) == [*DEFAULT, *singles]
+    for picture in pictures:
+        assert "acme/model" in words(picture.draw())
+
+
+@pytest.mark.parametrize("wanted", ["h.9.*", 2, "h.2.bias"])
+def test_a_layer_that_cannot_be_drawn_is_named(wanted: str | int) -> None:
+    with pytest.raises(UseError, match=r"fits no measured layer; wanted .* \(h\.0\.weight"):
+        album("model", [layer(0), SKIPPED], [wanted])
+
+
+def test_one_picture_shows_all_layers_with_alpha_and_traps() -> None:
+    text = words(album("model", [layer(i, seed=i) for i in range(11)])[0].draw())
+    assert text.count("α ") == 11 and "▼ 1 trap" in text and "spectra of 11 layers" in text
+
+
+def test_large_models_show_the_most_interesting_layers_and_say_how_many() -> None:
+    layers = [layer(i, seed=i % 5) for i in range(MAX_PANELS + 3)]
+    for one in layers:
+        one.columns["num_traps"] = 0.0
+    layers[7].columns["num_traps"] = 9.0
+    figure = album("model", layers)[0].draw()
+    text = words(figure)
+    assert f"{MAX_PANELS} of {MAX_PANELS + 3} layers" in text and "7  h.7 q" in text
+    assert len(figure.axes) == MAX_PANELS
+
+
+def test_models_without_a_measured_layer_have_pictures() -> None:
+    for reports in ([], [SKIPPED]):
+        for picture in album("model", reports):
+            words(picture.draw())
+
+
+@pytest.mark.parametrize(
+    ("tensor", "name"),
+    [
+        ("a/b c.weight", "layer_007_a_b_c.weight_up_expert3"),
+        ("../../etc/passwd", "layer_007_.._.._etc_passwd_up_expert3"),
+        ("\u5c42\x00", "layer_007___up_expert3"),
+        (400 * "x", f"layer_007_{120 * 'x'}_up_expert3"),
+    ],
+)
+def test_names_of_files_tell_layer_and_tensor_and_stay_in_the_folder(
+    tensor: str, name: str
+) -> None:
+    assert layer_name({"layer_index": 7, "tensor": tensor, "part": "up", "expert": 3}) == name
+
+
+def test_pictures_are_written_by_other_processes(tmp_path: Path) -> None:
+    pictures = album("model", [layer(i, seed=i) for i in range(4)], "*")
+    files = print_pictures(pictures, tmp_path / "new" / "folder")
+    assert list(files) == names(pictures)
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files.values())
+    assert sorted(files.values()) == sorted((tmp_path / "new" / "folder").iterdir())
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_by_the_worker(tmp_path: Path) -> None:
+    (tmp_path / "funnel.png").mkdir()
+    with pytest.raises(UseError, match="for pictures: Is a directory; wanted a folder"):
+        print_pictures(album("model", [layer(0)]), tmp_path)
+
+
+def test_a_picture_that_fails_is_an_error_with_its_cause(tmp_path: Path) -> None:
+    with pytest.raises(ZooError, match=r"drawing pictures failed: [\s\S]*TypeError"):
+        print_pictures([Picture("broken", alpha_by_depth)], tmp_path)  # type: ignore[arg-type]
+
+
+def test_outliers_lie_beyond_the_fences_the_furthest_first() -> None:
+    assert outliers([1.0, 2.0, 3.0, 4.0, 90.0, -50.0]) == [4, 5]
+    assert outliers([1.0, 100.0]) == [] and outliers([5.0] * 9) == []
+
+
+def test_outliers_are_labelled_in_depth_and_funnel() -> None:
+    rows = [layer(i, seed=i, block=i // 3).columns for i in range(9)]
+    rows[4]["alpha"] = 30.0
+    assert "h.4 q" in words(alpha_by_depth(rows, title="model"))
+    assert "h.4 q" in words(funnel(rows, title="model"))
+
+
+def test_labels_meet_no_point_no_label_and_no_block() -> None:
+    rng = np.random.default_rng(0)
+    figure = new_figure(6.0, 5.0)
+    axes = figure.add_axes((0.1, 0.1, 0.8, 0.8))
+    x, y = rng.uniform(1, 9, 12), rng.uniform(1, 9, 12)
+    axes.set(xlim=(0, 10), ylim=(0, 10))
+    labels = [(i, f"layer.{i}.weight") for i in range(12)]
+    label_points(axes, x, y, labels, avoid=[Block(4, 4, 6, 6)])
+    words(figure)
+    figure.set_dpi(120)
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) >= 8
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    points = axes.transData.transform(np.column_stack([x, y]))
+    assert not any(box.contains(*point) for box in boxes for point in points)
+    block = axes.transData.transform([(4, 4), (6, 6)])
+    assert not any(box.overlaps(Bbox(block)) for box in boxes)
+
+
+def test_short_names_keep_the_end() -> None:
+    columns = {"tensor": "model.layers.12.self_attn.qkv.weight", "part": "q", "expert": None}
+    assert short_name(columns, 12) == "…_attn.qkv q"
+    assert short_name(columns, pieces=2) == "self_attn.qkv q"
+
+
+def test_legends_stand_off_the_data() -> None:
+    one = layer(spike=200.0)
+    figure = album("model", [one], "*")[-1].draw()
+    words(figure)
+    assert len(figure.axes) == 2
+    for axes in figure.axes:
+        assert axes.get_legend().get_window_extent().y0 >= axes.get_window_extent().y1 - 1.0
+        assert axes.get_legend().get_window_extent().y1 < figure.bbox.y1 - 30.0  # below the title
 
 
 def test_no_global_matplotlib_state_is_touched() -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 _KNOWS_CATALOGS: Final = "jobs.notebook"
@@ -46,6 +47,11 @@ class Catalog(Protocol):
 
     def compare(self, a: str, b: str) -> Any:
         """Two models layer by layer; deltas are b minus a."""
+
+    def plot(
+        self, model: str, folder: str | os.PathLike[str], layers: Iterable[str | int] = ()
+    ) -> Mapping[str, Path]:
+        """Write the pictures of a model, from its stored spectra: see `zoo.Report.plot`."""
 
     def sql(self, query: str, values: Mapping[str, object] | None = None) -> Any:
         """The rows of a DuckDB query over all tables and views; `values` fill `$names` in it."""

@@ -26,6 +26,8 @@ from zoo.summary import Summary, summary_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from zoo.pictures.album import Picture, Wanted
+
 _NOTEBOOK_COLUMNS: Final = (
     "tensor", "part", "expert", "role", "n", "m", "alpha", "num_tail", "num_traps",
     "trap_excess_max", "erg_log_ratio", "tail_warning", "status", "reason",
@@ -127,28 +129,29 @@ class Report:
             return arrow.table({name: arrow.nulls(0) for name in names_of(LayerRow)})
         return arrow.Table.from_pylist(self.layers)
 
-    def plot(self, folder: str | os.PathLike[str] | None = None) -> dict[str, Figure]:
-        """Matplotlib figures by name; also written as PNG files when `folder` is given.
+    def figures(self, layers: Wanted = ()) -> dict[str, Figure]:
+        """Matplotlib figures by name: `all_layers`, `alpha_by_depth`, `funnel`.
 
-        `alpha_by_depth`, `funnel`, and `layer_000`, … after `layer_index`: the layers that have an
-        eigenvalue, of more than 64 those with most traps and with alpha furthest from 2 to 6. Raises
-        UseError when matplotlib is not installed, or `folder` cannot be written to.
+        `layers`: globs on tensor names, or values of `layer_index`, of layers that get a figure of their own
+        (`layer_007_<tensor>`); `"*"`: every one. UseError when matplotlib is not installed, or for
+        what fits no measured layer.
         """
-        _peer("matplotlib")
-        from zoo.pictures.layers import report_figures
+        return {picture.name: picture.draw() for picture in self._album(layers)}
 
-        figures = report_figures(self.model_id, self._own)
-        if folder is not None:
-            root = Path(folder)
-            try:
-                root.mkdir(parents=True, exist_ok=True)
-                for name, figure in figures.items():
-                    figure.savefig(root / f"{name}.png", dpi=120)
-            except OSError as error:
-                raise UseError(
-                    f"got {os.fspath(folder)!r} for pictures: {error.strerror}; wanted a folder to write to"
-                ) from error
-        return figures
+    def plot(self, folder: str | os.PathLike[str], layers: Wanted = ()) -> dict[str, Path]:
+        """Write the pictures of `figures` as PNG files, drawn in processes of their own; files by name.
+
+        UseError also when `folder` cannot be written to.
+        """
+        from zoo.pictures.press import print_pictures
+
+        return print_pictures(self._album(layers), folder)
+
+    def _album(self, layers: Wanted) -> tuple[Picture, ...]:
+        _peer("matplotlib")
+        from zoo.pictures.album import album
+
+        return album(self.model_id, self._own, layers)
 
 
 def _tags(tag: str, texts: Iterable[str]) -> str:

@@ -36,6 +36,7 @@ def analyze(
     format: Literal["table", "csv", "json", "md", "parquet"] = "table",
     out: Annotated[Path | None, Parameter(name=("--out", "-o"))] = None,
     plot: Path | None = None,
+    plot_layers: list[str] | None = None,
     base: str | None = None,
     metrics: Literal["all", "tail"] = "all",
     shuffle: Literal["auto", "full", "top", "none"] = "auto",
@@ -57,8 +58,9 @@ def analyze(
     out
         File for `--format parquet` (default: layers.parquet).
     plot
-        Folder for pictures: spectra with their fits (of at most 64 layers), alpha against depth, the
-        (alpha, erg_delta) funnel.
+        Folder for pictures: the spectra of all layers in one, alpha against depth, the (alpha, erg_delta) funnel.
+    plot_layers
+        Also a picture of each layer whose tensor fits this glob ("*": all), or of that layer_index; may be repeated.
     base
         The model that this one was trained from: folder, weight file or Hub id. Adds a row for each layer of
         W − W_base, with its id under delta_base.
@@ -94,6 +96,8 @@ def analyze(
         raise UseError(f"--seed: got {seed}; wanted 0 or more")
     progress = Progress(quiet=quiet)
     hear_hub(progress)
+    if plot_layers and plot is None:
+        raise UseError("--plot-layers: got it without --plot; wanted a folder for the pictures")
     check_outputs(out if format == "parquet" else None, plot)  # before minutes of work
     for place in filter(None, (source, base)):
         if address_of(place, folder="").kind == "hub":
@@ -119,8 +123,8 @@ def analyze(
             rows, columns=every, usual=usual, first=FIRST, format=format, shown=shown, quiet=quiet
         )
     if plot is not None:
-        for name in report.plot(plot):
-            progress.say(f"wrote {plot / name}.png")
+        for path in report.plot(plot, layers=plot_layers or ()).values():
+            progress.say(f"wrote {path}")
     sys.stdout.flush()
     return 1 if any(row["status"] == "failed" for row in rows) else 0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from jobs.screen.shown import AS_USUAL, Format, Shown
 
 FIRST = (
@@ -21,6 +23,8 @@ def show(
     model: str,
     *,
     deltas: bool = False,
+    plot: Path | None = None,
+    plot_layers: list[str] | None = None,
     format: Format = "table",
     shown: Shown = AS_USUAL,
     quiet: bool = False,
@@ -35,6 +39,11 @@ def show(
         Model id, optionally `id@revision` (a prefix will do) or `id@stepN`.
     deltas
         The layers of W - W_base in their place: what training changed against the base model.
+    plot
+        Folder for pictures, drawn from the stored spectra: all layers in one, alpha against depth, the (alpha,
+        erg_delta) funnel.
+    plot_layers
+        Also a picture of each layer whose tensor fits this glob ("*": all), or of that layer_index; may be repeated.
     format
         How to print. `--columns` may name any column of `layers`; without it the main ones are printed.
     quiet
@@ -51,10 +60,16 @@ def show(
         skipped_of,
     )
     from catalog.read.views import connect
+    from jobs.commands.analyze import check_outputs
     from jobs.screen.output import print_rows
     from jobs.screen.progress import Progress
+    from zoo.errors import UseError
     from zoo.io.left_out import LeftOut, in_one_line, set_aside_in_one_line
 
+    progress = Progress(quiet=quiet)
+    if plot_layers and plot is None:
+        raise UseError("--plot-layers: got it without --plot; wanted a folder for the pictures")
+    check_outputs(None, plot)
     with connect(catalog, only=VIEWS) as con:
         every = layer_columns(con)
         shown.check_sort(every)
@@ -74,5 +89,22 @@ def show(
     elif deltas:
         minus = "no layers of W - W_base: sweep it with `[layers] deltas = true`"
     for told in filter(None, [in_one_line(left_out), twins, minus]):
-        Progress(quiet=quiet).say(told)
+        progress.say(told)
+    if plot is not None:
+        for path in _pictures(catalog, model, plot, plot_layers or [], deltas=deltas):
+            progress.say(f"wrote {path}")
     return 0
+
+
+def _pictures(
+    catalog: str, model: str, folder: Path, layers: list[str], *, deltas: bool
+) -> list[Path]:
+    """Draw the pictures of a model, or of what training changed, from stored spectra; their files."""
+    from catalog.read.views import connect
+    from jobs.portraits import VIEWS, stored_layers
+    from zoo.pictures.album import album
+    from zoo.pictures.press import print_pictures
+
+    with connect(catalog, only=VIEWS) as con:
+        name, stored = stored_layers(con, model, deltas=deltas)
+    return list(print_pictures(album(name, stored, layers), folder).values())

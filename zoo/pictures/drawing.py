@@ -13,12 +13,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, and a grey for what is not data
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 
+DPI = 120
+"""Dots an inch of a figure."""
 Cells = Mapping[str, object]
 """One row of `layers`: its values by column."""
 
@@ -29,10 +32,13 @@ _LETTERS_AN_INCH = 10.5
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure of its own, drawn by Agg when saved; matplotlib is loaded here and not before."""
+    """A figure of its own, drawn by Agg when saved; matplotlib is loaded here and not before.
+
+    Whoever draws says where its axes stand: matplotlib's own layouts draw everything twice.
+    """
     from matplotlib.figure import Figure as New
 
-    return New(figsize=(width, height), dpi=120, layout="constrained")
+    return New(figsize=(width, height), dpi=DPI)
 
 
 def number(columns: Cells, name: str) -> float | None:
@@ -41,10 +47,23 @@ def number(columns: Cells, name: str) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def set_title(figure: Figure, text: str) -> None:
-    """The title, as it is written: no mathematics, in one line, cut in the middle where too long."""
+def set_title(figure: Figure, text: str, *, over: str = "") -> None:
+    """The title, as it is written: no mathematics, each line cut in the middle where too long.
+
+    `over` is a line above it: the model, of a picture of one layer.
+    """
     most = int(figure.get_figwidth() * _LETTERS_AN_INCH)
-    figure.suptitle(_cut(drawable(text), most), fontsize=_TITLE_POINTS, parse_math=False)
+    lines = [_cut(drawable(line), most) for line in (over, text) if line]
+    top = 1.0 - 0.07 / figure.get_figheight()
+    figure.suptitle("\n".join(lines), y=top, va="top", fontsize=_TITLE_POINTS, parse_math=False)
+
+
+def legend_above(axes: Axes, *, columns: int = 2) -> None:
+    """A legend on top of the axes, where no data are."""
+    axes.legend(
+        fontsize=8, frameon=False, ncols=columns, loc="lower left", bbox_to_anchor=(-0.01, 1.0),
+        borderaxespad=0.2, handlelength=1.6, columnspacing=1.4, labelspacing=0.3,
+    )  # fmt: skip
 
 
 def _cut(text: str, most: int) -> str:

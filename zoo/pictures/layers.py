@@ -1,4 +1,4 @@
-"""Pictures of a layer's spectrum and of a model's layers (matplotlib, extra `plot`).
+"""The picture of one layer: its spectrum with the tail's fit, and the shuffled one with its traps.
 
 Takes plain arrays and column mappings, returns matplotlib Figures; writes and shows nothing, and
 keeps no global state (no pyplot). No meaning is carried by colour alone.
@@ -7,8 +7,7 @@ keeps no global state (no pyplot). No meaning is carried by colour alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,12 +18,13 @@ from zoo.pictures.drawing import (
     ORANGE,
     RED,
     Cells,
+    legend_above,
     log_ticks,
     new_figure,
     number,
     set_title,
 )
-from zoo.pictures.overview import alpha_by_depth, funnel
+from zoo.pictures.labels import Block, label_points
 from zoo.spectral.arrays import Vector
 from zoo.spectral.mp import mp_pdf
 
@@ -32,60 +32,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from zoo.spectral.spectrum import Spectrum
-
 _MAX_BINS = 60
 """Most bins of a histogram of the whole spectrum, and twice those of the bulk."""
 _MAX_BINS_OF_LONG_AXIS = 200
 """Most bins of a histogram in which the bulk is a small part of the axis."""
+_MAX_NAMED_TRAPS = 5
+"""Traps that are labelled with their eigenvalue, the largest."""
 _SHOWN_DECADES = 4
 """Eigenvalues smaller than λ_max by more decades than this are counted in a note, not drawn."""
-_MAX_LAYER_PICTURES = 64
-"""Layers of one model that get a picture of their own."""
-
-
-class Measured(Protocol):
-    """What a layer's pictures need: its columns and, where kept, its spectra."""
-
-    @property
-    def columns(self) -> Cells: ...
-    @property
-    def spectrum(self) -> Spectrum | None: ...
-    @property
-    def rand_spectrum(self) -> Spectrum | None: ...
-
-
-def report_figures(model_id: str, reports: Sequence[Measured]) -> dict[str, Figure]:
-    """Every picture of one model by name: `alpha_by_depth`, `funnel` and one per measured layer.
-
-    Layer pictures are named `layer_000`, … after `layer_index`; of a model with more than 64 layers
-    those with most traps and with alpha furthest from 2 to 6 are drawn.
-    """
-    rows = [report.columns for report in reports]
-    figures = {
-        "alpha_by_depth": alpha_by_depth(rows, title=model_id),
-        "funnel": funnel(rows, title=model_id),
-    }
-    measured = [r for r in reports if r.spectrum is not None and r.spectrum.evals[-1] > 0.0]
-    ranked = sorted(range(len(measured)), key=lambda i: _interest(measured[i].columns))
-    for index in sorted(ranked[-_MAX_LAYER_PICTURES:]):
-        columns, spectrum = measured[index].columns, measured[index].spectrum
-        rand = measured[index].rand_spectrum
-        if spectrum is not None:
-            figures[f"layer_{columns['layer_index']:03d}"] = layer_figure(
-                spectrum.true_evals,
-                None if rand is None else rand.true_evals,
-                columns,
-                title=layer_title(columns),
-            )
-    return figures
-
-
-def _interest(columns: Cells) -> tuple[float, float]:
-    """Sorting key: number of traps, then distance of ln alpha from the middle of 2 to 6."""
-    alpha = number(columns, "alpha")
-    distance = 0.0 if alpha is None else abs(math.log(alpha / math.sqrt(12.0)))
-    return number(columns, "num_traps") or 0.0, distance
 
 
 def layer_title(columns: Cells) -> str:
@@ -96,16 +50,19 @@ def layer_title(columns: Cells) -> str:
     return f"{' · '.join(names)}  ({columns.get('num_rows')} × {columns.get('num_cols')})"
 
 
-def layer_figure(evals: Vector, rand_evals: Vector | None, columns: Cells, *, title: str) -> Figure:
+def layer_figure(
+    evals: Vector, rand_evals: Vector | None, columns: Cells, *, title: str, model: str = ""
+) -> Figure:
     """The spectrum with its tail fit, beside the shuffled spectrum where there is one."""
-    figure = new_figure(12.0 if rand_evals is not None else 6.4, 4.6)
+    figure = new_figure(12.0 if rand_evals is not None else 6.8, 5.2)
+    bottom, height = 0.10, 0.645  # above: the title in two lines, and three lines of legend
     if rand_evals is None:
-        draw_esd(figure.add_subplot(), evals, columns)
+        draw_esd(figure.add_axes((0.12, bottom, 0.85, height)), evals, columns)
     else:
-        left, right = figure.subplots(1, 2)
-        draw_esd(left, evals, columns)
+        draw_esd(figure.add_axes((0.065, bottom, 0.42, height)), evals, columns)
+        right = figure.add_axes((0.56, bottom, 0.42, height))
         draw_shuffled(right, evals, rand_evals, columns)
-    set_title(figure, title)
+    set_title(figure, title, over=model)
     return figure
 
 
@@ -125,6 +82,7 @@ def draw_esd(axes: Axes, evals: Vector, columns: Cells) -> None:
     axes.stairs(
         np.maximum(density, floor), edges, baseline=floor, fill=True, color=BLUE, alpha=0.18
     )
+    drawn = [Block(a, floor, b, d) for a, b, d in zip(edges, edges[1:], density, strict=False) if d]
     alpha, xmin = number(columns, "alpha"), number(columns, "xmin")
     if alpha is not None and xmin is not None:
         num_tail, xmax = number(columns, "num_tail") or 0.0, number(columns, "xmax") or shown[-1]
@@ -132,7 +90,9 @@ def draw_esd(axes: Axes, evals: Vector, columns: Cells) -> None:
         height = num_tail / evals.size * (alpha - 1.0) / xmin
         stderr = number(columns, "alpha_stderr")
         label = f"power law, α = {alpha:.2f}" + (f" ± {stderr:.2f}" if stderr is not None else "")
-        axes.plot(x, height * (x / xmin) ** -alpha, color=RED, linewidth=2.2, label=label)
+        law = height * (x / xmin) ** -alpha
+        axes.plot(x, law, color=RED, linewidth=2.2, label=label)
+        drawn += [Block(a, b, a, b) for a, b in zip(x, law, strict=True) if b > floor]
         distance = number(columns, "ks_distance")
         note = "" if distance is None else f", D = {distance:.3f}"
         axes.axvline(
@@ -149,7 +109,9 @@ def draw_esd(axes: Axes, evals: Vector, columns: Cells) -> None:
     axes.set(xscale="log", yscale="log", xlabel="eigenvalue λ of WᵀW", ylabel="density")
     axes.set_ylim(bottom=floor)
     log_ticks(axes.xaxis, *axes.get_xlim())
-    _legend(axes, "lower left")
+    largest = np.array([shown[-1]]), np.array([density[density > 0][-1]])
+    label_points(axes, *largest, [(0, f"λ_max = {shown[-1]:.4g}")], avoid=drawn, above=True)
+    legend_above(axes, columns=1)
 
 
 def draw_shuffled(axes: Axes, evals: Vector, rand_evals: Vector, columns: Cells) -> None:
@@ -179,6 +141,7 @@ def draw_shuffled(axes: Axes, evals: Vector, rand_evals: Vector, columns: Cells)
         axes.plot(x, law, color="black", linewidth=1.3, label="Marchenko-Pastur law")
         top = max(top, float(law.max()))
     threshold = number(columns, "trap_threshold")
+    traps = np.zeros(0)
     if threshold is not None:
         axes.axvline(threshold, color=GREY, linestyle="--", linewidth=1.2, label="trap threshold")
         traps = _traps(rand_evals, columns, threshold)
@@ -190,14 +153,11 @@ def draw_shuffled(axes: Axes, evals: Vector, rand_evals: Vector, columns: Cells)
             )  # fmt: skip
     axes.set(xscale="log", xlabel="eigenvalue λ of WᵀW", ylabel="density per unit of ln λ")
     axes.set_xlim(low, high)
-    axes.set_ylim(0.0, 1.35 * top if top > 0.0 else 1.0)  # room for the legend above the data
+    axes.set_ylim(0.0, 1.08 * top if top > 0.0 else 1.0)
     log_ticks(axes.xaxis, low, high)
-    _legend(axes, "best")
-
-
-def _legend(axes: Axes, where: Literal["best", "lower left"]) -> None:
-    """A legend that what is drawn below it shines through."""
-    axes.legend(fontsize=8, frameon=True, framealpha=0.85, edgecolor="none", loc=where)
+    legend_above(axes)
+    names = [(i, f"{traps[i]:.4g}") for i in range(traps.size - 1, -1, -1)][:_MAX_NAMED_TRAPS]
+    label_points(axes, traps, np.full(traps.size, 0.04 * axes.get_ylim()[1]), names)
 
 
 def _common_bins(rand_evals: Vector, low: float, high: float) -> Vector:

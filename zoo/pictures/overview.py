@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zoo.pictures.drawing import (
     BLUE,
@@ -24,6 +25,7 @@ from zoo.pictures.drawing import (
     number,
     set_title,
 )
+from zoo.pictures.labels import MAX_LABELS, Block, label_points, outliers, short_name
 from zoo.spectral.arrays import Vector
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ _PALETTE = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", "#000000", "#B0A000"
 so that 40 roles differ in one or the other."""
 _MARKERS = "osD^vP*X<>"
 """Markers of the roles, in turn."""
+_ROLES_A_COLUMN = 22
+"""Roles that a column of the legend has room for."""
 _ALPHA_TICKS = (1, 1.5, 2, 3, 4, 6, 8, 12, 20, 40)
 """Values of alpha that get a label, where the axis reaches them."""
 
@@ -47,13 +51,15 @@ def alpha_by_depth(rows: Iterable[Cells], *, title: str) -> Figure:
     """
     rows = list(rows)
     fitted = [row for row in rows if number(row, "alpha") is not None]
-    figure = new_figure(8.0, 4.6)
-    axes = figure.add_subplot()
+    figure = new_figure(9.6, 4.8)
+    axes = figure.add_axes((0.07, 0.11, 0.66, 0.80))
     axes.axhspan(2.0, 6.0, color=GREEN, alpha=0.10, linewidth=0, label="2 to 6, well trained")
     axes.axhline(2.0, color=GREEN, linewidth=1.0)
     axes.axhline(6.0, color=GREEN, linewidth=1.0)
     depth, ticks = _depths(fitted)
     has_blocks = bool(ticks)
+    places = np.zeros((len(fitted), 2))
+    bars: list[Block] = []
     roles = list(dict.fromkeys(str(row.get("role")) for row in fitted))  # in the model's order
     for index, role in enumerate(roles):
         chosen = [i for i, row in enumerate(fitted) if str(row.get("role")) == role]
@@ -63,9 +69,12 @@ def alpha_by_depth(rows: Iterable[Cells], *, title: str) -> Figure:
             at += slot * (index - 0.5 * (len(roles) - 1)) + 0.8 * slot * _spread(at)
         alpha = np.array([number(fitted[i], "alpha") for i in chosen], dtype=float)
         stderr = np.array([number(fitted[i], "alpha_stderr") or 0.0 for i in chosen], dtype=float)
+        places[chosen] = np.column_stack([at, alpha])
+        stderr = np.minimum(stderr, 0.9 * alpha)
+        bars += map(Block, at, alpha - stderr, at, alpha + stderr)
         axes.errorbar(
             at, alpha,
-            yerr=np.minimum(stderr, 0.9 * alpha), fmt=_MARKERS[index % len(_MARKERS)],
+            yerr=stderr, fmt=_MARKERS[index % len(_MARKERS)],
             color=_PALETTE[index % len(_PALETTE)], markersize=5, elinewidth=0.7, label=role,
         )  # fmt: skip
     _alpha_scale(axes, fitted, "y")
@@ -77,8 +86,12 @@ def alpha_by_depth(rows: Iterable[Cells], *, title: str) -> Figure:
         _count_axis(axes, len(fitted))
     if not fitted:
         _say_why(axes, rows)
-    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
-    set_title(figure, title)
+    axes.legend(
+        fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5),
+        ncols=1 + len(roles) // _ROLES_A_COLUMN, columnspacing=1.0,
+    )  # fmt: skip
+    _name_outliers(axes, fitted, places, [], avoid=bars, pieces=2 if has_blocks else None)
+    set_title(figure, f"{title}: alpha by depth")
     return figure
 
 
@@ -90,8 +103,8 @@ def funnel(rows: Iterable[Cells], *, title: str) -> Figure:
         for row in rows
         if number(row, "alpha") is not None and number(row, "erg_delta") is not None
     ]
-    figure = new_figure(6.4, 4.8)
-    axes = figure.add_subplot()
+    figure = new_figure(7.2, 5.0)
+    axes = figure.add_axes((0.10, 0.10, 0.74, 0.81))
     axes.axvline(2.0, color=GREY, linewidth=1.0)
     axes.axhline(0.0, color=GREY, linewidth=1.0)
     alpha = np.array([number(row, "alpha") for row in fitted], dtype=float)
@@ -103,7 +116,8 @@ def funnel(rows: Iterable[Cells], *, title: str) -> Figure:
     axes.plot(2.0, 0.0, "+", color=RED, markersize=16, markeredgewidth=2.0)
     axes.annotate("ideal (2, 0)", (2.0, 0.0), (8, -14), textcoords="offset points", fontsize=8)
     if len(set(depth)) > 1:
-        bar = figure.colorbar(points, ax=axes, label="depth: first to last layer", ticks=[])
+        beside = figure.add_axes((0.87, 0.10, 0.025, 0.81))
+        bar = figure.colorbar(points, cax=beside, label="depth: first to last layer", ticks=[])
         bar.outline.set_visible(False)
     _alpha_scale(axes, fitted, "x")
     if delta.size and float(np.abs(delta).max()) > 20.0:
@@ -113,8 +127,34 @@ def funnel(rows: Iterable[Cells], *, title: str) -> Figure:
         axes.set_ylim(-1.0, 1.0)
         _say_why(axes, rows)
     axes.set(xlabel="tail exponent α", ylabel="erg_delta = xmin − λ_min(ERG), mean-1 units")
-    set_title(figure, f"{title}  ({len(fitted)} fitted layers)")
+    ideal = Block(2.0, 0.0, 2.0, 0.0, left=11.0, bottom=20.0, right=62.0, top=11.0)
+    _name_outliers(axes, fitted, np.column_stack([alpha, delta]), [delta], avoid=[ideal])
+    set_title(figure, f"{title}: the (alpha, erg_delta) funnel of {len(fitted)} fitted layers")
     return figure
+
+
+def _name_outliers(
+    axes: Axes,
+    rows: Sequence[Cells],
+    places: NDArray[np.float64],
+    measures: Iterable[Vector],
+    *,
+    avoid: Iterable[Block],
+    pieces: int | None = None,
+) -> None:
+    """Names beside the layers that lie apart from the others, by alpha or by one of the measures, and
+    beside those with alpha outside 2 to 6; the furthest first. `pieces`: see `short_name`."""
+    if not rows:
+        return
+    alpha = [number(row, "alpha") or 2.0 for row in rows]
+    apart = [i for values in measures for i in outliers(values.tolist())]
+    apart += outliers([math.log(value) for value in alpha])
+    outside = [i for i, value in enumerate(alpha) if not 2.0 <= value <= 6.0]
+    apart += sorted(outside, key=lambda i: -abs(math.log(alpha[i] / math.sqrt(12.0))))
+    names = [
+        (i, short_name(rows[i], pieces=pieces)) for i in list(dict.fromkeys(apart))[:MAX_LABELS]
+    ]
+    label_points(axes, places[:, 0], places[:, 1], names, avoid=avoid)
 
 
 def _depths(rows: Sequence[Cells]) -> tuple[list[float], dict[float, str]]:

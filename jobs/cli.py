@@ -32,6 +32,7 @@ _COMMANDS = {
     "show": "One model's layers.",
     "compare": "Two models side by side.",
     "sql": "DuckDB over the catalog, all views registered; a prompt without a query.",
+    "probe": "Random inputs through the networks: which traps matter.",
     "refit": "Tail, edge and ERG numbers again, from the stored spectra alone.",
     "compact": "Merge a catalog's small files.",
     "check": "Audit a catalog: torn, orphan, duplicate or schema-breaking files.",

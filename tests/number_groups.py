@@ -12,7 +12,7 @@ from zoo.measure.row import LayerRow, SpectrumRow, TrapRow
 from zoo.version import DECODERS, GROUPS
 
 FACTS = ("LayerName", "Place", "Stored", "Shape", "Outcome", "Effort", "Reading", "Probe",
-         "Counterpart")  # fmt: skip
+         "Counterpart", "ProbedLayer")  # fmt: skip
 """Classes of columns that no group decides: NUMBERS_VERSION does, a clock, or nobody yet."""
 OF_SPECTRUM = ("eigenvalues", "scale_exponent")
 """Columns that NUMBERS_VERSION decides."""

@@ -93,7 +93,7 @@ def test_the_contracts_example_is_accepted() -> None:
         ("[source]\npath = 'a'\n", r"source: got one \[source\] table; wanted \[\[source\]\]"),
         ("[sweep]\nname = 'x'\n", r"source: missing; wanted at least one \[\[source\]\]"),
         ("[run]\nmemory = 'lots'\n" + SOURCE, r"run\.memory: got 'lots'; wanted a size"),
-        ("[probes]\nenabled = true\n" + SOURCE, r"probes\.enabled: .*not available"),
+        ("[probes]\nnum_probes = 1\n" + SOURCE, r"probes\.num_probes: got 1; wanted at least 2"),
         ("[layers]\ninclude = '*'\n" + SOURCE, r"layers\.include: got '\*'; wanted a list"),
         ("[layers]\nexperts = 'some'\n" + SOURCE, r"layers\.experts: .*wanted 'all' or 'sample:N'"),
         ("[traps]\nseed = -1\n" + SOURCE, r"traps\.seed: got -1; wanted at least 0"),

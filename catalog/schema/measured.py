@@ -304,6 +304,11 @@ LAYER = (
            "none.", since=2),
     Column("delta_base_dtype", TEXT, "text",
            "Safetensors code of that tensor as stored.", since=2),
+    # zoo.measure.row.ProbedLayer
+    Column("num_active_traps", REAL, "count",
+           "Active traps of a shuffle, the mean over the shuffles of which a trap was "
+           "probed; NULL where none was. Traps beyond a cap are in neither count: the table "
+           "`traps` says which.", since=2),
 )
 
 TRAP = (

@@ -117,6 +117,7 @@ set variable zoo_columns = (
         ('layers', 112, 'total_s', 'double'),
         ('layers', 113, 'delta_base_tensor', 'varchar'),
         ('layers', 114, 'delta_base_dtype', 'varchar'),
+        ('layers', 115, 'num_active_traps', 'double'),
         ('traps', 0, 'sweep_id', 'varchar'),
         ('traps', 1, 'model_id', 'varchar'),
         ('traps', 2, 'revision', 'varchar'),

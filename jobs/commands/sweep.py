@@ -75,4 +75,9 @@ def sweep(
     from jobs.sweep.run import sweep_spec
 
     result = sweep_spec(parsed, text, out=root, overwrite=overwrite, limit=limit, quiet=quiet)
-    return result.exit_code
+    if result.interrupted or not parsed.probes.enabled:
+        return result.exit_code
+
+    from jobs.probe.run import probe_sweep
+
+    return max(result.exit_code, probe_sweep(parsed, root, result.model_ids, quiet=quiet))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 import pyarrow as pa
@@ -22,14 +21,11 @@ from catalog.schema.keys import COMMIT
 from catalog.write import commits
 from catalog.write.names import part_name
 from jobs.refit.columns import LayerChange, trap_rows
-from jobs.refit.plan import RefitUnit
 from jobs.sweep.ledger import versions
 from zoo.version import UNKNOWN
 
 KEYS = ", ".join(COMMIT)
 """What rows of a unit are joined on."""
-NAME = "refit"
-"""Name of its sweeps in the table `sweeps`."""
 
 _CHUNK_LAYERS = 512
 """Units are read in chunks of at least so many layers, whole: a query a unit would cost more."""
@@ -38,6 +34,36 @@ _NO_COST = {"bytes_read": 0, "bytes_analysed": 0, "requests": 0, "seconds": 0.0}
 
 StoredRows = list[dict[str, Any]]
 """Rows of one table and unit, as they are stored: values by column."""
+Edit = Callable[[dict[str, StoredRows]], None]
+"""Changes the rows of a unit, by table, in place."""
+
+
+class StoredUnit(Protocol):
+    """A unit of the catalog that is to be written again."""
+
+    @property
+    def keys(self) -> Mapping[str, str]:
+        """sweep_id, model_id, revision, analysis_key."""
+
+    @property
+    def generation(self) -> str:
+        """Folder of its files within each table."""
+
+    @property
+    def num_layers(self) -> int:
+        """Layers that have a spectrum."""
+
+    @property
+    def spec(self) -> str | None:
+        """The spec that its numbers follow."""
+
+    @property
+    def new_columns(self) -> Mapping[str, object]:
+        """Columns of `models` that change, the analysis key perhaps among them."""
+
+    @property
+    def is_new(self) -> bool:
+        """True when the result is another unit."""
 
 
 class UnitFiles:
@@ -50,7 +76,7 @@ class UnitFiles:
         self._names: dict[str, frozenset[str]] = {}
         self._inside: dict[str, dict[tuple[str, ...], list[str]]] = {}
 
-    def of(self, table: str, units: Sequence[RefitUnit]) -> list[str]:
+    def of(self, table: str, units: Sequence[StoredUnit]) -> list[str]:
         """Files of `table` with rows of `units`, which lie in one generation, after an empty one, so
         that there always is one."""
         tier = units[0].generation
@@ -87,58 +113,58 @@ class UnitFiles:
         return files_of
 
 
-def register(con: duckdb.DuckDBPyConnection, units: Sequence[RefitUnit]) -> None:
+def register(con: duckdb.DuckDBPyConnection, units: Sequence[StoredUnit]) -> None:
     """Make `units` the table `refit_units` (unit_no and KEYS) of `con`."""
     columns = {name: [unit.keys[name] for unit in units] for name in COMMIT}
     put(con, "refit_units", {**columns, "unit_no": range(len(units))})
 
 
 class Pen:
-    """Commits refitted units; one row in `sweeps` for every spec they follow."""
+    """Commits units again, with other rows; one row in `sweeps` for every spec they follow."""
 
-    def __init__(self, root: str, con: duckdb.DuckDBPyConnection, files: UnitFiles) -> None:
+    def __init__(
+        self, root: str, con: duckdb.DuckDBPyConnection, files: UnitFiles, *, name: str
+    ) -> None:
+        """`name`: of its sweeps in the table `sweeps`, and of its versions in `models`."""
         self._root = root
+        self._name = name
         self._con = con
         self._files = files
         self._started = datetime.now(UTC)
         self._sweeps: dict[str | None, str] = {}
         self._counts: dict[str | None, int] = {}
 
-    def commit(self, units: Sequence[tuple[RefitUnit, Mapping[int, LayerChange]]]) -> None:
-        """Write units of one generation with the numbers of their changes, by layer_index; the
-        rest as it was."""
-        chunk: list[tuple[RefitUnit, Mapping[int, LayerChange]]] = []
-        for unit, changes in units:
-            chunk.append((unit, changes))
+    def commit(self, units: Sequence[tuple[StoredUnit, Edit]]) -> None:
+        """Write units of one generation as their edits leave them."""
+        chunk: list[tuple[StoredUnit, Edit]] = []
+        for unit, edit in units:
+            chunk.append((unit, edit))
             if sum(u.num_layers for u, _ in chunk) >= _CHUNK_LAYERS:
                 self._commit(chunk)
                 chunk = []
         if chunk:
             self._commit(chunk)
 
-    def _commit(self, units: Sequence[tuple[RefitUnit, Mapping[int, LayerChange]]]) -> None:
+    def _commit(self, units: Sequence[tuple[StoredUnit, Edit]]) -> None:
         stored = {
             table: self._rows(table, [unit for unit, _ in units])
             for table in ("models", *UNIT_TABLES)
         }
-        for number, (unit, changes) in enumerate(units):
+        for number, (unit, edit) in enumerate(units):
             (model,) = stored["models"][number]
-            self._write(unit, changes, model, {t: stored[t][number] for t in UNIT_TABLES})
+            self._write(unit, edit, model, {t: stored[t][number] for t in UNIT_TABLES})
 
     def _write(
         self,
-        unit: RefitUnit,
-        changes: Mapping[int, LayerChange],
+        unit: StoredUnit,
+        edit: Edit,
         model: dict[str, Any],
         rows: dict[str, StoredRows],
     ) -> None:
         sweep_id = self._sweep_id(unit.spec)
-        keys = {**unit.keys, "sweep_id": sweep_id, "analysis_key": unit.new_key.analysis_key}
-        for row in rows["layers"]:
-            change = changes.get(row["layer_index"])
-            if change is not None:
-                row.update(change.columns)
-        rows["traps"] = _traps(rows["traps"], rows["layers"], changes)
+        new_key = unit.new_columns.get("analysis_key", unit.keys["analysis_key"])
+        keys = {**unit.keys, "sweep_id": sweep_id, "analysis_key": new_key}
+        edit(rows)
         for row in (row for table in rows.values() for row in table):
             row.update(keys)
         commits.commit_unit(
@@ -147,8 +173,8 @@ class Pen:
                 **model,
                 **keys,
                 **(_NO_COST if unit.is_new else {}),
-                "versions": _versions(model["versions"]),
-                **asdict(unit.new_key),
+                "versions": _versions(model["versions"], self._name),
+                **unit.new_columns,
                 "decoders": _decoders(model, rows),
                 # in its place, a unit of older options must not come before the newest ones
                 "committed_at": datetime.now(UTC) if unit.is_new else model["committed_at"],
@@ -183,10 +209,15 @@ class Pen:
         return self._sweeps[spec]
 
     def _write_sweep(self, spec: str | None, **columns: object) -> None:
-        row = {"sweep_id": self._sweeps[spec], "name": NAME, "spec": spec, "versions": versions()}
+        row = {
+            "sweep_id": self._sweeps[spec],
+            "name": self._name,
+            "spec": spec,
+            "versions": versions(),
+        }
         commits.record_sweep(self._root, {**row, "started_at": self._started, **columns})
 
-    def _rows(self, table: str, units: Sequence[RefitUnit]) -> list[StoredRows]:
+    def _rows(self, table: str, units: Sequence[StoredUnit]) -> list[StoredRows]:
         """All rows of each unit, in file order; lists of numbers stay arrays."""
         register(self._con, units)
         stored = ask(
@@ -218,6 +249,19 @@ def _values(column: pa.Array) -> list[Any]:
     return list(column.to_pylist())
 
 
+def refitted(changes: Mapping[int, LayerChange]) -> Edit:
+    """Puts the numbers of `changes`, by layer_index, in the place of the stored ones."""
+
+    def edit(rows: dict[str, StoredRows]) -> None:
+        for row in rows["layers"]:
+            change = changes.get(row["layer_index"])
+            if change is not None:
+                row.update(change.columns)
+        rows["traps"] = _traps(rows["traps"], rows["layers"], changes)
+
+    return edit
+
+
 def _traps(rows: StoredRows, layers: StoredRows, changes: Mapping[int, LayerChange]) -> StoredRows:
     """Rows of `traps` after the change: another level gives other traps, or none are known."""
     retested = {index: change for index, change in changes.items() if change.is_retested}
@@ -242,11 +286,11 @@ def _decoders(model: Mapping[str, Any], rows: Mapping[str, StoredRows]) -> str:
     return ", ".join(sorted(names | refused))
 
 
-def _versions(stored: str | None) -> str:
+def _versions(stored: str | None, name: str) -> str:
     """Versions that measured the weights, and beside them those that computed the rest anew."""
     try:
         before = json.loads(stored or "{}")
     except ValueError:
         before = {}
     before.pop("base_revision", None)  # version 0.1.0 kept it there; it has a column now
-    return json.dumps({**before, "refit": json.loads(versions())}, sort_keys=True)
+    return json.dumps({**before, name: json.loads(versions())}, sort_keys=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import duckdb
@@ -105,6 +105,11 @@ class RefitUnit:
     change: Change
 
     @property
+    def new_columns(self) -> Mapping[str, object]:
+        """Columns of `models` that say under which key it is written."""
+        return asdict(self.new_key)
+
+    @property
     def is_new(self) -> bool:
         """True when the result is another unit."""
         return self.new_key.analysis_key != self.keys["analysis_key"]
@@ -143,7 +148,7 @@ def refit_units(
     for row in rows:
         text = row["spec"]
         if text not in settings:
-            settings[text] = _settings(text)
+            settings[text] = settings_of(text)
         keys = {name: str(row[name]) for name in COMMIT}
         if spec is not None and tuple(keys.values()) not in latest:
             continue
@@ -188,7 +193,7 @@ def _base_revision(versions: str | None) -> str:
     return base if isinstance(base, str) else ""
 
 
-def _settings(text: str | None) -> Settings | None:
+def settings_of(text: str | None) -> Settings | None:
     """The options of a stored spec: defaults where there is none, None when it is unreadable."""
     if text is None:
         return AnalysisOptions(), LayerSelection()

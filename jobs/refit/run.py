@@ -26,7 +26,7 @@ from catalog.schema.keys import UNIT
 from catalog.write.names import UnitKey
 from jobs.errors import WorkerDiedError
 from jobs.refit.columns import EXTRAS, INPUTS, OWN, RAND, TRAP_TEST, LayerChange
-from jobs.refit.pen import KEYS, Pen, UnitFiles, register
+from jobs.refit.pen import KEYS, Pen, UnitFiles, refitted, register
 from jobs.refit.plan import LeftOut, RefitUnit, refit_units
 from jobs.refit.slice import REFITTING, Recomputed, Slice, refit_slice
 from jobs.runners.feeder import Feeder
@@ -36,6 +36,8 @@ from jobs.spec.tables import Spec
 from zoo.errors import ZooError
 from zoo.machine.threads import set_threads
 
+NAME = "refit"
+"""Name of its sweeps in the table `sweeps`."""
 POOL_ABOVE = 1500
 """Layers up to which starting worker processes costs more than it saves."""
 _BATCH_LAYERS = 4096
@@ -126,14 +128,14 @@ def refit_catalog(
         query = _query()
         is_worth_it = workers > 1 and sum(unit.num_layers for unit in units) > POOL_ABOVE
         crew = stack.enter_context(_crew(workers)) if is_worth_it else None
-        pen = None if dry_run else Pen(root, con, files)
+        pen = None if dry_run else Pen(root, con, files, name=NAME)
         status = "interrupted"
         try:
             for batch in _recomputed(con, files, units, query, crew, tally):
                 written = list(_to_write(batch, tally))
                 tally.num_written += len(written)
                 if pen is not None:
-                    pen.commit(written)
+                    pen.commit([(unit, refitted(changes)) for unit, changes in written])
             status = "done"
         finally:
             if pen is not None:

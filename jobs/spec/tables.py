@@ -193,21 +193,17 @@ class TailTable(_Table):
 
 
 class ProbesTable(_Table):
-    """`[probes]`: parsed so that specs can be written today; probes themselves are not built yet."""
+    """`[probes]`: after a sweep, random inputs through the networks of its models with traps."""
 
     enabled: bool = False
-    num_probes: Annotated[int, Field(ge=1)] = 1024
+    num_probes: Annotated[int, Field(ge=2)] = 1024
     temperature: Annotated[float, Field(gt=0)] = 1.0
     max_traps_per_layer: Annotated[int, Field(ge=1)] = 4
-
-    @field_validator("enabled")
-    @classmethod
-    def _later(cls, value: bool) -> bool:
-        if value:
-            raise ValueError(
-                "got true; trap probes are not available in this version, set it to false"
-            )
-        return value
+    position: Literal["last", "all"] = "last"
+    length: Annotated[int, Field(ge=1)] | None = None
+    budget_s: Annotated[float, Field(gt=0)] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    factory: str | None = None
 
 
 class RunTable(_Table):

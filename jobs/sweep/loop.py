@@ -40,6 +40,8 @@ class SweepResult:
     """Units that failed for good in an earlier sweep and were not tried again."""
     interrupted: bool
     seconds: float
+    model_ids: frozenset[str] = frozenset()
+    """Every model that was listed."""
 
     @property
     def exit_code(self) -> int:
@@ -141,6 +143,7 @@ def run_sweep(
         num_failed_before=len(choice.failed_before) + tally.num_failed_before,
         interrupted=interrupted,
         seconds=time.monotonic() - started,
+        model_ids=frozenset(unit.target.model_id for unit in units),
     )
     progress.end()
     with suppress(DiskFullError):  # the disk was said to be full, or all that matters is committed

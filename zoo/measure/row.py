@@ -185,6 +185,15 @@ class Counterpart(Group):
 
 
 @dataclass(frozen=True, slots=True)
+class ProbedLayer(Group):
+    """What probes say of a layer's traps; empty until `zoo probe` has run."""
+
+    num_active_traps: Annotated[float | None, COUNT, Since(2)] = None
+    """Active traps of a shuffle, the mean over the shuffles of which a trap was probed; NULL where none
+    was. Traps beyond a cap are in neither count: the table `traps` says which."""
+
+
+@dataclass(frozen=True, slots=True)
 class LayerRow(Group):
     """A row of `layers`, without the keys of its unit."""
 
@@ -194,6 +203,7 @@ class LayerRow(Group):
     measured: Measured
     reading: Reading
     counterpart: Counterpart | None = None
+    probed: ProbedLayer = ProbedLayer()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,117 @@
+"""`zoo probe CATALOG [MODEL...]`"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from jobs.screen.shown import AS_USUAL, Format, Shown
+
+COLUMNS = ("verdict", "traps")
+
+
+def probe(
+    catalog: str,
+    *models: str,
+    family: str | None = None,
+    top: int | None = None,
+    again: bool = False,
+    num_probes: int = 1024,
+    temperature: float = 1.0,
+    max_traps_per_layer: int = 4,
+    position: Literal["last", "all"] = "last",
+    length: int | None = None,
+    budget_s: float | None = None,
+    seed: int = 0,
+    factory: str | None = None,
+    runner: Literal["local", "ray"] = "local",
+    address: str | None = None,
+    workers: Annotated[int | None, Parameter(name=("--workers", "-j"))] = None,
+    format: Format = "table",
+    shown: Shown = AS_USUAL,
+    quiet: bool = False,
+) -> int:
+    """Tell harmful traps from benign ones: random inputs through the network, each trap replaced in turn.
+
+    J is the Jensen-Shannon divergence of the outputs. A trap is active when J lies above what the same
+    replacement of bulk modes gives. The verdicts go into the table `traps`; the same command again
+    probes what is left.
+
+    Parameters
+    ----------
+    catalog
+        Folder or URL of the catalog. The weights are read again from where they were swept.
+    models
+        Globs on model ids; none: every model with traps.
+    family
+        Only models of this family.
+    top
+        Only the first so many models of the traps leaderboard.
+    again
+        Also traps that were probed before.
+    num_probes
+        Random inputs.
+    temperature
+        Temperature of the softmax.
+    max_traps_per_layer
+        Most traps of a layer that are probed, largest first; the rows of the others say so.
+    position
+        Position of a sequence whose logits are compared.
+    length
+        Tokens of a probe; default: 32, or as many as the network takes.
+    budget_s
+        Seconds after which no further layer of a model is begun; the rows of the others say so.
+    seed
+        Of the inputs and the random matrices.
+    factory
+        package.module:function that makes the network from config.json; imported and run.
+    runner
+        Where the work runs: a pool of processes here, or Ray actors.
+    address
+        Address of a running Ray cluster.
+    workers
+        Number of workers, one mathematics thread each; default: one a core.
+    format
+        How to print.
+    quiet
+        Nothing but rows and errors.
+    """
+    from jobs.errors import SpecError
+    from jobs.probe.choose import Which
+    from jobs.probe.run import probe_catalog
+    from jobs.screen.output import print_rows
+    from jobs.screen.progress import Progress
+    from jobs.spec.tables import RunTable
+    from zoo.probes.options import ProbeOptions
+
+    if workers is not None and workers < 1:
+        raise SpecError(f"--workers: got {workers}; wanted 1 or more")
+    if top is not None and top < 1:
+        raise SpecError(f"--top: got {top}; wanted 1 or more")
+    options = ProbeOptions(
+        num_probes=num_probes,
+        temperature=temperature,
+        max_traps_per_layer=max_traps_per_layer,
+        position=position,
+        length=length,
+        budget_s=budget_s,
+        seed=seed,
+    )
+    progress = Progress(quiet=quiet)
+    tally = probe_catalog(
+        catalog,
+        Which(models, family, top, again),
+        options,
+        run=RunTable(runner=runner, address=address, workers=workers),
+        factory=factory,
+        progress=progress,
+    )
+    print_rows(
+        tally.rows(), columns=COLUMNS, format=format, quiet=quiet, shown=shown, first=COLUMNS
+    )
+    for reason, count in tally.reasons.most_common(10):
+        progress.say(f"{count} traps: {reason}")
+    for model_id, why in tally.failed:
+        progress.say(f"{model_id}: {why}")
+    return 1 if tally.failed else 0

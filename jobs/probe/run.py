@@ -1,0 +1,225 @@
+"""A probe run over a catalog: tasks onto a runner, verdicts back into the rows of `traps`.
+
+The driver is the only writer. A unit is committed when its traps are through, so a killed run goes on
+where it stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+
+from catalog.files.folder import Folder
+from catalog.files.layout import check_marker
+from catalog.files.lock import compact_lock
+from catalog.read import views
+from jobs.probe.choose import ProbeUnit, Which, probe_units, target_of
+from jobs.probe.work import PROBING, Probed, ProbeTask
+from jobs.refit.pen import Pen, StoredRows, UnitFiles
+from jobs.runners.protocol import Runner
+from jobs.runners.schedule import Schedule, UnitFailed
+from jobs.screen.progress import Progress
+from jobs.spec.tables import RunTable, Spec
+from zoo.cells import cells
+from zoo.hub.client import HubOptions
+from zoo.measure.row import Probe
+from zoo.probes.options import ProbeOptions
+
+NAME = "probe"
+"""Name of probe runs in the table `sweeps`."""
+_GIB = 2**30
+_COPIES = 3
+"""Times the float32 size of a network that loading and probing it takes at most."""
+_TURN_S = 0.5
+"""Seconds that an answer is waited for in one turn."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a probe run did."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    """Traps by verdict."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Traps by the reason in their row."""
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    """(model id, message) of units whose rows were left as they were."""
+    num_units: int = 0
+
+    def rows(self) -> list[dict[str, object]]:
+        """One row a verdict."""
+        return [{"verdict": name, "traps": count} for name, count in self.verdicts.most_common()]
+
+
+def probe_catalog(
+    root: str,
+    which: Which,
+    options: ProbeOptions,
+    *,
+    run: RunTable,
+    factory: str | None = None,
+    progress: Progress,
+) -> Tally:
+    """Probe the traps of the catalog `root`. LockedError while a compaction or a refit runs."""
+    tally = Tally()
+    with ExitStack() as stack:
+        folder = Folder.parse(root)
+        check_marker(folder)
+        stack.enter_context(compact_lock(root))
+        con = stack.enter_context(views.connect(root))
+        units = probe_units(con, which)
+        progress.say(f"{len(units)} units with traps to probe")
+        if not units:
+            return tally
+        pen = Pen(root, con, UnitFiles(con, folder), name=NAME)
+        status = "interrupted"
+        try:
+            _probe(units, options, run, factory, pen, tally, progress)
+            status = "done"
+        finally:
+            pen.close(status)
+    return tally
+
+
+def probe_sweep(spec: Spec, root: str, model_ids: Collection[str], *, quiet: bool) -> int:
+    """The probes that a sweep's spec asks for, of its own models; the exit code."""
+    probes = spec.probes
+    options = ProbeOptions(
+        num_probes=probes.num_probes,
+        temperature=probes.temperature,
+        max_traps_per_layer=probes.max_traps_per_layer,
+        position=probes.position,
+        length=probes.length,
+        budget_s=probes.budget_s,
+        seed=probes.seed,
+    )
+    progress = Progress(quiet=quiet)
+    which = Which(ids=frozenset(model_ids))
+    tally = probe_catalog(
+        root, which, options, run=spec.run, factory=probes.factory, progress=progress
+    )
+    for model_id, why in tally.failed:
+        progress.say(f"{model_id}: {why}")
+    return 1 if tally.failed else 0
+
+
+def _probe(
+    units: Sequence[ProbeUnit],
+    options: ProbeOptions,
+    run: RunTable,
+    factory: str | None,
+    pen: Pen,
+    tally: Tally,
+    progress: Progress,
+) -> None:
+    """Turns of starting tasks and committing what came back, in this thread alone."""
+    with closing(_runner(run, units)) as runner:
+        schedule: Schedule[ProbeUnit, ProbeTask, Probed] = Schedule(
+            memory_bytes=runner.memory_bytes, retries=run.retries
+        )
+        waiting = list(units)[::-1]
+        while waiting or schedule.num_open_units or schedule.num_running:
+            while waiting and schedule.num_waiting < runner.num_slots:
+                unit = waiting.pop()
+                task = _task(unit, options, factory, runner.memory_bytes)
+                if isinstance(task, ProbeTask):
+                    schedule.add(unit, (task,))
+                else:
+                    _settle(unit, task, pen, tally, progress)
+            while schedule.num_running < runner.num_slots:
+                started = schedule.next(time.monotonic())
+                if started is None:
+                    break
+                runner.submit(started)
+            for done in runner.wait(_TURN_S):
+                event = schedule.ended(done.task, done.outcome, time.monotonic())
+                if isinstance(event, UnitFailed):
+                    why = f"{event.cause}: {event.message}"
+                    if event.cause in ("data", "hub_permanent", "resource", "poison"):
+                        reasons = {place[:3]: Probe(probe_reason=why) for place in event.unit.traps}
+                        _settle(event.unit, reasons, pen, tally, progress)
+                    tally.failed.append((event.unit.keys["model_id"], why))
+                elif event is not None:
+                    _settle(event.unit, event.results[0], pen, tally, progress)
+
+
+def _task(
+    unit: ProbeUnit, options: ProbeOptions, factory: str | None, memory_bytes: int
+) -> ProbeTask | Probed:
+    """The task of a unit, or why there is none, in every row."""
+    target = target_of(unit)
+    need = _COPIES * 4 * unit.num_params + _GIB
+    why: str | None = None
+    if target.failure is not None:
+        why = target.failure.message
+    elif need > memory_bytes:
+        why = (
+            f"memory: the network needs about {need / _GIB:.1f} GiB, the workers have "
+            f"{memory_bytes / _GIB:.1f}; probe it on a larger machine"
+        )
+    if why is not None:
+        return {place[:3]: Probe(probe_reason=why) for place in unit.traps}
+    return ProbeTask(target, unit.selection, unit.options, options, unit.traps, factory, need)
+
+
+def _settle(unit: ProbeUnit, probed: Probed, pen: Pen, tally: Tally, progress: Progress) -> None:
+    """Commit what the traps of a unit gave."""
+    pen.commit([(unit, _editing(probed))])
+    tally.num_units += 1
+    verdicts = Counter(probe.verdict for probe in probed.values())
+    tally.verdicts.update(verdicts)
+    tally.reasons.update(p.probe_reason for p in probed.values() if p.probe_reason is not None)
+    told = ", ".join(f"{count} {name}" for name, count in sorted(verdicts.items()))
+    progress.say(f"{unit.keys['model_id']}@{unit.keys['revision'][:12]}: {told}")
+
+
+def _editing(probed: Probed) -> Callable[[dict[str, StoredRows]], None]:
+    """Writes the probes into the rows of `traps`."""
+
+    def edit(rows: dict[str, StoredRows]) -> None:
+        for row in rows["traps"]:
+            probe = probed.get((row["layer_index"], row["replicate"], row["trap_index"]))
+            if probe is not None:
+                row.update(cells(probe))
+        for layer in rows["layers"]:
+            own = [row for row in rows["traps"] if row["layer_index"] == layer["layer_index"]]
+            layer["num_active_traps"] = num_active(own)
+
+    return edit
+
+
+def num_active(traps: Sequence[Mapping[str, object]]) -> float | None:
+    """Active traps of a shuffle, the mean over the shuffles of which one was probed; None: none was."""
+    probed = [row for row in traps if row["verdict"] != "unprobed"]
+    shuffles = {row["replicate"] for row in probed}
+    if not shuffles:
+        return None
+    return sum(row["verdict"] == "active" for row in probed) / len(shuffles)
+
+
+def _runner(run: RunTable, units: Sequence[ProbeUnit]) -> Runner[ProbeTask, Probed]:
+    """Workers of their own class: local processes or Ray actors."""
+    hub = HubOptions() if any(u.source.startswith(("hub:", "query:")) for u in units) else None
+    if run.runner == "ray":
+        from jobs.runners.ray import RayRunner
+
+        return RayRunner(
+            PROBING,
+            address=run.address,
+            workers=run.workers,
+            cpus=run.cpus,
+            gpus=run.gpus,
+            memory_bytes=run.memory,
+            hub=hub,
+        )
+    from jobs.runners.local import LocalRunner
+
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    workers = min(run.workers or max(1, cores // run.cpus), max(1, len(units)))
+    budget = run.memory * workers if run.memory else None
+    return LocalRunner(PROBING, workers=workers, threads=run.cpus, memory_bytes=budget, hub=hub)

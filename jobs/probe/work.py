@@ -1,0 +1,66 @@
+"""One task of a probe run -> what its traps gave. The same on every runner; knows no catalog."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jobs.probe.choose import TrapPlace
+from jobs.runners.worker import Work
+from jobs.sources.target import Target
+from zoo.options import AnalysisOptions, LayerSelection
+
+if TYPE_CHECKING:
+    from zoo.measure.row import Probe
+    from zoo.probes.options import ProbeOptions
+
+Probed = dict[tuple[int, int, int], "Probe"]
+"""By layer_index, replicate and trap_index."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeTask:
+    """The traps of one unit."""
+
+    target: Target
+    selection: LayerSelection
+    analysis: AnalysisOptions
+    """With which the traps were found."""
+    options: ProbeOptions
+    traps: tuple[TrapPlace, ...]
+    factory: str | None
+    peak_bytes: int
+    group: int = 0
+    """A unit is one task: its network is loaded once."""
+
+
+def prepare() -> None:
+    """Once a worker process: what probes load takes seconds."""
+    importlib.import_module("zoo.probes.model")
+
+
+def probe_task(task: ProbeTask) -> Probed:
+    """Load the network of a unit and probe its traps.
+
+    A network that cannot be built is no error: every trap says why. Raises the errors of `zoo.errors`
+    for what cannot be read.
+    """
+    from zoo.measure.model import open_model
+    from zoo.measure.row import Probe
+    from zoo.probes.model import KnownTrap, load_network, probe_traps
+    from zoo.probes.network import UnprobeableError
+
+    traps = [KnownTrap(*place) for place in task.traps]
+    with task.target.reading() as store:
+        model = open_model(store, task.selection)
+        try:
+            network = load_network(model, task.options, factory=task.factory)
+        except UnprobeableError as error:
+            return {place[:3]: Probe(probe_reason=str(error)) for place in task.traps}
+        found = probe_traps(model, network, traps, task.options, shuffle_seed=task.analysis.seed)
+        return {(p.trap.layer_index, p.trap.replicate, p.trap.trap_index): p.probe for p in found}
+
+
+PROBING = Work(prepare=prepare, run=probe_task)
+"""What the workers of a probe run do."""

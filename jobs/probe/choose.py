@@ -30,7 +30,7 @@ order by m.model_id, m.step nulls first, m.revision
 """
 _TRAPS = f"""
 select {", ".join(COMMIT)}, layer_index, replicate, trap_index, eigenvalue, verdict, probe_reason
-from traps order by {", ".join(COMMIT)}, layer_index, replicate, trap_index
+from traps where delta_base is null order by {", ".join(COMMIT)}, layer_index, replicate, trap_index
 """
 
 TrapPlace = tuple[int, int, int, float]
@@ -79,7 +79,7 @@ class ProbeUnit:
     """What made the layers, and so their numbers."""
     traps: tuple[TrapPlace, ...]
     is_composed: bool
-    """True when its numbers depend on a base model."""
+    """True when its layers are those of an adapter on its base."""
 
     is_new = False
     """It keeps its key: its rows are replaced."""
@@ -125,7 +125,7 @@ def probe_units(con: duckdb.DuckDBPyConnection, which: Which) -> list[ProbeUnit]
                 row["num_params"] or 0,
                 *known,
                 tuple(traps),
-                bool(row["base_revision"]),
+                bool(row["base_revision"]) and known[1].adapters != "delta",
             )
         )
     return units
@@ -177,7 +177,7 @@ def target_of(unit: ProbeUnit) -> Target:
     kind, _, place = unit.source.partition(":")
     try:
         if unit.is_composed:
-            raise UseError("an adapter on its base, or a difference of two models, is no network")
+            raise UseError("an adapter on its base: the network of the two together is not built")
         if kind in ("hub", "query"):
             return Target(
                 base.model_id,

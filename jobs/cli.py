@@ -46,3 +46,9 @@ for _name, _help in _COMMANDS.items():
 _hub = App(name="hub", help="A folder of checkpoints served with the Hub's own protocol.")
 _hub.command("jobs.commands.hub_serve:serve", name="serve", help="Serve a folder until Ctrl-C.")
 app.command(_hub)
+
+app.command(
+    "jobs.completion:completion",  # stands above this file, as it asks it for all commands
+    name="completion",
+    help="Make your shell complete commands, files and models.",
+)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from jobs.screen.shown import AS_USUAL, Shown
+from jobs.screen.typed import Place
 
 if TYPE_CHECKING:
     from zoo.options import AnalysisOptions
@@ -31,7 +32,7 @@ FIRST = (
 
 
 def analyze(
-    source: str,
+    source: Place,
     *,
     format: Literal["table", "csv", "json", "md", "parquet"] = "table",
     out: Annotated[Path | None, Parameter(name=("--out", "-o"))] = None,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from jobs.screen.shown import AS_USUAL, Format, Shown
+from jobs.screen.typed import Place
 
 
 def check(
-    catalog: str, *, format: Format = "table", shown: Shown = AS_USUAL, quiet: bool = False
+    catalog: Place, *, format: Format = "table", shown: Shown = AS_USUAL, quiet: bool = False
 ) -> int:
     """Audit a catalog: torn, orphan, duplicate or schema-breaking files; numbers null without a reason.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from jobs.screen.shown import AS_USUAL, Format, Shown
+from jobs.screen.typed import Place
 
 
 def compact(
-    catalog: str,
+    catalog: Place,
     *,
     grace: float = 5.0,
     format: Format = "table",

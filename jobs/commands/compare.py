@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.screen.shown import AS_USUAL, Format, Shown
+from jobs.screen.typed import ModelName, Place
 
 
 def compare(
-    catalog: str,
-    a: str,
-    b: str,
+    catalog: Place,
+    a: ModelName,
+    b: ModelName,
     *,
     format: Format = "table",
     shown: Shown = AS_USUAL,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jobs.screen.shown import AS_USUAL, Format, Shown
+from jobs.screen.typed import Place
 
 QUERY = """
 select model_id, family, num_revisions, step, num_params, layers_analysed, layers_skipped,
@@ -25,7 +26,7 @@ FIRST = (
 
 
 def ls(
-    catalog: str, *, format: Format = "table", shown: Shown = AS_USUAL, quiet: bool = False
+    catalog: Place, *, format: Format = "table", shown: Shown = AS_USUAL, quiet: bool = False
 ) -> int:
     """The models of a catalog, one row each: its newest revision, and how many there are.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from jobs.screen.boards import Board
 from jobs.screen.shown import AS_USUAL, Format, Shown
+from jobs.screen.typed import BoardName, Place
 
 
 def rank(
-    board: str,
-    catalog: str,
+    board: BoardName,
+    catalog: Place,
     *,
     top: int = 20,
     where: str | None = None,

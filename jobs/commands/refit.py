@@ -8,12 +8,13 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from jobs.screen.shown import AS_USUAL, Format, Shown
+from jobs.screen.typed import Place
 
 COLUMNS = ("column", "compared", "moved", "largest_change")
 
 
 def refit(
-    catalog: str,
+    catalog: Place,
     *,
     spec: Path | None = None,
     dry_run: bool = False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from jobs.screen.shown import AS_USUAL, Format, Shown
+from jobs.screen.typed import ModelName, Place
 
 FIRST = (
     "tensor", "part", "expert", "alpha", "num_traps", "erg_log_ratio", "status", "tail_warning", "reason",
@@ -19,8 +20,8 @@ DELTA_FIRST = (
 
 
 def show(
-    catalog: str,
-    model: str,
+    catalog: Place,
+    model: ModelName,
     *,
     deltas: bool = False,
     plot: Path | None = None,

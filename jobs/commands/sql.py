@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from jobs.screen.shown import AS_USUAL, Format, Shown
+from jobs.screen.typed import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def sql(
-    catalog: str,
+    catalog: Place,
     query: str | None = None,
     *,
     file: Annotated[Path | None, Parameter(name=("--file", "-f"))] = None,
@@ -95,7 +96,7 @@ def sql(
 
 
 def _checker(
-    con: duckdb.DuckDBPyConnection, catalog: str, allow_files: bool
+    con: duckdb.DuckDBPyConnection, catalog: Place, allow_files: bool
 ) -> Callable[[str], None]:
     """Raises QueryError for a query that may not run."""
     from catalog.files.folder import Folder

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from jobs.screen.shown import AS_USUAL, Format, Shown
+from jobs.screen.typed import Place
 
 
 def status(
-    catalog: str, *, format: Format = "table", shown: Shown = AS_USUAL, quiet: bool = False
+    catalog: Place, *, format: Format = "table", shown: Shown = AS_USUAL, quiet: bool = False
 ) -> int:
     """What a catalog holds: listed, done, failed by cause, missing, cost. Read from the tables alone.
 

@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from jobs.screen.typed import Place
+
 
 def sweep(
-    *sources: str,
-    out: str | None = None,
+    *sources: Place,
+    out: Place | None = None,
     runner: Literal["local", "ray"] | None = None,
     address: str | None = None,
     workers: Annotated[int | None, Parameter(name=("--workers", "-j"))] = None,

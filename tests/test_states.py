@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ def model(seed: int = 0) -> Tensors:
     return {name: torch.randn(24, 16, generator=generator) for name in names}
 
 
-def store(folder: Path, file: str, tensors: Mapping[str, torch.Tensor]) -> None:
+def store(folder: Path, file: str, tensors: Mapping[str, Any]) -> None:
     (folder / file).parent.mkdir(parents=True, exist_ok=True)
     if file.endswith(".safetensors"):
         save_file({n: t.contiguous() for n, t in tensors.items()}, folder / file)

@@ -23,6 +23,7 @@ from jobs.spec.tables import Source
 from zoo.errors import CheckpointError, UseError
 from zoo.io.file_names import shown
 from zoo.io.hub_cache import is_other_repository, repo_id_of, snapshot_at, snapshots_of
+from zoo.io.slice_folders import holds_slices
 from zoo.io.weight_files import (
     WEIGHT_SUFFIXES,
     is_index_file,
@@ -147,7 +148,9 @@ def _is_model_folder(path: Path) -> bool:
         names = os.listdir(path)
     except OSError:
         return True  # it may be one: opening it says what is wrong
-    return any(is_model_file(n) or n in _MARKERS or n.endswith(".index.json") for n in names)
+    if any(is_model_file(n) or n in _MARKERS or n.endswith(".index.json") for n in names):
+        return True
+    return holds_slices(path)
 
 
 def _say_training_state(matches: list[str], models: list[Path], where: str, say: Say) -> None:

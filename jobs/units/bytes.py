@@ -37,24 +37,23 @@ def byte_rows(
     files: Mapping[str, int],
 ) -> tuple[ByteRow, ...]:
     """One row a tensor, and one a file for the rest; `nbytes` adds up to all bytes of `files`."""
-    by_tensor: dict[str, Entry] = {}
     unread = {left.file: left for left in left_out}
-    by_file: dict[str, list[TensorMeta]] = {}
+    by_file: dict[str, list[tuple[TensorMeta, Entry]]] = {}
     for entry, meta in tensors:
-        by_tensor[entry.tensor] = entry
-        by_file.setdefault(meta.file, []).append(meta)
+        for stored in meta.stored:  # of a tensor in pieces each has its row
+            by_file.setdefault(stored.file, []).append((stored, entry))
     rows: list[ByteRow] = []
     for file, size in files.items():
         if file in unread:
             rows.append(ByteRow(file, "left_out", unread[file].reason, file, size))
             continue
         reached = covered = 0
-        for meta in sorted(by_file.get(file, ()), key=lambda t: (t.start, t.end)):
+        inside = sorted(by_file.get(file, ()), key=lambda pair: (pair[0].start, pair[0].end))
+        for meta, entry in inside:
             own = max(0, meta.end - max(meta.start, reached))
             reached = max(reached, meta.end)
             covered += own
-            entry = by_tensor[meta.name]
-            rows.append(ByteRow(meta.name, entry.fate, entry.reason, file, own))
+            rows.append(ByteRow(entry.tensor, entry.fate, entry.reason, file, own))
         if file in by_file or is_weight_file(file):
             rows.append(ByteRow(file, "header", "names, shapes and padding", file, size - covered))
         else:

@@ -8,16 +8,12 @@ from zoo.formats.buffers import buffer_kind
 from zoo.formats.weight import Entry
 from zoo.io.dtypes import NATIVE_FLOATS
 from zoo.io.header import TensorMeta
+from zoo.io.weight_files import is_training_tensor
 
 _FACTOR = re.compile(r"(^|\.)logit_scale$")
 """Names of single factors that are stored with two axes."""
 _STACKED_BIAS = re.compile(r"(^|[._])bias$")
 """Names of biases that are stored one row per expert or head."""
-_TRAINING_STATE = re.compile(
-    r"^(optimizers?|optimizer_states?|optimizer_state_dict|optim|opt|lr_schedulers?|scheduler"
-    r"|callbacks|loops|rng_state|random_states|grad_scaler)\."
-)
-"""What the names of training state start with, when it is stored beside the weights."""
 _CAUSAL_MASK = re.compile(r"(attn|attention)\.(attention\.)?bias$")
 """Names of causal masks (GPT-2's `attn.bias`), where the shape is that of a mask too."""
 _BIAS = re.compile(r"(^|[._])(bias|beta|b|b_[a-z]+)([._][a-z0-9]+)?$")
@@ -26,7 +22,7 @@ _BIAS = re.compile(r"(^|[._])(bias|beta|b|b_[a-z]+)([._][a-z0-9]+)?$")
 
 def no_weight(meta: TensorMeta) -> Entry | None:
     """The fate of a tensor that its name alone rules out as a weight; None when it may be one."""
-    if _TRAINING_STATE.search(meta.name):
+    if is_training_tensor(meta.name):
         return Entry(meta.name, "skipped", "training state: not a weight")
     if kind := buffer_kind(meta.name):
         return Entry(meta.name, "skipped", f"buffer: not learned ({kind})")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from zoo.io.header import TensorMeta
+from zoo.io.weight_files import is_training_tensor
 
 _CLEAR_WRAPPERS = frozenset(
     ("module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "state_dict",
@@ -88,5 +89,5 @@ def matrices_by_core(tensors: Mapping[str, TensorMeta]) -> dict[str, TensorMeta]
 
 
 def is_matrix(meta: TensorMeta) -> bool:
-    """True for what may be a weight: two axes or more that are not of length 1."""
-    return sum(size > 1 for size in meta.shape) >= 2
+    """True for what may be a weight: two axes or more that are not of length 1, no training state."""
+    return sum(size > 1 for size in meta.shape) >= 2 and not is_training_tensor(meta.name)

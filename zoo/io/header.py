@@ -34,6 +34,18 @@ RowRange = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a tensor that is stored in parts, for several devices."""
+
+    meta: TensorMeta
+    """What is stored, of which this is all or some rows or columns."""
+    start: int
+    """First of them in what is stored."""
+    length: int
+    """How many."""
+
+
+@dataclass(frozen=True, slots=True)
 class TensorMeta:
     """One stored tensor."""
 
@@ -52,11 +64,21 @@ class TensorMeta:
     stride: tuple[int, ...] | None = None
     """Strides in elements when the values are no plain run (views in PyTorch files); the bytes
     from `start` to `end` then cover them."""
+    pieces: tuple[Piece, ...] = ()
+    """The parts that make up the tensor, one after the other along `axis`; empty for a tensor that
+    is stored whole. File, `start` and `end` are then those of the first."""
+    axis: int = 0
+    """Along which axis the pieces lie."""
+
+    @property
+    def stored(self) -> tuple[TensorMeta, ...]:
+        """What lies in files for it: itself, or what its pieces are parts of, each once."""
+        return tuple(dict.fromkeys(piece.meta for piece in self.pieces)) or (self,)
 
     @property
     def nbytes(self) -> int:
         """Stored bytes."""
-        return self.end - self.start
+        return sum(meta.end - meta.start for meta in self.stored)
 
     @property
     def numel(self) -> int:

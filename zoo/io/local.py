@@ -24,6 +24,7 @@ from zoo.io.file_names import checked_name, shown
 from zoo.io.files import ByteFile, Counters, LocalFile
 from zoo.io.fingerprint import ListedFile, combine, list_file, matters
 from zoo.io.hub_cache import cached_repositories, main_snapshot, repo_id_of, snapshot_at
+from zoo.io.slice_folders import refuse_slice
 from zoo.io.stamp import Stamp
 
 MAX_FILES = 100_000
@@ -53,6 +54,7 @@ class LocalLocation:
         """The location of a folder or of a single weight file; of a repository in the Hub's cache, that
         of its one snapshot or of the one called `main`. MissingPathError, CheckpointError."""
         full = Path(path).expanduser().absolute()
+        refuse_slice(full)
         if full.is_dir():
             return cls(str(_model_in(full)), None, model_id)
         if full.is_file():

@@ -18,12 +18,18 @@ from zoo.io.index import Index, parse_index
 from zoo.io.inventory import Group, take_inventory
 from zoo.io.left_out import AGAIN, LeftOut
 from zoo.io.lfs import refuse_pointer
+from zoo.io.nanotron import from_nanotron, is_slice_file, is_tensor_file
 from zoo.io.paired import BASE, FOLDER, PairedStore
 from zoo.io.pickles import read_pickle_table
 from zoo.io.reading import RangeReader
+from zoo.io.slices import without_slices
 from zoo.io.states import State, one_state
 from zoo.io.states_within import states_within
 from zoo.io.store import Store
+from zoo.io.weight_files import is_training_tensor
+
+_WIDTHS = ("hidden_size", "d_model", "n_embd", "dim")
+"""Keys under which a configuration names the width of the hidden state."""
 
 
 def open_checkpoint(store: Store) -> Checkpoint:
@@ -45,7 +51,7 @@ def open_checkpoint(store: Store) -> Checkpoint:
         components=configs.get("model_index.json", {}),
         shards_of=indexes.shards_of,
     )
-    opened = _Opened(store, indexes, list(inventory.left_out))
+    opened = _Opened(store, indexes, list(inventory.left_out), _widths(configs))
     are_parts = bool(configs.keys() & {"model_index.json", "modules.json"}) or bool(modules)
     opened.add_required([g for g in inventory.groups if not g.is_optional], are_parts=are_parts)
     for group in inventory.groups:
@@ -103,6 +109,8 @@ class _Opened:
     store: Store
     indexes: _Indexes
     left_out: list[LeftOut]
+    widths: frozenset[int]
+    """Widths that the configuration names."""
     by_name: dict[str, TensorMeta] = field(default_factory=dict)
     """Tensors by the name they go by in the checkpoint."""
     cores: set[str] = field(default_factory=set)
@@ -120,11 +128,17 @@ class _Opened:
 
         With `are_parts` their folders are declared parts of one model.
         """
-        read = [self._state(group) for group in groups]
-        kept, aside = one_state([state for state, _ in read], are_parts=are_parts)
-        for state, metadata in read:
-            if any(state is other for other in kept):
-                self._keep(state, metadata)
+        read = [self._state(part) for group in groups for part in _one_by_one(group)]
+        of_nanotron = [pair for pair in read if is_tensor_file(pair[0])]
+        states = [state for state, _ in read if not is_tensor_file(state)]
+        states = without_slices(states, self.widths) + from_nanotron(of_nanotron)
+        kept, aside = one_state(states, are_parts=are_parts)
+        for state in kept:
+            metadata: dict[str, str] = {}
+            for part, strings in read:
+                if set(part.files) <= set(state.files):
+                    metadata = {**strings, **metadata}
+            self._keep(state, metadata)
         sizes = self.store.files()
         for state, reason in aside:
             self.left_out += [LeftOut(file, sizes[file], reason) for file in state.files]
@@ -156,10 +170,13 @@ class _Opened:
         for key, value in metadata.items():
             self.metadata.setdefault(key, value)
         self.files |= set(state.files)
-        aside = states_within(state.tensors)
+        once = [tensor for tensor in state.tensors if tensor.name not in state.aside]
+        aside = {**states_within(once), **state.aside}
         stem = base_name(state.name).rpartition(".")[0]
         for tensor in state.tensors:
             reason = aside.get(tensor.name)
+            if is_training_tensor(tensor.name):  # its name may get a prefix that hides it
+                reason = "training state: not a weight"
             name = state.prefix + tensor.name
             twin = self.by_name.get(name)
             if twin is not None:
@@ -289,6 +306,23 @@ def _check_twin(tensor: TensorMeta, twin: TensorMeta) -> None:
             f"tensor {tensor.name!r} is {list(twin.shape)} in {twin.file} and {list(tensor.shape)} "
             f"in {tensor.file}: several models; wanted one. Name the file to use"
         )
+
+
+def _one_by_one(group: Group) -> list[Group]:
+    """The group, or each file of it where every file holds one tensor of the same name."""
+    if group.files and all(is_slice_file(name) for name in group.files):
+        return [replace(group, files=(name,)) for name in group.files]
+    return [group]
+
+
+def _widths(configs: Mapping[str, Mapping[str, object]]) -> frozenset[int]:
+    """Width of the hidden state, and of all heads together, that config.json tells."""
+    config = main_config(configs, "")
+    widths = {n for key in _WIDTHS if type(n := config.get(key)) is int}
+    heads, size = (config.get(key) for key in ("num_attention_heads", "head_dim"))
+    if type(heads) is int and type(size) is int:
+        widths.add(heads * size)
+    return frozenset(widths)
 
 
 def _module_folders(listing: Mapping[str, object]) -> list[str]:

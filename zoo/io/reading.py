@@ -57,6 +57,8 @@ class RangeReader:
 
     def read(self, meta: TensorMeta, rows: RowRange | None) -> torch.Tensor:
         """See `Reader.read`."""
+        if meta.pieces:
+            return self._read_pieces(meta, rows)
         if meta.stride is not None:
             return self._read_strided(meta, meta.stride, rows)
         start, end, shape = _byte_range(meta, rows)
@@ -74,6 +76,7 @@ class RangeReader:
     def expect(self, metas: tuple[TensorMeta, ...]) -> None:
         """See `Reader.expect`."""
         self._forget()
+        metas = tuple(stored for meta in metas for stored in meta.stored)
         if isinstance(self._store, ReadsAhead):
             ahead, metas = to_stream(metas)
             self._store.announce([(t.file, t.start, t.end) for t in ahead])
@@ -120,6 +123,29 @@ class RangeReader:
 
     def _held_bytes(self) -> int:
         return sum(len(held.data) for held in self._held.values())
+
+    def _read_pieces(self, meta: TensorMeta, rows: RowRange | None) -> torch.Tensor:
+        """A tensor that is stored in parts, put together."""
+        first, last = (0, meta.shape[0]) if rows is None else rows
+        if not 0 <= first <= last <= meta.shape[0]:
+            raise IndexError(f"rows {rows} of a tensor of shape {list(meta.shape)}")
+        joined: torch.Tensor | None = None
+        at = 0
+        for piece in meta.pieces:
+            begin, end = (first, last) if meta.axis else (max(first - at, 0), last - at)
+            end = end if meta.axis else min(end, piece.length)
+            if begin < end:
+                offset = 0 if meta.axis else piece.start
+                part = self.read(piece.meta, (offset + begin, offset + end))
+                if joined is None:
+                    joined = part.new_empty((last - first, *meta.shape[1:]))
+                if meta.axis:
+                    part = part.narrow(meta.axis, piece.start, piece.length)
+                    joined.narrow(meta.axis, at, piece.length).copy_(part)
+                else:
+                    joined[at + begin - first : at + end - first] = part
+            at += piece.length
+        return self.read(meta.pieces[0].meta, (0, 0)) if joined is None else joined
 
     def _read_strided(
         self, meta: TensorMeta, stride: tuple[int, ...], rows: RowRange | None

@@ -12,19 +12,23 @@ from dataclasses import dataclass
 _EDGE = r"(?:^|(?<=[-_./]))"
 """Where a word of a name starts."""
 _PATTERNS: tuple[re.Pattern[str], ...] = tuple(
-    re.compile(pattern, re.IGNORECASE)
+    re.compile(pattern + r"(?=$|[-_./])", re.IGNORECASE)
     for pattern in (
-        _EDGE + r"layer_(?P<layer>\d+)-model_(?P<tensor>\d+)-model_states$",
-        r"(?P<tensor>\d+)-mp\d+(?=$|[-_./])",
-        _EDGE + r"mp[-_]?rank[-_]?(?P<tensor>\d+)(?:_(?P<pipeline>\d{3}))?(?=$|[-_./])",
+        _EDGE + r"layer_(?P<layer>\d+)(?:-model_(?P<tensor>\d+))?-model_states",
+        r"(?P<tensor>\d+)-mp(?P<num>\d+)",
+        _EDGE + r"mp[-_]?rank[-_]?(?P<tensor>\d+)(?:_(?P<pipeline>\d{3}))?(?:_(?P<expert>\d{3}))?",
         _EDGE + r"pp[-_]?(?:rank[-_]?)?(?P<pipeline>\d+)(?:-of-\d+)?[-_/]"
-        r"tp[-_]?(?:rank[-_]?)?(?P<tensor>\d+)(?:-of-\d+)?(?=$|[-_./])",
-        _EDGE + r"(?:tp|mp)[-_]?(?:rank[-_]?)?(?P<tensor>\d+)(?:-of-\d+)?"
-        r"(?:[-_/]pp[-_]?(?:rank[-_]?)?(?P<pipeline>\d+)(?:-of-\d+)?)?(?=$|[-_./])",
-        _EDGE + r"(?:pp|stage)[-_]?(?:rank[-_]?)?(?P<pipeline>\d+)(?:-of-\d+)?(?=$|[-_./])",
-        _EDGE + r"(?:model[-_]?part|shard|partition|slice)[-_]?(?P<tensor>\d+)(?=$|[-_./])",
-        r"\.(?P<tensor>\d\d)$",
-        _EDGE + r"(?P<unsure>rank)[-_]?(?P<tensor>\d+)(?=$|[-_./])",
+        r"tp[-_]?(?:rank[-_]?)?(?P<tensor>\d+)(?:-of-(?P<num>\d+))?",
+        _EDGE + r"tp[-_]?rank[-_]?(?P<tensor>\d+)(?:-of-(?P<num>\d+))?"
+        r"(?:[-_/]pp[-_]?rank[-_]?(?P<pipeline>\d+)(?:-of-\d+)?)?",
+        _EDGE + r"(?:tp|mp)[-_]?(?P<tensor>\d+)-of-(?P<num>\d+)",
+        _EDGE + r"(?P<unsure>tp|mp)[-_]?(?P<tensor>\d+)(?:[-_/]pp[-_]?(?P<pipeline>\d+))?",
+        _EDGE + r"pp[-_]?rank[-_]?(?P<pipeline>\d+)(?:-of-\d+)?",
+        _EDGE + r"(?P<unsure>pp)[-_]?(?P<pipeline>\d+)",
+        _EDGE + r"(?P<unsure>model[-_]?part|shard|partition|slice)[-_]?(?P<tensor>\d+)",
+        _EDGE + r"consolidated\.(?P<tensor>\d\d)",
+        r"(?P<unsure>\.)(?P<tensor>\d\d)$",
+        _EDGE + r"(?P<unsure>rank)[-_]?(?P<tensor>\d+)",
     )
 )
 """How programs that train on several devices name what each of them saves."""
@@ -42,8 +46,12 @@ class SliceMark:
     """Which part of the layers."""
     layer: int | None
     """The layer that the file holds, where each has files of its own."""
+    expert: int
+    """Which part of the experts."""
+    num: int | None
+    """How many parts each tensor has, where the name tells."""
     is_sure: bool
-    """False for a name that programs also give to whole copies (`rank0`)."""
+    """False for a name that programs also give to whole copies (`rank0`) or versions (`.01`)."""
 
 
 def slice_mark(name: str) -> SliceMark | None:
@@ -57,6 +65,8 @@ def slice_mark(name: str) -> SliceMark | None:
                 int(groups.get("tensor") or 0),
                 int(groups.get("pipeline") or 0),
                 None if layer is None else int(layer),
+                int(groups.get("expert") or 0),
+                int(groups["num"]) if groups.get("num") else None,
                 groups.get("unsure") is None,
             )
     return None

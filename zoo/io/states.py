@@ -7,8 +7,8 @@ left out with the reason, and where nothing says which one is meant, CheckpointE
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from zoo.errors import CheckpointError
@@ -39,11 +39,13 @@ class State:
     """All its files."""
     tensors: tuple[TensorMeta, ...]
     """Under their names in the files."""
+    aside: Mapping[str, str] = field(default_factory=dict)
+    """Why a tensor is no layer although it might be one, by its name."""
 
     @cached_property
     def matrices(self) -> dict[str, TensorMeta]:
         """What may be a weight, by the name that all states of the model share."""
-        return matrices_by_core({t.name: t for t in self.tensors})
+        return matrices_by_core({t.name: t for t in self.tensors if t.name not in self.aside})
 
     @cached_property
     def stem(self) -> str:

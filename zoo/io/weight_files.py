@@ -49,9 +49,15 @@ _INDEX = re.compile(r"\.index(\.[\w-]+)?\.json$")
 """Ending of a file that says which shard holds which tensor."""
 
 _TRAINING_STATE = re.compile(
-    r"(optimizer|scheduler|scaler|rng_state|random_states|training_args|trainer_state)[^/]*$"
+    r"(optimizer|optim_states|distrib_optim|scheduler|scaler|rng_state|random_states|training_args"
+    r"|trainer_state)[^/]*$"
 )
 """File names of what a training run keeps beside the weights."""
+_TRAINING_TENSOR = re.compile(
+    r"^(optimizers?|optimizer_states?|optimizer_state_dict|optim|opt|lr_schedulers?|scheduler"
+    r"|callbacks|loops|rng_state|random_states|grad_scaler)\."
+)
+"""What the names of training state start with, when it is stored beside the weights."""
 
 
 def is_weight_file(name: str) -> bool:
@@ -67,6 +73,11 @@ def is_index_file(name: str) -> bool:
 def is_training_state(name: str) -> bool:
     """True for the state of an optimizer, a scheduler or a random generator, as trainers name it."""
     return bool(_TRAINING_STATE.search(name.lower()))
+
+
+def is_training_tensor(name: str) -> bool:
+    """True for a tensor of an optimizer's, scheduler's or random generator's state."""
+    return bool(_TRAINING_TENSOR.search(name))
 
 
 def is_model_file(name: str) -> bool:

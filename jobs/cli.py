@@ -27,7 +27,7 @@ _COMMANDS = {
     "init": "Write a commented sweep spec to start from.",
     "sweep": "The main job: measure every model of a spec, or of the sources named, into a catalog.",
     "status": "What a catalog holds: listed, done, failed by cause, missing, cost.",
-    "rank": "Leaderboards: traps, alignment or alpha.",
+    "rank": "Leaderboards: traps, alignment, alpha, alpha-hat, log-alpha-norm.",
     "ls": "The models of a catalog.",
     "show": "One model's layers.",
     "compare": "Two models side by side.",

@@ -9,8 +9,16 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from catalog.errors import QueryError
 from catalog.files.folder import Folder
-from catalog.read.boards import BOARDS, leaderboard, views_of_board
+from catalog.read.boards import (
+    BOARDS,
+    MIN_LAYERS,
+    Within,
+    find_board,
+    leaderboard,
+    views_of_board,
+)
 from catalog.read.definitions import views_of
 from catalog.read.model_page import VIEWS, compare, layer_columns, layers_of
 from catalog.read.query import Answer, ask, ask_rows
@@ -67,11 +75,32 @@ class OpenCatalog:
         """See `Catalog.boards`."""
         return {name: self.board(name) for name in BOARDS}
 
-    def board(self, name: str, *, top: int | None = None, where: str | None = None) -> Any:
+    def board(
+        self,
+        name: str,
+        *,
+        top: int | None = None,
+        where: str | None = None,
+        family: str | None = None,
+        within: Within | None = None,
+        analysis: str | None = None,
+        min_layers: int = MIN_LAYERS,
+    ) -> Any:
         """See `Catalog.board`."""
-        views = views_of_board(name, where) if name in BOARDS else frozenset[str]()
-        with connect(self.root, only=views) as con:
-            return _frame(leaderboard(con, name, top=top, where=where, family=None))
+        board = find_board(name)
+        if board is None:
+            raise QueryError(f"no leaderboard {name!r:.100}; there are {', '.join(BOARDS)}")
+        with connect(self.root, only=views_of_board(where)) as con:
+            ranked = leaderboard(
+                con, board, top=top, where=where, family=family, within=within, analysis=analysis,
+                min_layers=min_layers,
+            )  # fmt: skip
+        names = ranked.column_names
+        rows = tuple(tuple(row[column] for column in names) for row in ranked.rows)
+        frame = _frame(Answer(names, rows))
+        frame["rank"] = frame["rank"].astype("Int64")  # empty, not a fraction, where there is none
+        frame.attrs = {"title": board.title, "direction": board.direction}
+        return frame
 
     def show(self, model: str) -> Any:
         """See `Catalog.show`."""

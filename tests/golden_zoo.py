@@ -47,7 +47,7 @@ NAMING = (
 """Columns that make a row's name, and the sweep's own id."""
 LEFT_OUT = {
     *NAMING,
-    "analysis_key", "options_key", "number_versions", "revision", "versions", "committed_at",
+    "analysis_key", "options_key", "asked", "number_versions", "revision", "versions", "committed_at",
     "last_modified", "parts",
     "host", "device", "source",
     "read_s", "spectrum_s", "shuffle_s", "total_s", "seconds", "requests",

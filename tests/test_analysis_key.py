@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import fields, replace
 from pathlib import Path
@@ -12,13 +13,13 @@ import torch
 
 from jobs.refit.columns import EXTRAS, OWN, RAND
 from jobs.sources.target import Target
-from jobs.units.key import NumberVersions, options_key, refit_key, unit_key
+from jobs.units.key import NumberVersions, asked, options_key, refit_key, unit_key
 from jobs.units.unit import Unit, unit_of
 from tests.number_groups import groups_of_columns, raise_decoder, raise_group
 from zoo.cells import cells
 from zoo.measure.layer import measure_layer
 from zoo.options import AnalysisOptions, LayerSelection
-from zoo.version import DECODERS, GROUPS, UNKNOWN, decoder_version
+from zoo.version import DECODERS, GROUPS, NUMBERS_VERSION, UNKNOWN, decoder_version
 
 DEFAULTS = AnalysisOptions()
 ALL = LayerSelection()
@@ -199,3 +200,10 @@ def test_every_option_that_can_move_a_number_is_in_the_key() -> None:
     keys = {options_key(options, ALL) for options in (DEFAULTS, *changed)}
     assert len(keys) == 1 + len(OTHERS)
     assert options_key(replace(DEFAULTS, device="cpu"), ALL) in keys
+
+
+def test_what_was_asked_for_is_what_decides_the_key_but_for_the_base() -> None:
+    assert asked(DEFAULTS, ALL) == asked(DEFAULTS, LayerSelection(deltas=True))
+    assert asked(DEFAULTS, ALL) != asked(AnalysisOptions(metrics="tail"), ALL)
+    assert asked(DEFAULTS, ALL) != asked(DEFAULTS, LayerSelection(include=("*.fc.*",)))
+    assert json.loads(asked(DEFAULTS, ALL))["numbers"] == NUMBERS_VERSION

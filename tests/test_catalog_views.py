@@ -21,6 +21,7 @@ from catalog.write.commits import prepare, record_failure
 from tests.catalogs import NOON, commit, keys, sweep
 
 CONTRACT = """layers_latest model_scores leaderboard_traps leaderboard_alignment leaderboard_alpha
+    leaderboard_alpha_hat leaderboard_log_alpha_norm current
     trajectories onset deltas missing failures_open weightwatcher""".split()
 
 
@@ -75,7 +76,7 @@ def test_no_extension_is_ever_downloaded(empty: duckdb.DuckDBPyConnection) -> No
 
 
 def test_the_sql_files_run_in_stock_duckdb(root: str) -> None:
-    commit(root)
+    commit(root, layers=[{}] * 5)
     with duckdb.connect() as con:
         con.execute("set variable zoo = ?", [root])
         for file in sorted(FILES.glob("*.sql")):
@@ -179,7 +180,7 @@ def test_tied_layers_and_wholes_beside_their_parts_are_not_scored(root: str) -> 
 
 
 def test_a_model_without_a_layer_behind_its_score_is_not_ranked(root: str) -> None:
-    commit(root, layers=[{"alpha": None, "num_traps": None, "tail_status": "too_few"}])
+    commit(root, layers=[{"alpha": None, "num_traps": None, "tail_status": "too_few"}] * 5)
     for board in ("traps", "alignment", "alpha"):
         assert select(root, f"from leaderboard_{board}") == []
     assert len(select(root, "from model_scores")) == 1

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import re
 import shlex
 import subprocess
 import sys
@@ -35,11 +36,42 @@ def model(tmp_path: Path) -> Path:
     return write_model(tmp_path / "model", weights(3, (60, 40), (40, 30)))
 
 
-@pytest.mark.parametrize("board", ["traps", "alignment", "alpha"])
+BOARDS = ("traps", "alignment", "alpha", "alpha-hat", "log-alpha-norm")
+
+
+@pytest.mark.parametrize("board", BOARDS)
 def test_every_board_ranks_from_one(board: str, catalog: Path, zoo: Zoo, capsys: Caught) -> None:
-    assert zoo("rank", board, catalog, "--format", "json") == 0
+    assert zoo("rank", board, catalog, "--min-layers", 2, "--format", "json") == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["rank"] for row in rows] == [1, 2, 3]
+    assert all(row["verdict"] and row["reason"] is None for row in rows)
+
+
+def test_rows_without_a_rank_come_last_and_say_why(catalog: Path, zoo: Zoo, capsys: Caught) -> None:
+    assert zoo("rank", "alpha", catalog, "--format", "json") == 0
+    printed = capsys.readouterr()
+    rows = json.loads(printed.out)
+    assert [row["rank"] for row in rows] == [None] * 3
+    assert {row["reason"] for row in rows} == {"2 layers fitted, fewer than 5"}
+    assert "3 models without a rank" in printed.err
+
+
+@pytest.mark.parametrize("format", ["table", "md"])
+def test_a_board_says_what_it_is_about(
+    format: str, catalog: Path, zoo: Zoo, capsys: Caught
+) -> None:
+    assert zoo("rank", "traps", catalog, "--min-layers", 2, "--format", format) == 0
+    out = capsys.readouterr().out
+    assert "Correlation Traps a layer: rank 1 has the most, which is bad" in out
+    assert re.search(r"3 models ranked\. Analysis [0-9a-f]{8}, newest measurement \d{4}-", out)
+    assert "Family mlp (3 models)" in out and "Verdict" in out
+    assert zoo("rank", "traps", catalog, "--format", format) == 0
+    assert "Below the line: no rank (3 models)" in capsys.readouterr().out
+
+
+def test_a_quiet_board_is_rows_alone(catalog: Path, zoo: Zoo, capsys: Caught) -> None:
+    assert zoo("rank", "traps", catalog, "--min-layers", 2, "--quiet") == 0
+    assert len(capsys.readouterr().out.strip().splitlines()) == 4
 
 
 def test_json_keeps_numbers_as_numbers_and_null_as_null(

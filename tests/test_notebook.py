@@ -62,7 +62,10 @@ def test_tables_of_a_catalog_are_frames(catalog: zoo.Catalog) -> None:
 
 def test_boards_are_frames_by_name(catalog: zoo.Catalog) -> None:
     assert set(BOARDS) <= set(catalog.boards)
-    assert list(catalog.board("traps", top=2)["rank"]) == [1, 2]
+    assert list(catalog.board("traps", top=2, min_layers=2)["rank"]) == [1, 2]
+    few = catalog.board("traps")
+    assert few["rank"].isna().all() and few["reason"].str.contains("fewer than 5").all()
+    assert "bad" in few.attrs["direction"]
     assert len(catalog.board("traps", where="model_id like '%1'")) == 1
     with pytest.raises(QueryError, match="no leaderboard 'speed'"):
         catalog.board("speed")

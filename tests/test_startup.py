@@ -51,7 +51,7 @@ def test_only_a_gguf_file_loads_the_package_for_it(tmp_path: Path) -> None:
     "arguments",
     [
         ("rank", "traps", "{}"),
-        ("rank", "alpha", "{}", "--where", "num_revisions = 1", "--format", "csv"),
+        ("rank", "alpha", "{}", "--where", "num_revisions = 1", "--format", "csv", "--quiet"),
         ("show", "{}", "org/a"),
         ("status", "{}"),
         ("sql", "{}", "select role, median(alpha) from layers_latest group by role"),

@@ -10,7 +10,7 @@ import importlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Literal, Protocol, cast
 
 _KNOWS_CATALOGS: Final = "jobs.notebook"
 """The module that opens catalogs, by its function `open_catalog`."""
@@ -39,8 +39,19 @@ class Catalog(Protocol):
     def boards(self) -> Mapping[str, Any]:
         """Every leaderboard by name: `traps`, `alignment`, `alpha`, ..."""
 
-    def board(self, name: str, *, top: int | None = None, where: str | None = None) -> Any:
-        """A leaderboard, or its first `top` rows among models for which the SQL condition holds."""
+    def board(
+        self,
+        name: str,
+        *,
+        top: int | None = None,
+        where: str | None = None,
+        family: str | None = None,
+        within: Literal["family", "none"] | None = None,
+        analysis: str | None = None,
+        min_layers: int = 5,
+    ) -> Any:
+        """A leaderboard as `zoo rank` prints it, which explains the options; `attrs` has its title and
+        direction. Models without a rank come last, with the reason."""
 
     def show(self, model: str) -> Any:
         """The layers of one model, of which `id`, `id@revision` or `id@step100` is given."""

@@ -474,6 +474,10 @@ MODEL = (
     Column("number_versions", TEXT, "JSON",
            "Versions of metric groups and decoders that are hashed in analysis_key, those "
            "above 1; NULL: there are none.", since=2),
+    Column("asked", TEXT, "JSON",
+           "What the numbers were asked for with: options, choice of layers, versions of the"
+           " numbers and their groups, without a base model. Numbers of models with the same"
+           " can be compared. NULL in rows older than this column.", since=2),
     Column("deltas_analysed", INT, "count",
            "Layers of W − W_base with status `ok`; NULL where these were not asked for, or "
            "no base is known.", since=2),

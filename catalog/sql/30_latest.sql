@@ -1,20 +1,28 @@
 -- The newest analysis of every (model, revision), and the newest revision of every model.
 -- The newest revision is the one with the greatest training step, else the last one modified,
 -- else the last one analysed.
-create or replace view internal.shown_latest as
-with newest as (
-    from internal.shown_models
-    qualify row_number() over (
+create or replace view internal.shown_units as
+with marked as (
+    select *, row_number() over (
         partition by model_id, revision order by committed_at desc, analysis_key desc) = 1
+        as is_newest
+    from internal.shown_models
+),
+placed as (
+    select *,
+        count(*) filter (where is_newest) over (partition by model_id) as num_revisions,
+        is_newest and row_number() over (
+            partition by model_id, is_newest
+            order by step desc nulls last, last_modified desc nulls last, committed_at desc,
+                revision
+        ) = 1 as is_first
+    from marked
 )
-select
-    *,
-    count(*) over (partition by model_id) as num_revisions,
-    row_number() over (
-        partition by model_id
-        order by step desc nulls last, last_modified desc nulls last, committed_at desc, revision
-    ) = 1 as is_final
-from newest;
+select * exclude (is_first), bool_or(is_first) over (partition by model_id, revision) as is_final
+from placed;
+
+create or replace view internal.shown_latest as
+select * exclude (is_newest) from internal.shown_units where is_newest;
 
 create or replace view models_latest as
 select * exclude (generation) from internal.shown_latest;

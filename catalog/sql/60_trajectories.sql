@@ -68,8 +68,8 @@ create or replace view internal.trap_series as
 select model_id, tensor, part, expert, layer_index, step,
     num_traps as traps, trap_excess_max as excess, alpha,
     (num_traps > 0)::bigint as layers_trapped
-from layers_latest
-where step is not null and num_traps is not null and tied_to is null
+from current_rows('layers')
+where step is not null and num_traps is not null and tied_to is null and delta_base is null
 qualify row_number() over (
     partition by model_id, tensor, part, expert, step order by revision, layer_index) = 1
 union all

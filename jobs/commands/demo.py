@@ -27,9 +27,10 @@ def demo(
         Say nothing but errors and the leaderboards.
     """
     from catalog.read import views
+    from catalog.read.boards import BOARDS, leaderboard
     from catalog.read.query import ask_rows
     from jobs.demo.build import build
-    from jobs.screen.boards import Board, print_board
+    from jobs.screen.boards import print_board
     from jobs.screen.output import print_table
     from jobs.screen.progress import Progress
     from jobs.spec.load import load_spec
@@ -42,15 +43,10 @@ def demo(
     catalog = spec.sweep.out or str(out / "catalog")
     result = sweep_spec(spec, text, out=catalog, overwrite="never", limit=None, quiet=quiet)
     shown = out / "catalog"
-    titles: dict[Board, str] = {
-        "traps": "Correlation Traps: most first (a trap is a sign of over-fitting)",
-        "alignment": "Alignment of alpha and the ERG condition: best first (0 is perfect)",
-        "alpha": "Mean |alpha - 2|: best first (2 is ideal)",
-    }
     with views.connect(catalog) as con:
-        for board, title in titles.items():
-            print(f"\n{title}   [zoo rank {board} {shown}]")
-            print_board(con, board, top=10, where=None, family=None, format="table")
+        for board in ("traps", "alignment", "alpha"):
+            print(f"\n[zoo rank {board} {shown}]")
+            print_board(leaderboard(con, BOARDS[board], top=10), format="table", quiet=quiet)
         print(
             "\nThe run that groks, step by step: memorised, generalising, then declining under traps"
         )

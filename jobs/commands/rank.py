@@ -1,8 +1,8 @@
-"""`zoo rank traps|alignment|alpha CATALOG`"""
+"""`zoo rank traps|alignment|alpha|alpha-hat|log-alpha-norm CATALOG`"""
 
 from __future__ import annotations
 
-from jobs.screen.boards import Board
+from catalog.read.boards import MIN_LAYERS, Within
 from jobs.screen.shown import AS_USUAL, Format, Shown
 from jobs.screen.typed import BoardName, Place
 
@@ -14,6 +14,9 @@ def rank(
     top: int = 20,
     where: str | None = None,
     family: str | None = None,
+    within: Within | None = None,
+    analysis: str | None = None,
+    min_layers: int = MIN_LAYERS,
     format: Format = "table",
     shown: Shown = AS_USUAL,
     quiet: bool = False,
@@ -24,44 +27,45 @@ def rank(
     ----------
     board
         Before or after the catalog. traps: by Correlation Traps. alignment: by how well alpha and the ERG
-        condition align.
-        alpha: by the distance of alpha from 2.
+        condition align. alpha: by the distance of alpha from 2. alpha-hat, log-alpha-norm: by these, smallest
+        first, for models of one family.
     catalog
         Folder or URL of the catalog.
     top
-        Number of rows.
+        Rows of each ranking.
     where
         SQL condition on the columns of the board, such as "num_params > 1e9".
     family
         Only models of this family.
+    within
+        family: rank models among those of their family alone, none: all together. By default a family with
+        three or more models is a ranking of its own.
+    analysis
+        First digits of the key of the analysis to compare, as the column analysis shows it. By default the
+        newest of the most complete ones. Models that were measured otherwise are listed below the board.
+    min_layers
+        Layers behind a score that a rank needs; models with fewer are listed below the board.
     format
-        How to print; csv and json have every column.
+        How to print; csv and json have every column, and last the models without a rank, with the reason.
     quiet
         Nothing but rows and errors.
     """
-    from typing import cast, get_args
-
     from catalog.errors import QueryError
-    from catalog.read.boards import views_of_board
+    from catalog.read.boards import BOARDS, find_board, leaderboard, views_of_board
     from catalog.read.views import connect
     from jobs.screen.boards import print_board
 
-    boards = get_args(Board)
-    if board not in boards:
+    if find_board(board) is None:
         board, catalog = catalog, board
-    if board not in boards:
+    chosen = find_board(board)
+    if chosen is None:
         raise QueryError(
-            f"got {catalog!r} and {board!r}; wanted one of {', '.join(boards)}, and a catalog"
+            f"got {catalog!r} and {board!r}; wanted one of {', '.join(BOARDS)}, and a catalog"
         )
-    with connect(catalog, only=views_of_board(board, where)) as con:
-        print_board(
-            con,
-            cast(Board, board),
-            top=top,
-            where=where,
-            family=family,
-            format=format,
-            shown=shown,
-            quiet=quiet,
-        )
+    with connect(catalog, only=views_of_board(where)) as con:
+        ranked = leaderboard(
+            con, chosen, top=top, where=where, family=family, within=within, analysis=analysis,
+            min_layers=min_layers,
+        )  # fmt: skip
+        print_board(ranked, format=format, shown=shown, quiet=quiet)
     return 0

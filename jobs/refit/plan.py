@@ -22,7 +22,7 @@ from jobs.errors import SpecError
 from jobs.refit.columns import Change
 from jobs.spec.load import parse_spec
 from jobs.spec.tables import Spec
-from jobs.units.key import NumberVersions, options_key, refit_key, unit_key
+from jobs.units.key import NumberVersions, asked, options_key, refit_key, unit_key
 from zoo.options import AnalysisOptions, LayerSelection
 from zoo.version import GROUPS
 
@@ -48,6 +48,7 @@ class NewKey:
 
     analysis_key: str
     options_key: str
+    asked: str
     number_versions: str | None
     base_revision: str | None
 
@@ -225,12 +226,14 @@ def _plan(
         if fixed:
             return f"another {', '.join(fixed)} needs the weights"
     groups = _groups(stored.versions.groups, now)
-    make_key = options_key if is_measured and now.level == before.level else refit_key
+    is_as_measured = is_measured and now.level == before.level
+    make_key = options_key if is_as_measured else refit_key
     key = make_key(now, selection, base_revision=stored.base_revision, groups=groups)
     decoders = stored.versions.decoders
     new_key = NewKey(
         unit_key(key, decoders),
         key,
+        asked(now, selection, groups=groups, kind="numbers" if is_as_measured else "refit"),
         NumberVersions(groups, decoders).to_json(),
         stored.base_revision or None,
     )

@@ -1,57 +1,207 @@
-"""Which columns of a leaderboard fit a terminal; csv and json always have all of them."""
+"""A leaderboard on the screen: what it is about, its rankings, who has no rank and why, and a verdict.
+
+csv and json are the rows alone, with every column: first those with a rank, then those without, whose
+column `reason` says why. Tables and Markdown have the columns that fit, and the words around them.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from jobs.screen.output import print_rows
 from jobs.screen.shown import AS_USUAL, Format, Shown
+from jobs.screen.text import printable
 
 if TYPE_CHECKING:
-    import duckdb
+    from catalog.read.boards import Leaderboard, Ranking, Row
 
-Board = Literal["traps", "alignment", "alpha"]
-"""A leaderboard, as `catalog.read.boards` knows it."""
-
-_SHOWN: dict[Board, tuple[str, ...]] = {
+_SHOWN: dict[str, tuple[str, ...]] = {
     "traps": (
-        "rank", "model_id", "family", "step", "mean_traps", "total_traps", "num_layers_trapped",
-        "num_layers_tested", "max_trap_excess", "total_traps_ww",
+        "mean_traps", "low", "high", "total_traps", "num_layers_trapped", "num_layers_tested",
+        "max_trap_excess", "total_traps_tw", "total_traps_ww",
     ),
     "alignment": (
-        "rank", "model_id", "family", "step", "mean_abs_erg_log_ratio", "num_layers_aligned",
-        "mean_abs_alpha_minus_2", "num_layers_fitted", "spearman_alpha_erg_delta",
-        "share_alpha_and_delta_low",
+        "mean_abs_erg_log_ratio", "low", "high", "num_layers_aligned", "mean_abs_alpha_minus_2",
+        "spearman_alpha_erg_delta", "share_alpha_and_delta_low",
     ),
     "alpha": (
-        "rank", "model_id", "family", "step", "mean_abs_alpha_minus_2", "mean_alpha",
-        "share_alpha_2_6", "num_layers_fitted", "num_over_trained", "num_under_trained",
+        "mean_abs_alpha_minus_2", "low", "high", "num_layers_fitted", "mean_alpha", "weighted_alpha",
+        "share_alpha_2_6", "num_over_trained", "num_under_trained",
+    ),
+    "alpha-hat": (
+        "mean_alpha_hat", "low", "high", "num_layers_fitted", "mean_alpha", "mean_log_spectral_norm",
+    ),
+    "log-alpha-norm": (
+        "mean_log_alpha_norm", "low", "high", "num_layers_fitted", "mean_alpha",
+        "mean_log_spectral_norm",
     ),
 }  # fmt: skip
-"""Columns of each leaderboard that fit a terminal."""
+"""Columns of each leaderboard that fit a terminal, after rank and model."""
+_MANY_VERDICTS = 3
+"""Models whose evidence is written out below a board."""
+_WIDTH = 100
+"""Places of a line of words."""
 
 
 def print_board(
-    con: duckdb.DuckDBPyConnection,
-    board: Board,
-    *,
-    top: int,
-    where: str | None,
-    family: str | None,
-    format: Format,
-    shown: Shown = AS_USUAL,
-    quiet: bool = False,
+    found: Leaderboard, *, format: Format, shown: Shown = AS_USUAL, quiet: bool = False
 ) -> None:
-    """Print a leaderboard of the catalog behind `con`."""
-    from catalog.read.boards import leaderboard
+    """Print a leaderboard; `quiet` leaves out all words but the reasons of those without a rank."""
+    if format in ("csv", "json"):
+        print_rows(
+            found.rows,
+            columns=found.column_names,
+            format=format,
+            shown=shown,
+            quiet=quiet,
+        )
+        if found.num_below and not quiet:
+            print(
+                f"{_models(found.num_below)} without a rank, the last rows: see the column reason",
+                file=sys.stderr,
+            )
+        return
+    is_md = format == "md"
+    if not quiet:
+        _print_paragraph(_title(found), prefix="## " if is_md else "")
+        _print_paragraph(_notes(found))
+    for ranking in found.rankings:
+        if not quiet and (ranking.within is not None or len(found.rankings) > 1):
+            print(("### " if is_md else "") + _heading(ranking), end="\n\n" if is_md else "\n")
+        usual = _columns(found, ranking.rows)
+        print_rows(
+            ranking.rows,
+            columns=found.column_names,
+            usual=usual,
+            first=("model_id", *usual),
+            format=format,
+            shown=shown,
+            quiet=quiet or ranking is not found.rankings[0],  # what was left out is told once
+        )
+        print()
+    if found.below:
+        _print_below(found, format, shown, quiet)
+    if not quiet:
+        _print_verdict(found, is_md)
 
-    answer = leaderboard(con, board, top=top, where=where, family=family)
+
+def _columns(found: Leaderboard, rows: Sequence[Row]) -> tuple[str, ...]:
+    """What is shown, without a family that the heading tells and a step that no row has."""
+    has_step = any(row["step"] is not None for row in rows)
+    told = len({row["within"] for row in rows}) == 1 and rows[0]["within"] is not None
+    before = ["rank", "model_id", *([] if told else ["family"]), *(["step"] if has_step else [])]
+    return (*before, *_SHOWN[found.board.name])
+
+
+def _title(found: Leaderboard) -> str:
+    return f"{found.board.title}: {found.board.direction}"
+
+
+def _notes(found: Leaderboard) -> str:
+    """Analysis, date, numbers of models, and what the columns low and high are."""
+    below = f", {_models(found.num_below)} below the line" if found.num_below else ""
+    parts = [f"{_models(found.num_models)} ranked{below}."]
+    if found.analyses:
+        key, *others = found.analyses
+        asked = f" ({', '.join(others)}: asked for the same)" if others else ""
+        parts.append(f"Analysis {key}{asked}, newest measurement {_time(found.newest)} UTC.")
+        parts.append("low, high: 95 % of the score, by a bootstrap over the layers.")
+    return " ".join(parts)
+
+
+def _heading(ranking: Ranking) -> str:
+    name = "Other families" if ranking.within is None else f"Family {ranking.within}"
+    cut = f", the first {len(ranking.rows)}" if len(ranking.rows) < ranking.num_models else ""
+    return printable(f"{name} ({_models(ranking.num_models)}{cut})")
+
+
+def _print_below(found: Leaderboard, format: Format, shown: Shown, quiet: bool) -> None:
+    is_md = format == "md"
+    if not quiet:
+        cut = f", the first {len(found.below)}" if len(found.below) < found.num_below else ""
+        heading = f"Below the line: no rank ({_models(found.num_below)}{cut})"
+        print(("### " if is_md else "") + heading, end="\n\n" if is_md else "\n")
+    score = found.board.score
     print_rows(
-        answer.to_pylist(),
-        columns=answer.column_names,
-        usual=_SHOWN[board],
-        first=("model_id", *_SHOWN[board]),
+        found.below,
+        columns=found.column_names,
+        usual=("model_id", "family", score, "verdict", "reason"),
+        first=("model_id", "reason", score),
         format=format,
-        quiet=quiet,
         shown=shown,
+        quiet=quiet,
     )
+    print()
+
+
+def _print_verdict(found: Leaderboard, is_md: bool) -> None:
+    """Which ranks can be told apart, and what traps, alpha and alignment say of the first models."""
+    written = found.rows[:_MANY_VERDICTS]
+    if not written:
+        return
+    print("### Verdict\n" if is_md else "Verdict")
+    for line in _ties(found):
+        _print_paragraph(line, prefix="- " if is_md else "  ")
+    for row in written:
+        place = f"rank {row['rank']}" if row["rank"] is not None else "no rank"
+        line = f"{row['model_id']} ({place}): {row['verdict']}. {row['evidence']}"
+        _print_paragraph(line, prefix="- " if is_md else "  ")
+    num_left = found.num_models + found.num_below - len(written)
+    if num_left:
+        _print_paragraph(
+            f"{num_left} more: columns verdict and evidence of --format csv, one row a model.",
+            prefix="- " if is_md else "  ",
+        )
+
+
+def _ties(found: Leaderboard) -> Iterator[str]:
+    """Where the first of a ranking cannot be told from those behind it."""
+    for ranking in found.rankings:
+        first, *others = ranking.rows
+        if first["low"] is None:
+            continue
+        close = [
+            row for row in others
+            if row["low"] is not None and row["low"] <= first["high"] and first["low"] <= row["high"]
+        ]  # fmt: skip
+        where = "" if ranking.within is None else f" of family {ranking.within}"
+        if close:
+            yield (
+                f"Rank 1{where} cannot be told from {_ranks(close)}: their intervals overlap with that of "
+                "rank 1."
+            )
+        elif others:
+            yield f"Rank 1{where} stands apart: no other interval overlaps with its own."
+
+
+def _ranks(rows: Sequence[Row]) -> str:
+    numbers = [str(row["rank"]) for row in rows]
+    if len(numbers) > 6:
+        return f"{len(numbers)} others, the last of them rank {numbers[-1]}"
+    return f"rank {', '.join(numbers)}" if len(numbers) == 1 else f"ranks {', '.join(numbers)}"
+
+
+def _models(number: int) -> str:
+    return f"{number} model" if number == 1 else f"{number} models"
+
+
+def _time(microseconds: int | None) -> str:
+    return f"{datetime.fromtimestamp((microseconds or 0) / 1e6, UTC):%Y-%m-%d %H:%M}"
+
+
+def _print_paragraph(text: str, *, prefix: str = "") -> None:
+    """Words for people: Markdown headings and items whole, all else wrapped."""
+    safe = printable(text)
+    if prefix.strip():
+        print(f"{prefix}{safe.replace('<', '&lt;').replace('|', chr(92) + '|')}")
+    else:
+        print(textwrap.fill(
+            safe, _WIDTH, initial_indent=prefix, subsequent_indent=prefix and prefix + "  ",
+            break_long_words=False, break_on_hyphens=False,
+        ))  # fmt: skip
+    if prefix == "## ":
+        print()

@@ -91,6 +91,10 @@ class ModelRow(Group):
     number_versions: Annotated[str | None, JSON, Since(2)]
     """Versions of metric groups and decoders that are hashed in analysis_key, those above 1; NULL:
     there are none."""
+    asked: Annotated[str, JSON, Since(2)]
+    """What the numbers were asked for with: options, choice of layers, versions of the numbers and their
+    groups, without a base model. Numbers of models with the same can be compared. NULL in rows older
+    than this column."""
     deltas_analysed: Annotated[int | None, COUNT, Since(2)]
     """Layers of W − W_base with status `ok`; NULL where these were not asked for, or no base is known."""
     deltas_skipped: Annotated[int | None, COUNT, Since(2)]
@@ -142,6 +146,7 @@ class ModelRow(Group):
             options_key=unit.options_key,
             decoders=", ".join(unit.decoders or ()),
             number_versions=unit.number_versions.to_json(),
+            asked=unit.asked,
             deltas_analysed=deltas.count("ok") if deltas else None,
             deltas_skipped=deltas.count("skipped") if deltas else None,
             deltas_failed=deltas.count("failed") if deltas else None,

@@ -12,9 +12,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 from zoo.options import AnalysisOptions, LayerSelection
 from zoo.version import GROUPS, NUMBERS_VERSION, decoder_version
+
+Kind = Literal["numbers", "refit"]
+"""Numbers that were measured, or computed anew from stored spectra in a way that no sweep would."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,23 +82,49 @@ def refit_key(
     return _options_key("refit", options, selection, base_revision, groups)
 
 
+def asked(
+    options: AnalysisOptions,
+    selection: LayerSelection,
+    *,
+    groups: Mapping[str, int] | None = None,
+    kind: Kind = "numbers",
+) -> str:
+    """The JSON that `options_key` (or `refit_key`) hashes, without what it says of a base model.
+
+    Numbers of models that were asked for the same can be compared, also of adapters on other bases and
+    of fine-tunes beside whose layers W − W_base was measured.
+    """
+    return _json(kind, options, selection, groups, has_base=False)
+
+
 def _options_key(
-    kind: str,
+    kind: Kind,
     options: AnalysisOptions,
     selection: LayerSelection,
     base_revision: str,
     groups: Mapping[str, int] | None,
 ) -> str:
+    key = _hash(_json(kind, options, selection, groups, has_base=bool(base_revision)))
+    return _hash(f"{key} on {base_revision}") if base_revision else key
+
+
+def _json(
+    kind: Kind,
+    options: AnalysisOptions,
+    selection: LayerSelection,
+    groups: Mapping[str, int] | None,
+    *,
+    has_base: bool,
+) -> str:
     fields: dict[str, object] = {
         kind: NUMBERS_VERSION,
         "options": options.key_fields(),
-        "selection": selection.key_fields(has_base=bool(base_revision)),
+        "selection": selection.key_fields(has_base=has_base),
     }
     raised = group_versions(options) if groups is None else groups
     if raised:
         fields["groups"] = dict(raised)
-    key = _hash(json.dumps(fields, sort_keys=True, separators=(",", ":")))
-    return _hash(f"{key} on {base_revision}") if base_revision else key
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
 
 def unit_key(of_options: str, decoders: Mapping[str, int]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from jobs.sources.target import Target
 from jobs.units.key import (
     NumberVersions,
+    asked,
     decoder_versions,
     group_versions,
     options_key,
@@ -40,6 +41,11 @@ class Unit:
     def key(self) -> tuple[str, str, str]:
         """What the catalog knows it by."""
         return (self.target.model_id, self.target.revision, self.analysis_key)
+
+    @property
+    def asked(self) -> str:
+        """What its numbers were asked for with: units with the same can be compared."""
+        return asked(self.options, self.selection)
 
     @property
     def number_versions(self) -> NumberVersions:

@@ -163,3 +163,15 @@ def test_a_unit_that_is_listed_again_as_itself_starts_anew() -> None:
     assert end(made, second, raised("changed")) is None  # of the listing before: nothing to say now
     assert made.next(0.0) is again
     assert end(made, again, finished("x")) == UnitDone(again.unit, (("x",),))
+
+
+@pytest.mark.parametrize(("peak", "is_told"), [(9 * GIB, True), (GIB, False)])
+def test_a_death_for_want_of_memory_says_how_much_was_wanted(peak: int, is_told: bool) -> None:
+    one = task("a", peak=peak)
+    made = schedule(one, memory=8 * GIB)
+    ended: object = None
+    while ended is None:
+        assert made.next(0.0) is one
+        ended = end(made, one, Died("crash", "killed by SIGKILL"))
+    assert isinstance(ended, UnitFailed)
+    assert ("takes up to 9.66 GB, and there are 8.59 GB" in ended.message) is is_told

@@ -26,15 +26,20 @@ def doctor(*, format: Format = "table", shown: Shown = AS_USUAL, quiet: bool = F
 
     from jobs.screen.output import print_rows
     from jobs.sweep.ledger import versions
+    from zoo.machine.memory import process_limit
 
     facts: list[tuple[str, object, str]] = [
         (name, version, "") for name, version in json.loads(versions()).items()
     ]
-    memory = psutil.virtual_memory()
+    memory, limit = psutil.virtual_memory(), process_limit()
     disk = shutil.disk_usage(os.getcwd())
     facts += [
         ("cores", len(os.sched_getaffinity(0)), "one worker each by default"),
-        ("memory_gib", round(memory.total / 2**30, 1), f"{memory.available / 2**30:.1f} available"),
+        (
+            "memory_gib",
+            round(limit.nbytes / 2**30, 1),
+            f"{memory.available / 2**30:.1f} available; set by {limit.set_by}",
+        ),
         ("disk_gib", round(disk.total / 2**30, 1), f"{disk.free / 2**30:.1f} free here"),
         ("cuda", torch.cuda.is_available(), _devices()),
         *_hub(),

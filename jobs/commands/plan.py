@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from jobs.screen.shown import AS_USUAL, Format, Shown
 
 if TYPE_CHECKING:
-    from jobs.units.plan import UnitPlan
+    from jobs.spec.tables import RunTable
+    from jobs.units.plan import UnitPlan, WeightCost
     from jobs.units.unit import Unit
 
 COLUMNS = (
     "model", "revision", "step", "params", "tensors", "analysed", "companion", "skipped", "unknown",
-    "layers", "bytes", "requests", "est_s", "note",
+    "layers", "bytes", "peak_bytes", "requests", "est_s", "note",
 )  # fmt: skip
 FIRST = (
     "model",
@@ -22,6 +23,7 @@ FIRST = (
     "layers",
     "bytes",
     "est_s",
+    "peak_bytes",
     "params",
     "unknown",
     "skipped",
@@ -76,6 +78,8 @@ def plan(
     entries: list[dict[str, object]] = []
     total = {"planned": 0, "layers": 0, "bytes": 0, "unknown": 0, "failed": 0, "unread": 0}
     seconds = 0.0
+    largest: list[tuple[WeightCost | None, str]] = []
+    limit_bytes = _limit_bytes(parsed.run)
     with briefly():  # somebody waits: a Hub that cannot be reached is given up after one try
         for unit, unit_plan in plan_units(units_of(parsed, progress.say), headers=headers):
             if unit_plan is None:
@@ -90,7 +94,8 @@ def plan(
                 total["bytes"] += unit_plan.nbytes
                 total["unknown"] += unit_plan.fates.get("unknown", 0)
                 seconds += unit_plan.seconds
-                rows.append(_row(unit_plan))
+                largest.append((unit_plan.largest, unit_plan.unit.target.model_id))
+                rows.append(_row(unit_plan, limit_bytes))
                 if account:
                     entries += _entries(unit_plan)
     if account:
@@ -102,10 +107,31 @@ def plan(
         f"about {seconds:.0f} s on one worker; {total['unknown']} tensors nobody can decode"
         f"{' (see --account)' if total['unknown'] else ''}, {total['failed']} units that cannot be opened"
     )
+    summary += _memory_words(largest)
     if total["unread"]:
         summary += f"; {total['unread']} more units listed, their headers not read (see --headers)"
     progress.say(summary)
     return 1 if total["failed"] else 0
+
+
+def _limit_bytes(run: RunTable) -> int | None:
+    """Memory that one task can have, alone; None where other machines do the work."""
+    from zoo.machine.memory import process_limit
+
+    if run.memory is not None:
+        return run.memory
+    return None if run.runner == "ray" else process_limit().nbytes
+
+
+def _memory_words(largest: list[tuple[WeightCost | None, str]]) -> str:
+    """What the largest matrix of all asks of the worker that measures it."""
+    known = [(cost, model) for cost, model in largest if cost is not None]
+    if not known:
+        return ""
+    cost, model = max(known, key=lambda pair: pair[0].peak_bytes)
+    return (
+        f"; a worker takes up to {cost.peak_bytes / 1e9:.2f} GB of memory ({cost.name} of {model})"
+    )
 
 
 def _entries(unit_plan: UnitPlan) -> list[dict[str, object]]:
@@ -137,8 +163,9 @@ def _unread_row(unit: Unit) -> dict[str, object]:
     }
 
 
-def _row(unit_plan: UnitPlan) -> dict[str, object]:
+def _row(unit_plan: UnitPlan, limit_bytes: int | None) -> dict[str, object]:
     target = unit_plan.unit.target
+    largest = unit_plan.largest
     return {
         "model": target.model_id,
         "revision": target.revision[:12],
@@ -151,19 +178,24 @@ def _row(unit_plan: UnitPlan) -> dict[str, object]:
         },
         "layers": unit_plan.num_layers,
         "bytes": unit_plan.nbytes,
+        "peak_bytes": largest.peak_bytes if largest is not None else None,
         "requests": unit_plan.requests,
         "est_s": round(unit_plan.seconds, 1),
-        "note": _note(unit_plan),
+        "note": _note(unit_plan, limit_bytes),
     }
 
 
-def _note(unit_plan: UnitPlan) -> str | None:
-    """What is not analysed and why: tensors by reason, and files."""
+def _note(unit_plan: UnitPlan, limit_bytes: int | None) -> str | None:
+    """What may go wrong for want of memory; what is not analysed and why: tensors by reason, and files."""
     from zoo.io.left_out import in_one_line
 
     parts = [f"{count} {reason}" for reason, count in sorted(unit_plan.reasons.items())]
     if not unit_plan.num_measurable and not unit_plan.num_failed:
         parts.insert(0, "no layer to measure: [layers] of the spec leaves out all of them")
+    largest = unit_plan.largest
+    if largest is not None and limit_bytes is not None and largest.peak_bytes > limit_bytes:
+        needs, there_is = f"{largest.peak_bytes / 1e9:.2f} GB", f"{limit_bytes / 1e9:.2f} GB"
+        parts.insert(0, f"{largest.name} takes up to {needs} of memory, there are {there_is}")
     if unit_plan.num_deltas:
         base = unit_plan.unit.target.base
         named = f" {base.model_id}@{base.revision[:12]}" if base else ""

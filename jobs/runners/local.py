@@ -19,13 +19,12 @@ from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
-import psutil
-
 from jobs.runners.hub_access import HubAccess
 from jobs.runners.lifetime import leave_with_driver
 from jobs.runners.outcome import Died, Outcome
 from jobs.runners.protocol import Done
 from jobs.runners.worker import Work, attempt, start_worker
+from zoo.machine.memory import machine_limit
 
 if TYPE_CHECKING:
     from jobs.runners.pacing import SharedPacing
@@ -37,7 +36,7 @@ StartMethod = Literal["spawn", "forkserver"]
 """How a worker process is started."""
 
 _MEMORY_SHARE = 0.8
-"""Share of the machine's memory that all running tasks together may take."""
+"""Share of the memory of the machine, or of its container, that all running tasks together may take."""
 
 
 @dataclass(slots=True)
@@ -89,7 +88,7 @@ class LocalRunner(Generic[TaskT, ResultT]):
         self._num_workers = workers
         self._per_worker = 1 + ahead
         self.num_slots = workers * self._per_worker
-        self.memory_bytes = memory_bytes or int(psutil.virtual_memory().total * _MEMORY_SHARE)
+        self.memory_bytes = memory_bytes or int(machine_limit().nbytes * _MEMORY_SHARE)
 
     def submit(self, task: TaskT) -> None:
         """See `Runner.submit`."""

@@ -161,7 +161,19 @@ class Schedule(Generic[UnitT, TaskT, ResultT]):
             self._waiting.append(again)
             return None
         self._drop(unit)
-        return _failed(unit, outcome, verdict)
+        return _failed(unit, outcome, verdict, hint=self._memory_hint(task, outcome))
+
+    def _memory_hint(self, task: TaskT, outcome: Raised | Died) -> str:
+        """What to add to the end of a worker whose task was known to take more than there is."""
+        if isinstance(outcome, Raised) or outcome.how not in ("crash", "memory"):
+            return ""
+        if task.peak_bytes <= self._memory_bytes:
+            return ""
+        return (
+            f". Its largest matrix takes up to {task.peak_bytes / 1e9:.2f} GB, and there are "
+            f"{self._memory_bytes / 1e9:.2f} GB for all workers ([run] memory, or most of the machine's): "
+            f"sweep it on a larger machine, or leave the matrix out ([layers] exclude; `zoo plan` names it)"
+        )
 
     def _drop(self, unit: UnitT) -> None:
         """Forget the tasks of a unit that wait; those that run will end in vain."""
@@ -169,9 +181,12 @@ class Schedule(Generic[UnitT, TaskT, ResultT]):
         self._waiting = [queued for queued in self._waiting if queued.unit.key != unit.key]
 
 
-def _failed(unit: UnitT, outcome: Raised | Died, verdict: GiveUp) -> UnitFailed[UnitT]:
+def _failed(
+    unit: UnitT, outcome: Raised | Died, verdict: GiveUp, *, hint: str
+) -> UnitFailed[UnitT]:
     if isinstance(outcome, Raised):
         error_type, traceback = outcome.error_type, outcome.traceback
     else:
         error_type, traceback = f"worker {outcome.how}", None
-    return UnitFailed(unit, verdict.cause, error_type, outcome.message, traceback, verdict.attempts)
+    message = outcome.message + hint
+    return UnitFailed(unit, verdict.cause, error_type, message, traceback, verdict.attempts)

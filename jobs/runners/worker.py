@@ -15,6 +15,7 @@ from jobs.runners.hub_access import HubAccess
 from jobs.runners.outcome import Finished, Raised
 from zoo.errors import ResourceError, ZooError
 from zoo.io.file_names import shown
+from zoo.machine.memory import is_shortage
 
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
@@ -48,22 +49,12 @@ def attempt(work: Work[TaskT, ResultT], task: TaskT) -> Finished[ResultT] | Rais
         return Finished(work.run(task))
     except ZooError as error:
         return _raised(error, error.cause)
-    except MemoryError as error:
-        return _raised(error, ResourceError.cause)
     except (
         Exception
     ) as error:  # the boundary of a worker: a bug of ours becomes a value with its traceback
-        return _raised(error, ResourceError.cause if _is_out_of_memory(error) else "bug")
+        return _raised(error, ResourceError.cause if is_shortage(error) else "bug")
 
 
 def _raised(error: BaseException, cause: str) -> Raised:
     message, trace = shown(str(error)), shown(traceback.format_exc(limit=40))
     return Raised(cause, type(error).__name__, message, trace)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """torch raises RuntimeError on CPU and its own class on CUDA when an allocation fails."""
-    name = type(error).__name__
-    return name == "OutOfMemoryError" or (
-        name == "RuntimeError" and "allocate memory" in str(error)
-    )

@@ -50,6 +50,7 @@ class WeightCost:
     name: str
     nbytes: int
     peak_bytes: int
+    """Most memory that its worker takes: see `zoo.measure.memory.peak_bytes`."""
     seconds: float
     num_layers: int
 
@@ -81,6 +82,11 @@ class UnitPlan:
     def num_measurable(self) -> int:
         """Layers that are neither skipped nor failed."""
         return self.num_layers - self.num_skipped - self.num_failed
+
+    @property
+    def largest(self) -> WeightCost | None:
+        """The weight that takes the most memory; None when there is none."""
+        return max(self.weights, key=lambda weight: weight.peak_bytes, default=None)
 
     @property
     def nbytes(self) -> int:
@@ -145,11 +151,13 @@ def plan_unit(unit: Unit) -> UnitPlan:
 
 
 def _cost(pieces: Pieces, options: AnalysisOptions) -> WeightCost:
+    from zoo.measure.memory import peak_bytes
+
     specs = [spec for _, of_piece in pieces.layers for spec in of_piece]
     return WeightCost(
         name=pieces.weight.name,
         nbytes=pieces.nbytes,
-        peak_bytes=3 * 4 * pieces.numel + GIB,
+        peak_bytes=peak_bytes(pieces.numel),
         seconds=sum(spec.num_slices * _seconds(*_sides(spec), options) for spec in specs),
         num_layers=len(specs),
     )

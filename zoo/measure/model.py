@@ -31,6 +31,7 @@ from zoo.measure.base import BaseModel, check_partners, open_base
 from zoo.measure.batch import measure_layers
 from zoo.measure.deltas import BasePiece, base_pieces, measure_deltas
 from zoo.measure.layer import LayerMeasures, failed_layer, measure_layer, skipped_layer
+from zoo.measure.memory import naming_shortage
 from zoo.measure.nothing import is_without_layers, why_without_layers
 from zoo.measure.row import (
     Counterpart,
@@ -291,24 +292,37 @@ def _measure_weight(
     """Load each piece of a weight once for all its layers."""
     weight = pieces.weight
     for rows, specs in pieces.layers:
-        started = time.perf_counter()
-        try:
-            loaded = weight.load(model.checkpoint, rows)
-        except DecodeError as error:
-            for spec in specs:
-                yield _report(spec, failed_layer(_shape(spec), f"undecodable: {error}"), 0.0, 0)
-            continue
-        read_s = (time.perf_counter() - started) / len(specs)
-        nbytes = pieces.share(rows, weight.nbytes) // len(specs)
-        for spec, measures in _measure_specs(model, weight, loaded, rows, specs, options):
-            yield _report(spec, measures, read_s, nbytes)
-        held = [loaded]
-        del loaded  # before the next one is allocated
-        of_base = pieces.of_base(rows, specs)
-        if model.base is None or not of_base:
-            continue
-        for delta in measure_deltas(held, rows, of_base, model.base.checkpoint, options):
-            yield _report(delta.spec, delta.measures, delta.read_s, delta.nbytes)
+        with naming_shortage(weight, pieces.share(rows, prod(weight.shape))):
+            yield from _measure_piece(model, pieces, rows, specs, options)
+
+
+def _measure_piece(
+    model: Model,
+    pieces: Pieces,
+    rows: RowRange | None,
+    specs: tuple[LayerSpec, ...],
+    options: AnalysisOptions,
+) -> Iterator[LayerReport]:
+    """The layers of one piece of a weight, which is dropped before the next one is loaded."""
+    weight = pieces.weight
+    started = time.perf_counter()
+    try:
+        loaded = weight.load(model.checkpoint, rows)
+    except DecodeError as error:
+        for spec in specs:
+            yield _report(spec, failed_layer(_shape(spec), f"undecodable: {error}"), 0.0, 0)
+        return
+    read_s = (time.perf_counter() - started) / len(specs)
+    nbytes = pieces.share(rows, weight.nbytes) // len(specs)
+    for spec, measures in _measure_specs(model, weight, loaded, rows, specs, options):
+        yield _report(spec, measures, read_s, nbytes)
+    held = [loaded]
+    del loaded
+    of_base = pieces.of_base(rows, specs)
+    if model.base is None or not of_base:
+        return
+    for delta in measure_deltas(held, rows, of_base, model.base.checkpoint, options):
+        yield _report(delta.spec, delta.measures, delta.read_s, delta.nbytes)
 
 
 def _measure_specs(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zoo.api import analyze
     from zoo.catalogs import Catalog, open
     from zoo.options import AnalysisOptions, LayerSelection
+    from zoo.probes.removal import RemovedTraps, remove_traps
     from zoo.report import Report
     from zoo.summary import Summary
 
@@ -27,13 +28,18 @@ _HOMES = {
     "AnalysisOptions": "zoo.options",
     "Catalog": "zoo.catalogs",
     "LayerSelection": "zoo.options",
+    "RemovedTraps": "zoo.probes.removal",
     "Report": "zoo.report",
     "Summary": "zoo.summary",
     "analyze": "zoo.api",
     "open": "zoo.catalogs",
+    "remove_traps": "zoo.probes.removal",
 }
 
-__all__ = ["AnalysisOptions", "Catalog", "LayerSelection", "Report", "Summary", "analyze", "open"]
+__all__ = [
+    "AnalysisOptions", "Catalog", "LayerSelection", "RemovedTraps", "Report", "Summary", "analyze", "open",
+    "remove_traps",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:

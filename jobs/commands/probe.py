@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -25,6 +26,8 @@ def probe(
     budget_s: float | None = None,
     seed: int = 0,
     factory: str | None = None,
+    ablate: str | None = None,
+    save: Path | None = None,
     runner: Literal["local", "ray"] = "local",
     address: str | None = None,
     workers: Annotated[int | None, Parameter(name=("--workers", "-j"))] = None,
@@ -66,6 +69,11 @@ def probe(
         Of the inputs and the random matrices.
     factory
         package.module:function that makes the network from config.json; imported and run.
+    ablate
+        LAYER:TRAP[,...]: probe nothing, but write the one model named to --save without these traps. LAYER is
+        the name or number of a layer, TRAP its trap_index.
+    save
+        A new folder for the weights without the traps of --ablate; settings and card are copied.
     runner
         Where the work runs: a pool of processes here, or Ray actors.
     address
@@ -99,6 +107,14 @@ def probe(
         seed=seed,
     )
     progress = Progress(quiet=quiet)
+    if ablate is not None or save is not None:
+        from jobs.probe.repair import parse_ablated, save_without
+
+        if ablate is None or save is None or len(models) != 1:
+            raise SpecError("--ablate, --save: wanted both, and one model: CATALOG MODEL")
+        for line in save_without(catalog, models[0], parse_ablated(ablate), save):
+            progress.say(f"replaced {line}")
+        return 0
     tally = probe_catalog(
         catalog,
         Which(models, family, top, again),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,46 @@ def test_the_token_comes_from_the_environment_alone(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HUGGING_FACE_HUB_TOKEN", "hf_a")
     monkeypatch.setenv("HF_TOKEN", " hf_b\n")
     assert env_token() == "hf_b"
+
+
+class Sleeper:
+    """A clock that moves only while somebody sleeps by it, and remembers for how long."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.slept.append(seconds)
+
+
+def test_a_hub_that_says_how_long_to_wait_is_asked_again_just_then(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    clock = Sleeper()
+    with HubServer(root, faults=[Fault("429", times=6, seconds=1)]) as hub:
+        pacing = HubPacing(clock=clock)
+        client = HubClient(hub.url, options=QUICK, pacing=pacing, sleep=clock.sleep)
+        assert len(resolve_model(client, "acme/one").sha) == 40
+    assert clock.slept == [1.0] * 6  # more often than QUICK would try what just fails
+    assert pacing.pauses()["api"].number == 6
+    assert caplog.text.count("the Hub asks to wait 1 s") == 6
+
+
+def test_pauses_that_are_asked_for_without_end_are_given_up(root: Path) -> None:
+    clock = Sleeper()
+    options = replace(QUICK, max_pause_s=10.0)
+    with HubServer(root, faults=[Fault("503", seconds=4)]) as hub:
+        pacing = HubPacing(clock=clock)
+        client = HubClient(hub.url, options=options, pacing=pacing, sleep=clock.sleep)
+        with pytest.raises(TransientError, match="503"):
+            resolve_model(client, "acme/one")
+    assert clock.slept[:2] == [4.0, 4.0]
 
 
 def test_the_endpoint_can_be_set_after_import(monkeypatch: pytest.MonkeyPatch) -> None:

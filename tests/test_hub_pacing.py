@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo.hub.pacing import HubPacing
+from zoo.hub.pacing import HubPacing, Pause, asked_wait
 
 
 class Clock:
@@ -166,3 +166,41 @@ def test_a_spent_window_of_unknown_size_only_pauses() -> None:
     assert pacing.acquire("api") == pytest.approx(5.0)
     clock.now += 5.0
     assert [pacing.acquire("api") for _ in range(50)] == [0.0] * 50
+
+
+def test_each_pause_that_is_asked_for_is_counted_once() -> None:
+    clock = Clock()
+    pacing = HubPacing(clock=clock)
+    assert pacing.pauses() == {}
+    pacing.observe("api", 429, {"Retry-After": "5"})
+    clock.now += 0.2  # a request that was under way hears the same
+    pacing.observe("api", 429, {"Retry-After": "5"})
+    assert pacing.pauses() == {"api": Pause(1, 5.0)}
+    clock.now += 6.0
+    pacing.observe("api", 429, {"Retry-After": "3"})
+    assert pacing.pauses() == {"api": Pause(2, 3.0)}
+
+
+def test_a_window_that_is_spent_is_a_pause_for_whoever_comes_next() -> None:
+    pacing = HubPacing(clock=Clock())
+    pacing.observe("api", 200, limit("api", 1, 55, 500))
+    assert pacing.acquire("api") < 55.0 and pacing.pauses() == {}
+    for _ in range(3):
+        pacing.acquire("api")
+    assert pacing.pauses() == {"api": Pause(1, 55.0)}
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_s"),
+    [
+        ({"Retry-After": "7"}, 7.0),
+        ({"Retry-After": "7", "RateLimit": '"api";r=0;t=200'}, 7.0),
+        ({"RateLimit": '"api";r=0;t=200'}, 200.0),
+        ({"RateLimit": '"api";r=3;t=200'}, None),
+        ({"retry-after": "0"}, None),
+        ({}, None),
+    ],
+    ids=["seconds", "both", "spent", "not-spent", "zero", "nothing"],
+)
+def test_what_a_refusal_asks_for(headers: dict[str, str], wait_s: float | None) -> None:
+    assert asked_wait(headers) == wait_s

@@ -129,6 +129,20 @@ def test_values_survive_every_fault_of_the_line(
     assert_no_weights_on_disk(tmp_path)
 
 
+def test_what_the_hub_asks_of_workers_is_said(
+    tmp_path: Path, shelf: Path, zoo: Zoo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        put_model(shelf / "acme" / f"small{number}", seed=number)
+    busy = Fault("429", match="*/resolve/*", times=4, seconds=1)
+    with HubServer(shelf, redirect=True, faults=[busy]) as hub:
+        spec = write_spec(tmp_path, f"query = {{ author = 'acme' }}\nendpoint = '{hub.url}'")
+        assert zoo("sweep", spec, "--out", tmp_path / "cat", "-j", 1) == 0
+    said = capsys.readouterr().err
+    assert said.count("the Hub asks to wait 1 s (its budget of resolvers requests)") >= 1
+    assert "3 done" in said
+
+
 def matrices(seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     return {f"layers.{i}.weight": rng.standard_normal((96, 64 + i), np.float32) for i in range(4)}

@@ -96,6 +96,11 @@ class TransientError(SourceError):
 
     cause = "hub_transient"
 
+    def __init__(self, message: str, *, wait_s: float | None = None) -> None:
+        """`wait_s`: seconds after which the server asks to be asked again; None: it does not say."""
+        super().__init__(message)
+        self.wait_s = wait_s
+
 
 class ChangedError(TransientError):
     """The file changed while it was being read; the model has to start again."""

@@ -13,7 +13,7 @@ from multiprocessing.managers import BaseManager
 from typing import Any
 
 from jobs.runners.lifetime import leave_with_driver
-from zoo.hub.pacing import HubPacing, Pacing
+from zoo.hub.pacing import HubPacing, Pacing, Pause
 
 
 class SharedPacing:
@@ -50,9 +50,16 @@ class LossyPacing:
         except (EOFError, OSError):
             return
 
+    def pauses(self) -> Mapping[str, Pause]:
+        """See `Pacing.pauses`."""
+        try:
+            return self._pacing.pauses()
+        except (EOFError, OSError):
+            return {}
+
 
 class _PacingManager(BaseManager):
     """Serves one pacing to other processes."""
 
 
-_PacingManager.register("HubPacing", HubPacing, exposed=("acquire", "observe"))
+_PacingManager.register("HubPacing", HubPacing, exposed=("acquire", "observe", "pauses"))

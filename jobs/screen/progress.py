@@ -6,21 +6,25 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jobs.screen.text import printable
-from zoo.hub.retries import Retry, tell_retries_to
+from zoo.hub.retries import HubWait, Retry, tell_retries_to
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
+    from zoo.hub.pacing import Pause
+
 LINE_EVERY_S = 30.0
 MAX_LACKS = 10
 """Units that lost rows of which each is named; a merged file that is gone may have held thousands."""
+SAME_PAUSE_S = 0.5
+"""Pauses that end within so many seconds of each other are one, that several threads keep."""
 SAID_FROM_TRY = 3
 """The pauses before the second try of a request are too short to be worth a word."""
 
@@ -49,6 +53,12 @@ class Progress:
         self._terminal = sys.stderr.isatty() if is_terminal is None else is_terminal
         self._bar: RichProgress | None = None
         self._bar_task: TaskID | None = None
+        self._hears_pauses = False
+        """True once `hub_pauses` says what concerns this process too."""
+        self._pause_ends = 0.0
+        """When the pause ends that was said last, by `time.monotonic()`."""
+        self._pauses_said: dict[str, int] = {}
+        """Number of the last pause that was said, by kind of requests."""
         self._todo = self._done = self._failed = self._layers = 0
         self._last_line = self._started = time.monotonic()
 
@@ -101,10 +111,24 @@ class Progress:
         )
         self._advance()
 
-    def hub_retries(self, retry: Retry) -> None:
-        """The Hub is asked again, later. Said while it lasts, as eight tries take two minutes."""
-        if retry.attempt >= SAID_FROM_TRY:
-            self.say(str(retry))
+    def hub_retries(self, event: Retry | HubWait) -> None:
+        """This process waits for the Hub. Said while it lasts, as eight tries take two minutes."""
+        if isinstance(event, Retry):
+            if event.attempt >= SAID_FROM_TRY:
+                self.say(str(event))
+        elif not self._hears_pauses:
+            until = time.monotonic() + event.wait_s
+            if until > self._pause_ends + SAME_PAUSE_S:  # else another thread waits as well
+                self._pause_ends = until
+                self.say(str(event))
+
+    def hub_pauses(self, pauses: Mapping[str, Pause]) -> None:
+        """Pauses that the Hub has asked any process of a sweep for; called often, and each said once."""
+        self._hears_pauses = True
+        for kind, pause in pauses.items():
+            if pause.number > self._pauses_said.get(kind, 0):
+                self._pauses_said[kind] = pause.number
+                self.say(f"{HubWait(pause.wait_s)} (its budget of {kind} requests)")
 
     def listed_again(self, model_id: str, step: int | None, revision: str) -> None:
         """The files of a unit had changed when its turn came."""

@@ -24,6 +24,8 @@ from zoo.errors import StaleListingError, ZooError
 
 DRAIN_S = 60.0
 """Seconds that running tasks get to finish, after the first Ctrl-C or when a budget is spent."""
+_HEAR_EVERY_S = 0.5
+"""Seconds between two questions whether the Hub has asked for a pause."""
 _UNITS_AHEAD = 4
 """Units whose tasks are queued, for each task that can run at a time. Workers never wait for the
 next task, and the headers of a large unit are not read long before it starts."""
@@ -58,6 +60,8 @@ class Turns:
         self._feed = TaskFeed(largest_first, device=run.device)
         self._relisting = Relisting()
         self._ended: list[Ended] = []
+        self._heard_s = -_HEAR_EVERY_S
+        """When the pacing was last asked what the Hub asks for, by `time.monotonic()`."""
         """Units that have ended and are not committed yet: workers get their next tasks first."""
         self._stop_at_s: float | None = None
         """When running tasks are given up; None: nothing has asked the sweep to stop."""
@@ -74,7 +78,15 @@ class Turns:
             self._collect()
             self._kill_late()
             self._progress.tick(self._schedule.num_running, self._schedule.num_waiting)
+            self._hear_hub()
         self._commit()
+
+    def _hear_hub(self) -> None:
+        """Say what the Hub asks of the workers: who waits for it would wait in silence."""
+        now_s = time.monotonic()
+        if self._runner.hub is not None and now_s - self._heard_s >= _HEAR_EVERY_S:
+            self._heard_s = now_s
+            self._progress.hub_pauses(self._runner.hub.pacing.pauses())
 
     def _is_stopped(self) -> bool:
         """True when nothing more is to be waited for: at the second Ctrl-C, or after the first one

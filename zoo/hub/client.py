@@ -33,7 +33,8 @@ from zoo.errors import (
     ZooError,
 )
 from zoo.hub.greeting import Greeting
-from zoo.hub.pacing import HubPacing, Pacing, RequestKind
+from zoo.hub.pacing import HubPacing, Pacing, RequestKind, asked_wait
+from zoo.hub.retries import HubWait, tell
 
 T = TypeVar("T")
 """What a request gives back."""
@@ -46,6 +47,8 @@ _TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 """Environment variables that may hold the token, the preferred one first."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 """The port that an address means when it names none."""
+_TOLD_FROM_S = 1.0
+"""Seconds of a wait from which it is told; the spread of requests over a window has shorter ones."""
 _MAX_REDIRECTS = 3
 """Redirects of one request to the API that are followed: a renamed repository gives one."""
 
@@ -69,6 +72,13 @@ class HubOptions:
     """Most seconds between two tries."""
     max_pause_s: float = 900.0
     """When the pacing asks for a longer wait in seconds, the request fails as transient instead."""
+
+
+@dataclass(slots=True)
+class _Patience:
+    """How much longer one request may wait because the Hub asks it to."""
+
+    left_s: float
 
 
 def env_token() -> str | None:
@@ -135,8 +145,9 @@ class HubClient:
     def retrying(self, once: Callable[[], T]) -> T:
         """`once()`, tried again with growing pauses while it raises a TransientError.
 
-        A ChangedError is not tried again: the model has to start anew. Nor is the first request of
-        a client that greets, unless the endpoint answered it.
+        Where the Hub says how long to wait, so long it is, and no longer: see `_as_asked`. A
+        ChangedError is not tried again: the model has to start anew. Nor is the first request of a
+        client that greets, unless the endpoint answered it.
         """
         greeting = self._greeting
         if greeting is not None and not greeting.answered:
@@ -146,6 +157,7 @@ class HubClient:
                 if not greeting.answered:
                     raise
         options = self.options
+        patience = _Patience(options.max_pause_s)
         for attempt in stamina.retry_context(
             on=lambda err: isinstance(err, TransientError) and not isinstance(err, ChangedError),
             attempts=options.attempts,
@@ -155,8 +167,26 @@ class HubClient:
             wait_jitter=options.wait_initial_s,
         ):
             with attempt:
-                return once()
+                return self._as_asked(once, patience)
         raise AssertionError("stamina re-raises the last error")
+
+    def _as_asked(self, once: Callable[[], T], patience: _Patience) -> T:
+        """`once()`, again after each pause that the Hub asks for.
+
+        These are no failed tries and do not grow, whatever their number, as long as there is
+        `patience` for them.
+        """
+        while True:
+            try:
+                return once()
+            except TransientError as error:
+                if error.wait_s is None or error.wait_s > patience.left_s:
+                    raise
+                patience.left_s -= error.wait_s
+                if error.wait_s >= _TOLD_FROM_S:
+                    tell(HubWait(error.wait_s))
+                # the pacing holds back other requests, but may be lost with its process
+                self._sleep(error.wait_s)
 
     @contextmanager
     def open(
@@ -218,6 +248,8 @@ class HubClient:
                 "try again later"
             )
         if wait > 0.0:
+            if wait >= _TOLD_FROM_S:
+                tell(HubWait(wait))
             self._sleep(wait)
 
     def _headers(self, url: str) -> dict[str, str]:
@@ -280,7 +312,7 @@ def status_error(response: httpx2.Response, what: str) -> ZooError:
             f"{description}; " + ("the token has no access" if has_token else "set HF_TOKEN")
         )
     if status in {408, 425, 429} or status >= 500:
-        return TransientError(description)
+        return TransientError(description, wait_s=asked_wait(dict(response.headers)))
     if status == 416:
         return ChangedError(f"{description}; the file is shorter than it was")
     return SourceError(f"{description}; expected a success")

@@ -22,6 +22,8 @@ RequestKind = Literal["api", "resolvers"]
 FREE_SHARE = 0.5
 """This share of a window may be spent at once; the rest is spread over what is left of it."""
 DEFAULT_WINDOW_S = 300.0
+_SAME_PAUSE_S = 0.5
+"""A pause that ends at most so many seconds after one that is known is the same one."""
 
 
 class Pacing(Protocol):
@@ -32,6 +34,19 @@ class Pacing(Protocol):
 
     def observe(self, kind: str, status: int, headers: Mapping[str, str]) -> None:
         """What the Hub said with a reply: status and headers (names in any case)."""
+
+    def pauses(self) -> Mapping[str, Pause]:
+        """The last pause that was asked for, by kind; empty where nobody can tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A wait that the Hub asked for."""
+
+    number: int
+    """How many pauses of this kind of requests there have been, this one included."""
+    wait_s: float
+    """Seconds, from when it was asked for."""
 
 
 @dataclass(slots=True)
@@ -46,6 +61,8 @@ class _Budget:
     resets_at: float
     next_slot: float = 0.0
     """When the next paced request may go."""
+    told_until: float = 0.0
+    """The end of the window that somebody was told to wait for."""
 
 
 class HubPacing:
@@ -55,6 +72,7 @@ class HubPacing:
         self._clock = clock
         self._budgets: dict[str, _Budget] = {}
         self._closed_until: dict[str, float] = {}
+        self._pauses: dict[str, Pause] = {}
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -69,7 +87,22 @@ class HubPacing:
             now = self._clock()
             closed = max(0.0, self._closed_until.get(kind, now) - now)
             budget = self._budgets.get(kind)
-            return closed if budget is None else max(closed, _book(budget, now))
+            if budget is None:
+                return closed
+            booked = _book(budget, now)
+            if budget.left < 0.0 and budget.told_until < budget.resets_at:
+                budget.told_until = budget.resets_at
+                self._note_pause(kind, budget.resets_at - now)
+            return max(closed, booked)
+
+    def pauses(self) -> Mapping[str, Pause]:
+        """See `Pacing.pauses`."""
+        with self._lock:
+            return dict(self._pauses)
+
+    def _note_pause(self, kind: str, wait_s: float) -> None:
+        before = self._pauses.get(kind)
+        self._pauses[kind] = Pause(1 if before is None else before.number + 1, wait_s)
 
     def observe(self, kind: str, status: int, headers: Mapping[str, str]) -> None:
         """See `Pacing.observe`."""
@@ -79,8 +112,7 @@ class HubPacing:
             if info is not None and info.limit is None and info.remaining < 1:
                 # How much the next window allows is unknown: wait for it, then ask again.
                 kind = info.resource_type
-                until = now + info.reset_in_seconds
-                self._closed_until[kind] = max(self._closed_until.get(kind, now), until)
+                self._close(kind, now, info.reset_in_seconds)
             elif info is not None:
                 kind = info.resource_type
                 seen = _Budget(
@@ -91,7 +123,26 @@ class HubPacing:
                 )
                 self._budgets[kind] = _merge(self._budgets.get(kind), seen, now)
             if status in {429, 503} and (wait := _retry_after(headers)) is not None:
-                self._closed_until[kind] = max(self._closed_until.get(kind, now), now + wait)
+                self._close(kind, now, wait)
+
+    def _close(self, kind: str, now: float, wait_s: float) -> None:
+        """No request of this kind for `wait_s` seconds from now."""
+        before = self._closed_until.get(kind, now)
+        self._closed_until[kind] = max(before, now + wait_s)
+        if (
+            now + wait_s > before + _SAME_PAUSE_S
+        ):  # replies to requests that were under way say it again
+            self._note_pause(kind, wait_s)
+
+
+def asked_wait(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the reply to a refused request asks to wait: its Retry-After, else what is left of
+    a window that is spent; None when it says nothing, or nothing that would take time."""
+    wait = _retry_after(headers)
+    if wait is None:
+        info = parse_ratelimit_headers(headers)
+        wait = info.reset_in_seconds if info is not None and info.remaining < 1 else None
+    return float(wait) if wait else None
 
 
 def _book(budget: _Budget, now: float) -> float:
@@ -120,6 +171,7 @@ def _merge(known: _Budget | None, seen: _Budget, now: float) -> _Budget:
     seen.left = min(known.left, seen.left)
     seen.resets_at = max(known.resets_at, now) if seen.left < 0 else seen.resets_at
     seen.next_slot = known.next_slot
+    seen.told_until = known.told_until
     return seen
 
 

@@ -1,4 +1,4 @@
-"""Requests to the Hub that are tried again, told to whoever listens in this process.
+"""Requests to the Hub that wait or are tried again, told to whoever listens in this process.
 
 Imports no Hub client, so that a command can say who listens before it knows whether it needs a Hub.
 """
@@ -27,11 +27,22 @@ class Retry:
         return f"try {self.attempt} in {self.wait_s:.1f} s: {self.error}"
 
 
-Listener = Callable[[Retry], None]
+@dataclass(frozen=True, slots=True)
+class HubWait:
+    """The Hub has asked for a pause, and it is kept."""
+
+    wait_s: float
+    """Seconds from now."""
+
+    def __str__(self) -> str:
+        return f"the Hub asks to wait {self.wait_s:.0f} s"
 
 
-def _log(retry: Retry) -> None:
-    _LOG.info("%s", retry)
+Listener = Callable[[Retry | HubWait], None]
+
+
+def _log(event: Retry | HubWait) -> None:
+    _LOG.info("%s", event)
 
 
 class _Told:
@@ -45,13 +56,14 @@ _TOLD = _Told()
 
 
 def tell_retries_to(listener: Listener | None) -> None:
-    """From now on `listener` hears of every retry of this process, from the thread that waits.
+    """From now on `listener` hears of every retry of this process, and of every pause that the Hub asks
+    for, from the thread that waits.
 
     It takes the place of the listener before it; None: the log of `zoo.hub`, at INFO.
     """
     _TOLD.listener = listener or _log
 
 
-def tell(retry: Retry) -> None:
+def tell(event: Retry | HubWait) -> None:
     """Tell the listener."""
-    _TOLD.listener(retry)
+    _TOLD.listener(event)

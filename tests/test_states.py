@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import zoo
 from zoo.errors import CheckpointError
 from zoo.formats.account import account
 from zoo.io.local import LocalLocation
@@ -155,3 +157,57 @@ def test_a_model_shuffled_over_files_folders_and_prefixes_is_right_or_named(
         len(values) == len(state) and all(any(torch.equal(v, t) for t in state) for v in values)
         for state in whole
     )
+
+
+def test_a_tensor_that_two_parts_of_a_model_share_is_measured_once(tmp_path: Path) -> None:
+    shared = {"embed.weight": torch.ones(12, 8)}
+    store(tmp_path, "a.safetensors", {**model(), **shared})
+    store(tmp_path, "b.safetensors", {**{f"mtp.{n}": t for n, t in model(1).items()}, **shared})
+    values, reasons = measured(tmp_path)
+    assert len(values) == 2 * len(model()) + 1
+    assert reasons == {"b.embed.weight": "another tensor of this name (that of a.safetensors is measured)"}  # fmt: skip
+
+
+def test_parts_that_share_a_name_in_two_shapes_are_refused(tmp_path: Path) -> None:
+    store(tmp_path, "a.safetensors", {**model(), "embed.weight": torch.ones(12, 8)})
+    apart = {f"mtp.{n}": t for n, t in model(1).items()}
+    store(tmp_path, "b.safetensors", {**apart, "embed.weight": torch.ones(8, 8)})
+    with pytest.raises(CheckpointError, match=r"\[12, 8\] in a\.safetensors and \[8, 8\] in b\."):
+        measured(tmp_path)
+
+
+def test_declared_parts_of_a_pipeline_may_hold_the_same_names(tmp_path: Path) -> None:
+    for i, part in enumerate(("transformer", "transformer_2")):
+        store(tmp_path, f"{part}/diffusion_pytorch_model.safetensors", model(i))
+    with pytest.raises(CheckpointError, match="transformer, transformer_2 hold the same tensors"):
+        measured(tmp_path)
+    index = {part: ["diffusers", "M"] for part in ("transformer", "transformer_2")}
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    values, _ = measured(tmp_path)
+    assert len(values) == 2 * len(model())
+
+
+def test_a_state_dict_in_memory_is_one_state_too() -> None:
+    both = {**model(), **{f"model_ema.{name}": t * 0.9 for name, t in model().items()}}
+    report = zoo.analyze(both, options=zoo.AnalysisOptions(metrics="tail", shuffle="none"))
+    assert {row["tensor"] for row in report.layers} == model().keys()
+    assert all("another state" in (e.reason or "") for e in report.entries if e.fate == "skipped")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ("query_encoder", "doc_encoder"),
+        ("encoder", "decoder"),
+        ("qf1", "qf2"),
+        ("generator", "discriminator"),
+        ("layer1", "layer2"),
+        ("0", "1"),
+    ],
+)
+def test_two_parts_of_one_shape_are_no_states(parts: tuple[str, str], tmp_path: Path) -> None:
+    state = {f"{part}.{name}": t for i, part in enumerate(parts) for name, t in model(i).items()}
+    store(tmp_path, "model.safetensors", state)
+    values, reasons = measured(tmp_path)
+    assert_is(values, state)
+    assert not reasons

@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from zoo.errors import CheckpointError, MissingShardError
+from zoo.errors import CheckpointError
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.configs import main_config, read_configs
-from zoo.io.core_names import core_name
 from zoo.io.file_sets import base_name
-from zoo.io.files import read_bytes
 from zoo.io.gguf_header import Value, read_gguf_header
 from zoo.io.gguf_kinds import pick_gguf
-from zoo.io.header import MAX_HEADER_BYTES, TensorMeta, read_header
-from zoo.io.index import Index, parse_index
+from zoo.io.group_reading import Indexes, read_group
+from zoo.io.header import TensorMeta
 from zoo.io.inventory import Group, take_inventory
 from zoo.io.left_out import AGAIN, LeftOut
 from zoo.io.lfs import refuse_pointer
 from zoo.io.nanotron import from_nanotron, is_slice_file, is_tensor_file
 from zoo.io.paired import BASE, FOLDER, PairedStore
-from zoo.io.pickles import read_pickle_table
 from zoo.io.reading import RangeReader
 from zoo.io.slices import without_slices
 from zoo.io.states import State, one_state
@@ -43,7 +40,7 @@ def open_checkpoint(store: Store) -> Checkpoint:
     if isinstance(store, PairedStore):
         modules.append(FOLDER)
     sizes = store.files()
-    indexes = _Indexes(store)
+    indexes = Indexes(store)
     inventory = take_inventory(
         sizes,
         where=store.model_id,
@@ -74,47 +71,19 @@ def open_checkpoint(store: Store) -> Checkpoint:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Indexes:
-    """The indexes of a store, each read once."""
-
-    store: Store
-    known: dict[str, Index] = field(default_factory=dict)
-
-    def read(self, name: str) -> Index:
-        """The index called `name`. CheckpointError when it is none."""
-        if name not in self.known:
-            size = self.store.files()[name]
-            file = self.store.open(name)
-            try:
-                refuse_pointer(file)
-                raw = read_bytes(file, 0, min(size, MAX_HEADER_BYTES + 1))
-            finally:
-                file.close()
-            self.known[name] = parse_index(raw, file=name)
-        return self.known[name]
-
-    def shards_of(self, name: str) -> tuple[str, ...] | None:
-        """The shards it names; None when it cannot be understood."""
-        try:
-            return self.read(name).shards
-        except CheckpointError:
-            return None
-
-
 @dataclass(slots=True)
 class _Opened:
     """What the groups read so far have given."""
 
     store: Store
-    indexes: _Indexes
+    indexes: Indexes
     left_out: list[LeftOut]
     widths: frozenset[int]
     """Widths that the configuration names."""
     by_name: dict[str, TensorMeta] = field(default_factory=dict)
     """Tensors by the name they go by in the checkpoint."""
     cores: set[str] = field(default_factory=set)
-    """What they are called in every state of the model."""
+    """What their matrices are called in every state of the model."""
     set_aside: dict[str, str] = field(default_factory=dict)
     """Why a tensor is no layer because another one holds the same, by name."""
     metadata: dict[str, str] = field(default_factory=dict)
@@ -133,12 +102,11 @@ class _Opened:
         states = [state for state, _ in read if not is_tensor_file(state)]
         states = without_slices(states, self.widths) + from_nanotron(of_nanotron)
         kept, aside = one_state(states, are_parts=are_parts)
+        headers = {file: strings for state, strings in read for file in state.files}
         for state in kept:
-            metadata: dict[str, str] = {}
-            for part, strings in read:
-                if set(part.files) <= set(state.files):
-                    metadata = {**strings, **metadata}
-            self._keep(state, metadata)
+            for file in state.files:
+                self._hear(headers[file])
+            self._keep(state)
         sizes = self.store.files()
         for state, reason in aside:
             self.left_out += [LeftOut(file, sizes[file], reason) for file in state.files]
@@ -153,11 +121,12 @@ class _Opened:
         except CheckpointError as error:
             self._leave(group, f"in a folder apart, and it cannot be read: {error}")
             return
-        twin = next((t for t in state.tensors if core_name(t.name).core in self.cores), None)
-        if twin is None:
-            self._keep(state, metadata)
+        if state.is_again(self.cores):
+            twin = next(t.name for core, t in state.matrices.items() if core in self.cores)
+            self._leave(group, f"holds {twin!r} again, which is read from another container")
         else:
-            self._leave(group, f"holds {twin.name!r} again, which is read from another container")
+            self._hear(metadata)
+            self._keep(state)
 
     def _state(self, group: Group) -> tuple[State, dict[str, str]]:
         """(what a group holds, the strings of its headers)."""
@@ -166,10 +135,14 @@ class _Opened:
         files = tuple(dict.fromkeys((*group.files, *(t.file for t in tensors))))
         return State(group.prefix, files[0] if files else group.prefix, files, tensors), metadata
 
-    def _keep(self, state: State, metadata: Mapping[str, str]) -> None:
+    def _hear(self, metadata: Mapping[str, str]) -> None:
+        """Take the strings of a header; of two with one key the first counts."""
         for key, value in metadata.items():
             self.metadata.setdefault(key, value)
+
+    def _keep(self, state: State) -> None:
         self.files |= set(state.files)
+        self.cores |= state.matrices.keys()
         once = [tensor for tensor in state.tensors if tensor.name not in state.aside]
         aside = {**states_within(once), **state.aside}
         stem = base_name(state.name).rpartition(".")[0]
@@ -188,7 +161,6 @@ class _Opened:
                     f"{self.by_name[name].file} and {tensor.file} both give {name!r}; wanted it "
                     "once. Name the file to use"
                 )
-            self.cores.add(core_name(tensor.name).core)
             self.by_name[name] = replace(tensor, name=name)
             if reason is not None:
                 self.set_aside[name] = reason
@@ -208,7 +180,7 @@ class _Opened:
         if group.container == "gguf":
             return self._gguf_tensors(group, metadata)
         index = None if group.index is None else self.indexes.read(group.index)
-        return _read_group(self.store, group, index, metadata)
+        return read_group(self.store, group, index, metadata)
 
     def _gguf_tensors(self, group: Group, metadata: dict[str, str]) -> list[TensorMeta]:
         """The tensors of the GGUF file, or of the splits of one, that is the model."""
@@ -245,58 +217,6 @@ def component_configs(
     if BASE in by_prefix and not by_prefix.get(""):
         by_prefix[""] = by_prefix[BASE]  # what an adapter changes is laid out as its base model is
     return {prefix: config for prefix, config in by_prefix.items() if config}
-
-
-def _read_group(
-    store: Store, group: Group, index: Index | None, metadata: dict[str, str]
-) -> list[TensorMeta]:
-    """The tensors of a group in file order. Shards may not repeat a tensor."""
-    by_name: dict[str, TensorMeta] = {}
-    for shard in index.shards if index else group.files:
-        if shard not in store.files():
-            named_by = f" named in {index.file}" if index else ""
-            raise MissingShardError(
-                f"shard {shard!r}{named_by} is not in {store.model_id}; fetch it again"
-            )
-        for tensor in _read_table(store, shard, metadata):
-            if index and tensor.name in by_name and index.shard_of.get(tensor.name) != shard:
-                continue  # the index says which copy counts, and it came first
-            twin = by_name.get(tensor.name)
-            if twin and not (index and index.shard_of.get(tensor.name) == shard):
-                raise CheckpointError(
-                    f"tensor {tensor.name!r} is in {twin.file} and in {shard}; wanted it once. "
-                    "Name the file to use"
-                )
-            by_name[tensor.name] = tensor
-    if index:
-        _check_index(index, by_name)
-    return list(by_name.values())
-
-
-def _read_table(store: Store, name: str, metadata: dict[str, str]) -> tuple[TensorMeta, ...]:
-    """The tensors of one file."""
-    file = store.open(name)
-    try:
-        refuse_pointer(file)
-        if name.endswith(".safetensors"):
-            header = read_header(file)
-            for key, value in header.metadata.items():
-                metadata.setdefault(key, value)
-            return header.tensors
-        return read_pickle_table(file)
-    finally:
-        file.close()
-
-
-def _check_index(index: Index, by_name: Mapping[str, TensorMeta]) -> None:
-    """Every tensor that the index names must be in the shard it says."""
-    for name, shard in index.shard_of.items():
-        if name not in by_name or by_name[name].file != shard:
-            there = f"it is in {by_name[name].file}" if name in by_name else "no shard has it"
-            raise CheckpointError(
-                f"{index.file} says tensor {name!r} is in {shard}, but {there}; "
-                "fetch the shard and the index again"
-            )
 
 
 def _check_twin(tensor: TensorMeta, twin: TensorMeta) -> None:

@@ -29,9 +29,10 @@ _NEUTRAL = frozenset(
 )
 """Words that any state of any model may have in its name."""
 _ALTERNATIVES = frozenset(
-    "seed fold run trial split member worker replica task part head device gpu node rank".split()
+    "seed fold run trial split member worker replica task part head device gpu node rank encoder"
+    " decoder unet transformer expert layer block stage dense".split()
 )
-"""Words whose number tells models apart that are no steps of one another."""
+"""Words whose number tells models, or parts of one, apart that are no steps of one another."""
 _TOKEN = re.compile(r"[^\W\d_]+|\d+")
 """A run of letters, or of digits."""
 

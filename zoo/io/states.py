@@ -7,7 +7,7 @@ left out with the reason, and where nothing says which one is meant, CheckpointE
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -25,6 +25,8 @@ _FLOATS = NATIVE_FLOATS | {"F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"}
 """Types of safetensors that hold one number of the weight each."""
 _SAME_WIDTH = ("F32", "BF16", "F16", "F8_E4M3", "F8_E5M2")
 """Of types of equal width the preferred one first."""
+_MAX_LISTED = 50
+"""Names of states in one message."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,12 @@ class State:
     def stem(self) -> str:
         """Its name without the ending of a file."""
         return self.name.removesuffix(_ending(self.name))
+
+    def is_again(self, cores: Collection[str]) -> bool:
+        """True when it holds the model whose matrices are called `cores`, or most of it."""
+        ours = self.matrices.keys()
+        shared = sum(core in cores for core in ours)
+        return shared > 0 and shared >= _MIN_SHARED * min(len(ours), len(cores))
 
     @cached_property
     def label(self) -> StateLabel:
@@ -92,7 +100,9 @@ def one_state(
 
 def _folder(states: Sequence[State]) -> State:
     """All that is read of one folder."""
-    name = states[0].files[0].rpartition("/")[0] or states[0].name
+    first, mark, _ = states[0].name.partition("*")  # the folders of slices have a `*` there
+    place = first if mark else states[0].files[0].rpartition("/")[0]
+    name = place.rstrip("/") or states[0].name
     files = tuple(file for state in states for file in state.files)
     return State(states[0].prefix, name, files, tuple(t for s in states for t in s.tensors))
 
@@ -111,23 +121,26 @@ def _alike(states: Sequence[State]) -> list[list[State]]:
     """The states in groups that hold the same matrices."""
     groups: list[list[State]] = []
     for state in states:
-        ours = state.matrices.keys()
-        for group in groups:
-            theirs = group[0].matrices.keys()
-            shared = len(ours & theirs)
-            if shared and shared >= _MIN_SHARED * min(len(ours), len(theirs)):
-                group.append(state)
-                break
-        else:
+        same = next((group for group in groups if state.is_again(group[0].matrices)), None)
+        if same is None:
             groups.append([state])
+        else:
+            same.append(state)
     return groups
+
+
+def _listed(group: Sequence[State]) -> str:
+    """The names of the states, of many the first."""
+    names = sorted(state.name for state in group)
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return ", ".join(names[:_MAX_LISTED]) + more
 
 
 def _preferred(group: Sequence[State]) -> State:
     """The state that is read. CheckpointError where nothing says which one is meant."""
     if len(group) == 1:
         return group[0]
-    told = ", ".join(sorted(state.name for state in group))
+    told = _listed(group)
     if any(slice_mark(state.stem) for state in group):
         raise CheckpointError(
             f"{told} hold tensors of the same names: slices of one model, made for several devices; "
@@ -140,7 +153,7 @@ def _preferred(group: Sequence[State]) -> State:
         raise CheckpointError(
             f"{told} hold tensors of the same names and other shapes, such as "
             f"{_name_of(core, group)!r} ({shapes}): several models, or slices of one for several "
-            "devices; wanted one model, whole. Name the file or folder to use, or merge the slices"
+            "devices; wanted one model, whole. Name the one to use; a glob over them makes each a model"
         )
     ranks = {state.name: _rank(state, group) for state in group}
     best = max(group, key=lambda state: ranks[state.name])
@@ -148,8 +161,8 @@ def _preferred(group: Sequence[State]) -> State:
     if not is_clear or list(ranks.values()).count(ranks[best.name]) > 1:
         raise CheckpointError(
             f"{told} hold the same tensors, such as {_name_of(next(iter(best.matrices)), group)!r}, "
-            "and nothing says which of them is meant; wanted one state of one model. Name the file "
-            "or folder to use, or read them as steps: step_pattern of the source"
+            "and nothing says which of them is meant; wanted one state of one model. Name the one to "
+            "use; a glob over them makes each a model, and step_pattern makes them steps of one"
         )
     return best
 

@@ -10,14 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from jobs.screen.bar import Bar
+from jobs.screen.pace import Pace
 from jobs.screen.text import printable
 from zoo.hub.retries import HubWait, Retry, tell_retries_to
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
-
     from zoo.hub.pacing import Pause
 
 LINE_EVERY_S = 30.0
@@ -51,20 +49,22 @@ class Progress:
     def __init__(self, *, quiet: bool = False, is_terminal: bool | None = None) -> None:
         self._quiet = quiet
         self._terminal = sys.stderr.isatty() if is_terminal is None else is_terminal
-        self._bar: RichProgress | None = None
-        self._bar_task: TaskID | None = None
+        self._bar: Bar | None = None
         self._hears_pauses = False
         """True once `hub_pauses` says what concerns this process too."""
         self._pause_ends = 0.0
         """When the pause ends that was said last, by `time.monotonic()`."""
         self._pauses_said: dict[str, int] = {}
         """Number of the last pause that was said, by kind of requests."""
-        self._todo = self._done = self._failed = self._layers = 0
+        self._pace = Pace(0, 0)
+        self._failed = self._layers = 0
         self._last_line = self._started = time.monotonic()
 
-    def begin(self, listed: int, todo: int, skipped: int, failed_before: int) -> None:
-        """Called once, after the catalog was asked what is there already."""
-        self._todo = todo
+    def begin(
+        self, listed: int, todo: int, skipped: int, failed_before: int, *, nbytes: int = 0
+    ) -> None:
+        """Called once, after the catalog was asked what is there already. `nbytes`: of what is to do."""
+        self._pace = Pace(todo, nbytes)
         self._started = self._last_line = time.monotonic()
         summary = f"{listed} units listed: {todo} to do, {skipped} already in the catalog"
         if failed_before:
@@ -73,18 +73,8 @@ class Progress:
             summary += "; nothing to compute"
         self.say(summary)
         if self._terminal and not self._quiet and todo:
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-            from rich.progress import Progress as RichProgress
-
-            self._bar = RichProgress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                console=self._console(),
-            )
-            self._bar_task = self._bar.add_task("sweep", total=todo)
-            self._bar.start()
+            self._bar = Bar()
+            self._draw([])
 
     def lacking(self, lacks: Sequence[str]) -> None:
         """Units that were finished are measured again, as their files lost rows since."""
@@ -93,23 +83,26 @@ class Progress:
         if len(lacks) > MAX_LACKS:
             self.say(f"and {len(lacks) - MAX_LACKS} more that lost rows (`zoo check` lists them)")
 
-    def done(self, model_id: str, step: int | None, summary: UnitSummary) -> None:
-        """A unit was committed."""
-        self._done += 1
+    def done(
+        self, model_id: str, step: int | None, summary: UnitSummary, *, nbytes: int = 0
+    ) -> None:
+        """A unit was committed. `nbytes`: what the listing says of it."""
         self._layers += summary.num_layers
         if summary.num_failed:
             self.say(
-                f"{_name(model_id, step)}: {summary.num_failed} of {summary.num_layers} layers failed"
+                f"{name_of(model_id, step)}: {summary.num_failed} of {summary.num_layers} layers failed"
             )
-        self._advance()
+        self._advance(nbytes)
 
-    def failed(self, model_id: str, step: int | None, cause: str, message: str) -> None:
-        """A unit was given up."""
+    def failed(
+        self, model_id: str, step: int | None, cause: str, message: str, *, nbytes: int = 0
+    ) -> None:
+        """A unit was given up. `nbytes`: what the listing says of it."""
         self._failed += 1
         self.say(
-            f"{_name(model_id, step)}: failed ({cause}): {message.splitlines()[0] if message else cause}"
+            f"{name_of(model_id, step)}: failed ({cause}): {message.splitlines()[0] if message else cause}"
         )
-        self._advance()
+        self._advance(nbytes)
 
     def hub_retries(self, event: Retry | HubWait) -> None:
         """This process waits for the Hub. Said while it lasts, as eight tries take two minutes."""
@@ -133,28 +126,38 @@ class Progress:
     def listed_again(self, model_id: str, step: int | None, revision: str) -> None:
         """The files of a unit had changed when its turn came."""
         self.say(
-            f"{_name(model_id, step)}: changed since it was listed; listed again as {revision[:12]}"
+            f"{name_of(model_id, step)}: changed since it was listed; listed again as {revision[:12]}"
         )
 
     def draining(self, running: int) -> None:
         """Ctrl-C, SIGTERM, or a budget is spent."""
         self.say(f"stopping: waiting for {running} running tasks; a second Ctrl-C stops at once")
 
-    def tick(self, running: int, waiting: int) -> None:
-        """Called often; writes a line when it is time."""
+    def tick(self, running: Sequence[str], open_bytes: int) -> None:
+        """Called often; draws the bar, or writes a line when it is time.
+
+        `running`: models that are being measured, each once. `open_bytes`: read for units that have not ended.
+        """
         now = time.monotonic()
-        if self._bar is None and now - self._last_line >= LINE_EVERY_S:
+        self._pace.open_bytes = open_bytes
+        if running and self._pace.began_s is None:
+            self._pace.began_s = now
+        if self._bar is not None:
+            self._draw(list(running))
+        elif now - self._last_line >= LINE_EVERY_S:
             self._last_line = now
+            units, *rest = self._pace.words(now)
             self.say(
-                f"{self._done + self._failed}/{self._todo} units, {self._layers} layers, {self._failed} failed, "
-                f"{running} running, {now - self._started:.0f} s"
+                f"{units} units, {self._layers} layers, {self._failed} failed, {len(running)} running, "
+                f"{now - self._started:.0f} s" + "".join(f", {words}" for words in rest)
             )
 
     def end(self) -> None:
         """Stop the bar."""
         if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+            bar, self._bar = self._bar, None
+            with contextlib.suppress(OSError):  # a terminal that was closed
+                bar.close()
 
     def say(self, text: str) -> None:
         """One line to standard error, unless quiet."""
@@ -166,20 +169,27 @@ class Progress:
         # a log on a full disk, or one that nobody reads any more, is no reason to end a sweep
         with contextlib.suppress(OSError):
             if self._bar is not None:
-                self._bar.console.print(printable(text, keep="\n"), markup=False, highlight=False)
+                self._bar.above(printable(text, keep="\n"))
             else:
                 print(printable(text, keep="\n"), file=sys.stderr, flush=True)
 
-    def _advance(self) -> None:
-        if self._bar is not None and self._bar_task is not None:
-            self._bar.update(self._bar_task, completed=self._done + self._failed)
+    def _advance(self, nbytes: int) -> None:
+        self._pace.ended_units += 1
+        self._pace.ended_bytes += nbytes
 
-    def _console(self) -> Console:
-        from rich.console import Console
+    def _draw(self, running: list[str]) -> None:
+        """The bar as it stands now."""
+        if self._bar is None:
+            return
+        full, empty = self._bar.letters
+        line = self._pace.line(
+            running, time.monotonic(), width=self._bar.width, full=full, empty=empty
+        )
+        with contextlib.suppress(OSError):  # a terminal that was closed is no reason to end a sweep
+            self._bar.draw(line)
 
-        return Console(stderr=True)
 
-
-def _name(model_id: str, step: int | None) -> str:
+def name_of(model_id: str, step: int | None) -> str:
+    """A model, and which step of it, as it is shown."""
     shown = printable(model_id.replace("\n", " "))
     return shown if step is None else f"{shown} step {step}"

@@ -68,4 +68,4 @@ def _duration(seconds: float) -> str:
         return f"{seconds:.3g} s"
     if abs(seconds) < 120 * 60:
         return f"{seconds / 60:.3g} min"
-    return f"{seconds / 3600:.4g} h"
+    return f"{seconds / 3600:.3g} h"

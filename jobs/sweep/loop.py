@@ -113,7 +113,13 @@ def run_sweep(
     todo = choice.todo if limit is None else choice.todo[:limit]
     ledger.begin(choice)
     progress.lacking([str(lack) for lack in choice.lacks])
-    progress.begin(len(units), len(todo), len(choice.done), len(choice.failed_before))
+    progress.begin(
+        len(units),
+        len(todo),
+        len(choice.done),
+        len(choice.failed_before),
+        nbytes=sum(unit.target.nbytes for unit in todo),
+    )
     interrupt = _Interrupt()
     tally = Tally(ledger, progress, overwrite)
     with _signals(interrupt), _until_full(progress, ledger, tally, len(todo)):
@@ -145,7 +151,6 @@ def run_sweep(
         seconds=time.monotonic() - started,
         model_ids=frozenset(unit.target.model_id for unit in units),
     )
-    progress.end()
     with suppress(DiskFullError):  # the disk was said to be full, or all that matters is committed
         ledger.end(
             result.num_listed,

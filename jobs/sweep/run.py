@@ -40,15 +40,18 @@ def sweep_spec(
         kinds = {origin.kind for unit in units for origin in unit.target.origins}
         hub = _hub_options() if "hub" in kinds else None
         ledger = Ledger(out, name=spec.sweep.name, spec_text=text)
-        result = run_sweep(
-            spec,
-            ledger=ledger,
-            units=units,
-            start_runner=lambda: _runner(spec, hub),
-            overwrite=overwrite,
-            limit=limit,
-            progress=progress,
-        )
+        try:
+            result = run_sweep(
+                spec,
+                ledger=ledger,
+                units=units,
+                start_runner=lambda: _runner(spec, hub),
+                overwrite=overwrite,
+                limit=limit,
+                progress=progress,
+            )
+        finally:
+            progress.end()  # or what went wrong would be said into the bar's pipe
     _say_result(result, out, progress)
     return result
 

@@ -41,12 +41,14 @@ class Tally:
         if isinstance(event, UnitFailed):
             self._ledger.fail(event)
             self.num_failed += 1
-            self._progress.failed(target.model_id, target.step, event.cause, event.message)
+            self._progress.failed(
+                target.model_id, target.step, event.cause, event.message, nbytes=target.nbytes
+            )
         else:
             summary = self._ledger.commit(event)
             self.num_done += 1
             self.nbytes += summary.nbytes
-            self._progress.done(target.model_id, target.step, summary)
+            self._progress.done(target.model_id, target.step, summary, nbytes=target.nbytes)
 
     def take_again(self, before: Unit, after: Unit) -> Unit | None:
         """A unit whose files changed was listed again: the new one, when it has to be measured."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from jobs.runners.outcome import Finished
 from jobs.runners.protocol import Runner
 from jobs.runners.schedule import Schedule, UnitFailed
-from jobs.screen.progress import Progress
+from jobs.screen.progress import Progress, name_of
 from jobs.sources.target import failure_of
 from jobs.spec.tables import RunTable
 from jobs.sweep.relisting import Relisting
@@ -63,6 +64,8 @@ class Turns:
         self._heard_s = -_HEAR_EVERY_S
         """When the pacing was last asked what the Hub asks for, by `time.monotonic()`."""
         """Units that have ended and are not committed yet: workers get their next tasks first."""
+        self._read: dict[tuple[str, str, str], int] = {}
+        """Bytes of the tasks that have ended, by the key of their unit, which has not."""
         self._stop_at_s: float | None = None
         """When running tasks are given up; None: nothing has asked the sweep to stop."""
 
@@ -77,7 +80,10 @@ class Turns:
                 return
             self._collect()
             self._kill_late()
-            self._progress.tick(self._schedule.num_running, self._schedule.num_waiting)
+            self._progress.tick(
+                list(dict.fromkeys(_shown(task) for task in self._schedule.running)),
+                sum(self._read.values()),
+            )
             self._hear_hub()
         self._commit()
 
@@ -142,6 +148,11 @@ class Turns:
         read."""
         for done in self._runner.wait(0.5 if self._schedule.num_running else 0.05):
             event = self._schedule.ended(done.task, done.outcome, time.monotonic())
+            key = done.task.unit.key
+            if event is not None:
+                self._read.pop(key, None)
+            elif isinstance(done.outcome, Finished):
+                self._read[key] = self._read.get(key, 0) + done.task.nbytes
             if event is not None and not self._is_listed_again(event):
                 self._ended.append(event)
 
@@ -157,3 +168,9 @@ class Turns:
         for task in self._schedule.running:
             if time.monotonic() - self._runner.began_s(task) > self._run.timeout_s:
                 self._runner.kill(task)
+
+
+def _shown(task: Task) -> str:
+    """The model that a task belongs to, as progress shows it."""
+    target = task.unit.target
+    return name_of(target.model_id, target.step)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from zoo.measure.layer import measure_layer
 from zoo.options import AnalysisOptions
 
 LEVEL = 0.01
+COUNTS: tuple[int | Literal["auto"], ...] = ("auto", 1, 5)
 SHAPES = ((200, 50), (300, 300), (400, 200), (800, 200))
 
 
@@ -37,7 +39,7 @@ class Tally:
 
 
 def tally(
-    law: str, n: int, m: int, units: float | None, draws: int, replicates: int | None
+    law: str, n: int, m: int, units: float | None, draws: int, replicates: int | Literal["auto"]
 ) -> Tally:
     """Measure `draws` matrices of a law, with an entry planted `units` above the centre or none."""
     rng = np.random.default_rng([n, m, int(10 * (units or 0.0)), len(law)])
@@ -73,7 +75,7 @@ def main() -> None:
     cases = [(law, None) for law in LAWS] + [("gaussian", 6.0), ("gaussian", 8.0)]
     for n, m in SHAPES:
         for law, units in cases:
-            auto, one, five = (tally(law, n, m, units, draws, count) for count in (None, 1, 5))
+            auto, one, five = (tally(law, n, m, units, draws, count) for count in COUNTS)
             planted = "none" if units is None else f"{units:g}"
             print(
                 f"| {n}x{m} | {law} | {planted} | {100 * auto.significant:.1f} "

@@ -17,7 +17,8 @@ NEVER = {
         "author",
         "downloads",
         "likes",
-    },  # the Hub's
+        "measured_at",
+    },  # the Hub's, and of what is measured for another row
     "traps": {  # of probes, which the golden zoo does not make
         "jsd",
         "jsd_stderr",

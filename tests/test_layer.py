@@ -284,3 +284,10 @@ def test_spectra_are_what_the_catalog_stores() -> None:
     assert found.spectrum is not None and found.rand_spectrum is not None
     for spectrum in (found.spectrum, found.rand_spectrum):
         assert np.array_equal(spectrum.evals.astype(np.float32).astype(float), spectrum.evals)
+
+
+def test_a_layer_without_a_tail_says_why() -> None:
+    few = measured(noise(1, 30, 12)).columns
+    assert few["reason"] == "too_few: 12 eigenvalues above the rank tolerance, a tail needs 20"
+    equal = measured(torch.eye(40)[None]).columns
+    assert equal["reason"] == "constant: all eigenvalues are equal, which have no tail"

@@ -18,6 +18,8 @@ _STATUS = """
 with planned as materialized (from listed),  -- so that each view is bound and read once
 finished as materialized (from models),
 lost_rows as materialized (from planned semi join lacking_units using (model_id, revision, analysis_key)),
+taken as materialized (from finished where measured_at <> concat(model_id, '@', revision)),
+measured as materialized (from finished where measured_at is null),  -- each is paid for once
 latest as materialized (from models_latest),
 lacking as materialized (from missing),
 last_sweeps as materialized (
@@ -30,11 +32,14 @@ facts as (
     select 11, 'units', 'done', count(*) - (select count(*) from lost_rows), 'units'
     from planned semi join finished using (model_id, revision, analysis_key)
     union all
-    select 12, 'units', 'missing', count(*) + (select count(*) from lost_rows), 'units' from lacking
+    select 13, 'units', 'missing', count(*) + (select count(*) from lost_rows), 'units' from lacking
     union all
-    select 13, 'units', 'failed', count(*), 'units' from lacking where cause is not null
+    select 12, 'units', 'taken over from equal weights', count(*), 'units'
+    from planned semi join taken using (model_id, revision, analysis_key)
     union all
-    select 14, 'units', 'not done yet', count(*), 'units' from lacking where cause is null
+    select 14, 'units', 'failed', count(*), 'units' from lacking where cause is not null
+    union all
+    select 15, 'units', 'not done yet', count(*), 'units' from lacking where cause is null
     union all
     select 15, 'units', 'done once, rows lost since', count(*), 'units' from lost_rows
     union all
@@ -53,20 +58,21 @@ facts as (
     union all
     select 35, 'layers', 'failed', coalesce(sum(layers_failed), 0), 'layers' from finished
     union all
-    select 40, 'cost', 'compute', round(coalesce(sum(seconds), 0)), 's' from finished
+    select 40, 'cost', 'compute', round(coalesce(sum(seconds), 0)), 's' from measured
     union all
-    select 41, 'cost', 'fetched', coalesce(sum(bytes_read), 0), 'bytes' from finished
+    select 41, 'cost', 'fetched', coalesce(sum(bytes_read), 0), 'bytes' from measured
     union all
-    select 42, 'cost', 'analysed', coalesce(sum(bytes_analysed), 0), 'bytes' from finished
+    select 42, 'cost', 'analysed', coalesce(sum(bytes_analysed), 0), 'bytes' from measured
     union all
-    select 43, 'cost', 'requests', coalesce(sum(requests), 0), 'requests' from finished
+    select 43, 'cost', 'requests', coalesce(sum(requests), 0), 'requests' from measured
     union all
     select 50, 'sweeps', 'last of each name: ' || status, count(*), 'sweeps' from last_sweeps
     group by status
 )
 select topic, item, value::bigint as value, unit from facts order by place, item
 """
-"""The facts in the order in which they are shown, each with its place in it."""
+"""The facts in the order in which they are shown, each with its place in it. Rows whose weights were read
+for another row (`measured_at`) cost nothing."""
 
 
 def status(con: duckdb.DuckDBPyConnection, lacks: Iterable[Lack] = ()) -> Answer:

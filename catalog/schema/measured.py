@@ -324,7 +324,8 @@ TRAP = (
     Column("excess_rel", REAL, "1",
            "lambda/edge − 1, edge = v·n(1 + √γ)² the Marchenko-Pastur one of the slice."),
     Column("p_value", REAL, "1",
-           "Its Tracy-Widom p-value, corrected for the number of slices, in [0, 1]."),
+           "Its Tracy-Widom p-value, under the bulk that the larger traps of its slice "
+           "leave, corrected for the number of slices, in [0, 1]."),
     # zoo.spectral.localisation.Localisation
     Column("ipr_left", REAL, "1",
            "Inverse participation ratio Σu⁴, in [1/rows, 1]; u, v: leading singular vectors "
@@ -485,6 +486,18 @@ MODEL = (
            "Those that were skipped: equal to the base, of another shape, or not in it.", since=2),
     Column("deltas_failed", INT, "count",
            "Those that failed with a reason.", since=2),
+    Column("weights_key", TEXT, "text",
+           "Hash of the weight files, of an adapter and of its base, by what their listing "
+           "says of the bytes: equal weights have equal ones. NULL where it does not tell, "
+           "and in rows older than this column.", since=2),
+    Column("settings_key", TEXT, "text",
+           "Hash of the config files beside the weights, without what decides no number "
+           "(where the model came from, which version of a library wrote it).", since=2),
+    Column("measured_at", TEXT, "text",
+           "`model_id@revision` where the weights were read, when that was done for another "
+           "row of this table: equal weights under another commit, id or path, or the "
+           "analysis that a refit started from. Times, bytes, host and device are of that "
+           "measurement. NULL where they were read for this row.", since=2),
 )
 
 EVALUATION = (

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 
 from catalog.errors import TornError
 from catalog.files.duck import open_duck, while_others_write
 from catalog.files.folder import Folder
-from catalog.files.layout import MARKER, check_marker
+from catalog.files.layout import HOT, MARKER, check_marker
 from catalog.schema import UNIT_TABLES
 from catalog.write.names import UnitKey
 
@@ -43,6 +44,22 @@ class FinishedUnit:
     parts: Mapping[str, PartSize]
     """What was written to each table that holds rows of units. Of a row that is older than the
     column `parts` only `layers` is known."""
+    base_revision: str | None = None
+    """Revision of the base model that an adapter was put on."""
+    weights_key: str | None = None
+    """Hash of its weight files; None where it is not known."""
+    settings_key: str | None = None
+    """Hash of the settings beside them; None where it is not known."""
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The common keys of its rows."""
+        return {
+            "sweep_id": self.sweep_id,
+            "model_id": self.key.model_id,
+            "revision": self.key.revision,
+            "analysis_key": self.key.analysis_key,
+        }
 
 
 _TYPES = {
@@ -54,6 +71,9 @@ _TYPES = {
     "versions": "varchar",
     "sweep_id": "varchar",
     "parts": "varchar",
+    "base_revision": "varchar",
+    "weights_key": "varchar",
+    "settings_key": "varchar",
     "layers_analysed": "bigint",
     "layers_skipped": "bigint",
     "layers_failed": "bigint",
@@ -106,35 +126,33 @@ def stored_units(root: str) -> tuple[FinishedUnit, ...]:
                 f"cannot read the models of {folder.root}: {error}; run `zoo check` to find the "
                 f"file, move it away and run the same command again"
             ) from error
-    return tuple(_stored(*row) for row in rows)
+    return tuple(_stored(dict(zip(_TYPES, row, strict=False)), row[-1]) for row in rows)
 
 
-def _stored(
-    model_id: str,
-    revision: str,
-    analysis_key: str,
-    options_key: str | None,
-    decoders: str | None,
-    versions: str | None,
-    sweep_id: str,
-    parts: str | None,
-    layers_analysed: int | None,
-    layers_skipped: int | None,
-    layers_failed: int | None,
-    generation: str,
-) -> FinishedUnit:
+def just_committed(model: Mapping[str, Any]) -> FinishedUnit:
+    """What the `models` row of a unit says that was committed a moment ago; its `parts` are not known."""
+    return _stored({**model, "parts": "{}"}, HOT)
+
+
+def _stored(model: Mapping[str, Any], generation: str) -> FinishedUnit:
+    decoders = model["decoders"]
+    layers = (model[f"layers_{status}"] or 0 for status in ("analysed", "skipped", "failed"))
     return FinishedUnit(
-        key=UnitKey(model_id, revision, analysis_key),
-        options_key=options_key or analysis_key,
+        key=UnitKey(model["model_id"], model["revision"], model["analysis_key"]),
+        options_key=model["options_key"] or model["analysis_key"],
         decoders=None if decoders is None else tuple(n for n in decoders.split(", ") if n),
-        versions=versions,
-        sweep_id=sweep_id,
+        versions=model["versions"],
+        sweep_id=model["sweep_id"],
         generation=generation,
-        parts=_sizes(parts, (layers_analysed or 0) + (layers_skipped or 0) + (layers_failed or 0)),
+        parts=sizes_of(model["parts"], sum(layers)),
+        base_revision=model["base_revision"],
+        weights_key=model["weights_key"],
+        settings_key=model["settings_key"],
     )
 
 
-def _sizes(parts: str | None, num_layers: int) -> Mapping[str, PartSize]:
+def sizes_of(parts: str | None, num_layers: int) -> Mapping[str, PartSize]:
+    """What a cell of the column `parts` says of every table; `num_layers` is for an older row."""
     if parts is None:
         return {"layers": PartSize(num_layers, None)}
     sized = json.loads(parts)

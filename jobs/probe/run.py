@@ -18,9 +18,10 @@ from catalog.files.folder import Folder
 from catalog.files.layout import check_marker
 from catalog.files.lock import compact_lock
 from catalog.read import views
+from catalog.read.stored_units import StoredRows, UnitFiles
 from jobs.probe.choose import ProbeUnit, Which, probe_units, target_of
 from jobs.probe.work import PROBING, Probed, ProbeTask
-from jobs.refit.pen import Pen, StoredRows, UnitFiles
+from jobs.refit.pen import Pen
 from jobs.runners.protocol import Runner
 from jobs.runners.schedule import Schedule, UnitFailed
 from jobs.screen.progress import Progress

@@ -22,7 +22,7 @@ from zoo.seeds import generator, layer_key
 from zoo.spectral.extras import TailExtras, tail_extras
 from zoo.spectral.localisation import TrapCauses
 from zoo.spectral.mp import slice_level
-from zoo.spectral.own import OwnSpectrum, above, own_spectrum, own_tail
+from zoo.spectral.own import OWN_REASONS, OwnSpectrum, above, own_spectrum, own_tail
 from zoo.spectral.replication import is_settled, staged_up_to
 from zoo.spectral.shuffled import RandSpectrum, TrapSummary, beside_shuffle, over_replicates
 from zoo.spectral.spectrum import Spectrum
@@ -150,8 +150,9 @@ def refit_layer(row: Row, own: Spectrum, rand: Spectrum | None, change: Change) 
         own, tail, n=n, m=m, storage_bits=bits, is_tail_only=options.metrics == "tail", floor=floor
     )
     columns = cells(anew)
-    if anew.reason is not None:
-        columns["reason"] = anew.reason
+    reason = _beside(anew.reason, stored.reason)
+    if reason != stored.reason:
+        columns["reason"] = reason
     if change.has_extras:
         columns |= empty_cells(TailExtras)
     if _wants_extras(options):
@@ -175,7 +176,7 @@ def refit_layer(row: Row, own: Spectrum, rand: Spectrum | None, change: Change) 
         result.test = None if rand is None else retest(stored, rand, change)
         if result.test is None or rand is None:
             columns |= empty_cells(TrapCauses)
-            columns["reason"] = _undecided(anew.reason or stored.reason, options.level)
+            columns["reason"] = _undecided(reason, options.level)
         else:
             exponent = rand.scale_exponent // 2
             result.trap_exponent = 2 * exponent
@@ -189,6 +190,13 @@ def refit_layer(row: Row, own: Spectrum, rand: Spectrum | None, change: Change) 
     if rand is not None:
         columns |= cells(beside_shuffle(own, rand, sigma=sigma, n=n, m=m))
     return result
+
+
+def _beside(anew: str | None, stored: str | None) -> str | None:
+    """The reason with what the spectrum says now, beside what it does not tell (how the layer was cut)."""
+    parts = (stored or "").split("; ")
+    others = [part for part in parts if part and not part.startswith(OWN_REASONS)]
+    return "; ".join([*filter(None, [anew]), *others]) or None
 
 
 def _undecided(reason: str | None, level: float) -> str:

@@ -1,39 +1,25 @@
-"""Reads whole units from the files they lie in, and commits them again with other numbers."""
+"""Commits whole units again, with other numbers."""
 
 from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import duckdb
-import pyarrow as pa
 
-from catalog.files.duck import put
-from catalog.files.folder import Folder
-from catalog.files.layout import HOT, check_marker, seed
-from catalog.read.query import ask
+from catalog.read.stored_units import StoredRows, UnitFiles, rows_of
 from catalog.schema import UNIT_TABLES
-from catalog.schema.arrow_types import under_todays_names
-from catalog.schema.keys import COMMIT
 from catalog.write import commits
-from catalog.write.names import part_name
 from jobs.refit.columns import LayerChange, trap_rows
 from jobs.sweep.ledger import versions
 from zoo.version import UNKNOWN
 
-KEYS = ", ".join(COMMIT)
-"""What rows of a unit are joined on."""
-
 _CHUNK_LAYERS = 512
 """Units are read in chunks of at least so many layers, whole: a query a unit would cost more."""
-_NO_COST = {"bytes_read": 0, "bytes_analysed": 0, "requests": 0, "seconds": 0.0}
-"""A unit made from another one fetched nothing; what that one cost stays in its own row."""
 
-StoredRows = list[dict[str, Any]]
-"""Rows of one table and unit, as they are stored: values by column."""
 Edit = Callable[[dict[str, StoredRows]], None]
 """Changes the rows of a unit, by table, in place."""
 
@@ -66,59 +52,6 @@ class StoredUnit(Protocol):
         """True when the result is another unit."""
 
 
-class UnitFiles:
-    """Where the rows of every unit lie. Looks once; compaction must not run meanwhile."""
-
-    def __init__(self, con: duckdb.DuckDBPyConnection, folder: Folder) -> None:
-        self._con = con
-        self._folder = folder
-        self._seed = seed(check_marker(folder))
-        self._names: dict[str, frozenset[str]] = {}
-        self._inside: dict[str, dict[tuple[str, ...], list[str]]] = {}
-
-    def of(self, table: str, units: Sequence[StoredUnit]) -> list[str]:
-        """Files of `table` with rows of `units`, which lie in one generation, after an empty one, so
-        that there always is one."""
-        tier = units[0].generation
-        empty = self._folder.at(table, *self._seed)
-        if tier != HOT:
-            names = self._folder.names(table, tier)
-            return [empty, *(self._folder.at(table, tier, name) for name in names)]
-        return [empty, *(file for unit in units for file in self._hot_files(table, unit.keys))]
-
-    def _hot_files(self, table: str, keys: Mapping[str, str]) -> Sequence[str]:
-        """By the name that a commit gives today, else (an older name, or no rows) by looking."""
-        if table not in self._names:
-            self._names[table] = frozenset(self._folder.names(table, HOT))
-        name = f"{part_name(table, keys)}.parquet"
-        if name in self._names[table]:
-            return [self._folder.at(table, HOT, name)]
-        if table not in self._inside:
-            self._inside[table] = self._look(table)
-        return self._inside[table].get(tuple(keys.values()), ())
-
-    def _look(self, table: str) -> dict[tuple[str, ...], list[str]]:
-        """The hot files by the keys of the rows inside, whatever the files are called."""
-        files_of: dict[tuple[str, ...], list[str]] = {}
-        if self._names[table]:
-            rows = ask(
-                self._con,
-                f"select distinct {', '.join(COMMIT)}, filename from read_parquet(?, "
-                f"filename = true, union_by_name = true, hive_partitioning = false)",
-                [self._folder.glob(table, HOT, "*.parquet")],
-            ).to_pylist()
-            for row in rows:
-                key = tuple(row[name] for name in COMMIT)
-                files_of.setdefault(key, []).append(row["filename"])
-        return files_of
-
-
-def register(con: duckdb.DuckDBPyConnection, units: Sequence[StoredUnit]) -> None:
-    """Make `units` the table `refit_units` (unit_no and KEYS) of `con`."""
-    columns = {name: [unit.keys[name] for unit in units] for name in COMMIT}
-    put(con, "refit_units", {**columns, "unit_no": range(len(units))})
-
-
 class Pen:
     """Commits units again, with other rows; one row in `sweeps` for every spec they follow."""
 
@@ -147,7 +80,7 @@ class Pen:
 
     def _commit(self, units: Sequence[tuple[StoredUnit, Edit]]) -> None:
         stored = {
-            table: self._rows(table, [unit for unit, _ in units])
+            table: rows_of(self._con, self._files, table, [unit for unit, _ in units])
             for table in ("models", *UNIT_TABLES)
         }
         for number, (unit, edit) in enumerate(units):
@@ -172,7 +105,8 @@ class Pen:
             model={
                 **model,
                 **keys,
-                **(_NO_COST if unit.is_new else {}),
+                # what measuring cost stays known; `measured_at` says that it was paid once
+                **({"measured_at": _measured_at(model)} if unit.is_new else {}),
                 "versions": _versions(model["versions"], self._name),
                 **unit.new_columns,
                 "decoders": _decoders(model, rows),
@@ -217,36 +151,10 @@ class Pen:
         }
         commits.record_sweep(self._root, {**row, "started_at": self._started, **columns})
 
-    def _rows(self, table: str, units: Sequence[StoredUnit]) -> list[StoredRows]:
-        """All rows of each unit, in file order; lists of numbers stay arrays."""
-        register(self._con, units)
-        stored = ask(
-            self._con,
-            f"select t.*, u.unit_no from read_parquet(?, union_by_name = true, "
-            f"hive_partitioning = false, file_row_number = true) t "
-            f"join refit_units u using ({KEYS}) order by u.unit_no, t.file_row_number",
-            [self._files.of(table, units)],
-        )
-        rows: list[StoredRows] = [[] for _ in units]
-        stored = under_todays_names(table, stored.drop_columns(["file_row_number"]))
-        for batch in stored.to_batches():
-            for row in _plain(batch):
-                rows[row.pop("unit_no")].append(row)
-        return rows
 
-
-def _plain(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    names = batch.schema.names
-    columns = [_values(batch.column(i)) for i in range(len(names))]
-    for cells in zip(*columns, strict=True):
-        yield dict(zip(names, cells, strict=True))
-
-
-def _values(column: pa.Array) -> list[Any]:
-    kind = column.type
-    if pa.types.is_list(kind) and pa.types.is_floating(kind.value_type):
-        return [cell.values.to_numpy() if cell.is_valid else None for cell in column]
-    return list(column.to_pylist())
+def _measured_at(model: Mapping[str, Any]) -> str:
+    """Where the weights were read that a row of `models` stands on."""
+    return model.get("measured_at") or f"{model['model_id']}@{model['revision']}"
 
 
 def refitted(changes: Mapping[int, LayerChange]) -> Edit:

@@ -22,11 +22,12 @@ from catalog.files.lock import compact_lock
 from catalog.read import views
 from catalog.read.definitions import columns_statement
 from catalog.read.lacking import lacking
+from catalog.read.stored_units import KEYS, UnitFiles, register
 from catalog.schema.keys import UNIT
 from catalog.write.names import UnitKey
 from jobs.errors import WorkerDiedError
 from jobs.refit.columns import EXTRAS, INPUTS, OWN, RAND, TRAP_TEST, LayerChange
-from jobs.refit.pen import KEYS, Pen, UnitFiles, refitted, register
+from jobs.refit.pen import Pen, refitted
 from jobs.refit.plan import LeftOut, RefitUnit, refit_units
 from jobs.refit.slice import REFITTING, Recomputed, Slice, refit_slice
 from jobs.runners.feeder import Feeder
@@ -282,7 +283,7 @@ def _query() -> str:
         f"select u.unit_no, {stored}, {', '.join(f's.{name}' for name in _SPECTRA)} "
         f"from read_parquet($spectra, schema = getvariable('zoo_columns')['spectra'], "
         f"hive_partitioning = false) s "
-        f"join refit_units u using ({KEYS}) "
+        f"join stored_units u using ({KEYS}) "
         f"join read_parquet($layers, schema = getvariable('zoo_columns')['layers'], "
         f"hive_partitioning = false) l "
         f"using ({KEYS}, layer_index) where l.status = 'ok'"

@@ -16,6 +16,7 @@ from catalog.read.lacking import Lack, lacking_of
 from catalog.read.query import ask
 from catalog.write.finished import FinishedUnit, newest, stored_units
 from catalog.write.names import UnitKey
+from jobs.units.key import decoder_versions, options_key, unit_key
 from jobs.units.unit import Unit
 from zoo.version import DECODERS, UNKNOWN
 
@@ -33,12 +34,18 @@ class History:
     def __init__(self, finished: Iterable[FinishedUnit], lacks: Iterable[Lack] = ()) -> None:
         """`lacks`: which of them have not all their rows, and so are not done."""
         self._by_key = {unit.key: unit for unit in finished}
-        self._lacks: Mapping[UnitKey, list[Lack]] = defaultdict(list)
+        self._lacks: dict[UnitKey, list[Lack]] = defaultdict(list)
         for lack in lacks:
             self._lacks[lack.key].append(lack)
         self._by_options: Mapping[tuple[str, str, str], list[FinishedUnit]] = defaultdict(list)
+        self._by_weights: Mapping[str, list[FinishedUnit]] = defaultdict(list)
         for unit in self._by_key.values():
-            self._by_options[unit.key.model_id, unit.key.revision, unit.options_key].append(unit)
+            self._index(unit)
+
+    def _index(self, unit: FinishedUnit) -> None:
+        self._by_options[unit.key.model_id, unit.key.revision, unit.options_key].append(unit)
+        if unit.weights_key is not None and unit.settings_key is not None:
+            self._by_weights[unit.weights_key].append(unit)
 
     @classmethod
     def of(cls, root: str) -> History:
@@ -72,6 +79,38 @@ class History:
     def lacks(self, unit: Unit) -> tuple[Lack, ...]:
         """The tables in which the unit was finished and has lost rows since."""
         return tuple(self._lacks.get(UnitKey(*unit.key), ()))
+
+    def add(self, unit: FinishedUnit) -> None:
+        """One more, or one that was measured again."""
+        self._by_key[unit.key] = unit
+        self._lacks.pop(unit.key, None)
+        self._index(unit)
+
+    def of_equal_weights(self, unit: Unit, weights_key: str) -> tuple[FinishedUnit, ...]:
+        """Finished units that hold the numbers of `unit`, whose weights have this key, if their settings
+        are equal too; the newest last. Their decoders are known, and of today's versions."""
+        return tuple(
+            finished
+            for finished in self._by_weights.get(weights_key, ())
+            if finished is self._by_key.get(finished.key)
+            and finished.key not in self._lacks
+            and finished.decoders is not None
+            and finished.options_key == _options_key_on(finished, unit)
+            and finished.key.analysis_key
+            == unit_key(finished.options_key, decoder_versions(finished.decoders))
+        )
+
+
+def _options_key_on(finished: FinishedUnit, unit: Unit) -> str:
+    """The options_key that `unit` would have on the base of `finished`.
+
+    An adapter's weights_key stands for the weights of its base as well, at whichever revision.
+    """
+    base = unit.target.base_revision
+    is_of_both = " on " in (finished.weights_key or "")
+    if not (base and finished.base_revision and is_of_both):
+        return unit.options_key
+    return options_key(unit.options, unit.selection, base_revision=finished.base_revision)
 
 
 def _decoders_of_layers(root: str) -> dict[UnitKey, set[str]]:

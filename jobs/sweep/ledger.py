@@ -9,20 +9,21 @@ import importlib.metadata
 import json
 import platform
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
 from catalog.read.lacking import Lack
 from catalog.write import commits
-from catalog.write.finished import stored_units
+from catalog.write.finished import FinishedUnit, just_committed, stored_units
 from catalog.write.names import UnitKey
 from jobs.runners.retry import TERMINAL
 from jobs.runners.schedule import UnitDone, UnitFailed
 from jobs.screen.progress import UnitSummary
 from jobs.sweep.history import History
 from jobs.sweep.model_row import ModelRow
+from jobs.sweep.takeover import TakeOver, taken_over
 from jobs.sweep.task_rows import TaskRows
 from jobs.units.unit import Unit
 from zoo.cells import cells
@@ -91,10 +92,12 @@ class Ledger:
         self._versions = versions()
         self._listing: dict[tuple[str, str], dict[str, object]] = {}
         """Rows of `listing` by model and revision: a sweep has one unit of each."""
+        self._history = History(())
+        """As it was when units were last chosen, and what this sweep has committed since."""
 
     def choose(self, units: Sequence[Unit], overwrite: Overwrite) -> Choice:
         """Which of `units` are to be measured. No header is read for it."""
-        history = History.of(self.root)
+        self._history = history = History.of(self.root)
         failed = self._open_failures()
         listed: list[Unit] = []
         todo: list[Unit] = []
@@ -158,9 +161,9 @@ class Ledger:
             (row for task in tasks for row in task.layers), key=lambda row: row.name.layer_index
         )
         step = {"step": model.step}
-        commits.commit_unit(
-            self.root,
-            model=_keys(unit, self.sweep_id) | cells(model),
+        self._commit(
+            unit,
+            cells(model),
             layers=[cells(row) | step for row in layers],
             traps=[cells(row) for task in tasks for row in task.traps],
             evaluations=[cells(row) | step for task in tasks for row in task.evaluations],
@@ -174,6 +177,65 @@ class Ledger:
             nbytes=model.bytes_read,
             seconds=model.seconds,
         )
+
+    def of_equal_weights(self, unit: Unit, weights_key: str) -> Sequence[FinishedUnit]:
+        """See `History.of_equal_weights`: what is there by now, this sweep's own work included."""
+        return self._history.of_equal_weights(unit, weights_key)
+
+    def of_equal_weights_today(self, unit: Unit, weights_key: str) -> Sequence[FinishedUnit]:
+        """Those of them that were measured with today's package versions."""
+        candidates = self.of_equal_weights(unit, weights_key)
+        return [unit for unit in candidates if _is_of(unit.versions, self._versions)]
+
+    def take_over(self, wanted: Sequence[TakeOver]) -> Iterator[tuple[Unit, UnitSummary | None]]:
+        """Commit units with the rows of finished ones; None for one whose source is not there any more."""
+        for take, rows in taken_over(self.root, wanted):
+            if rows is None:
+                yield take.unit, None
+                continue
+            self._commit(
+                take.unit,
+                rows.model,
+                layers=rows.layers,
+                traps=rows.traps,
+                evaluations=rows.evaluations,
+                spectra=rows.spectra,
+                tensors=rows.tensors,
+            )
+            status = [row["status"] for row in rows.layers]
+            yield (
+                take.unit,
+                UnitSummary(
+                    num_layers=len(status),
+                    num_failed=status.count("failed"),
+                    num_skipped=status.count("skipped"),
+                    nbytes=0,
+                    seconds=0.0,
+                ),
+            )
+
+    def _commit(
+        self,
+        unit: Unit,
+        model: dict[str, object],
+        *,
+        layers: Sequence[commits.Row],
+        traps: Sequence[commits.Row],
+        evaluations: Sequence[commits.Row],
+        spectra: Sequence[commits.Row],
+        tensors: Sequence[commits.Row],
+    ) -> None:
+        keys = _keys(unit, self.sweep_id)
+        commits.commit_unit(
+            self.root,
+            model=keys | model,
+            layers=layers,
+            traps=traps,
+            evaluations=evaluations,
+            spectra=spectra,
+            tensors=tensors,
+        )
+        self._history.add(just_committed(keys | model))
 
     def fail(self, event: UnitFailed[Unit]) -> None:
         """Write the failure row of a unit."""

@@ -6,6 +6,7 @@ on after a crash is in the catalog's files, so the same command again resumes.
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,11 +21,17 @@ from jobs.runners.protocol import Runner
 from jobs.screen.progress import Progress
 from jobs.sources.find import find_targets
 from jobs.spec.tables import Spec
+from jobs.sweep.equal_weights import EqualWeights, Find
 from jobs.sweep.ledger import Ledger, Overwrite
 from jobs.sweep.tally import Tally, failed_unit
 from jobs.sweep.task_rows import TaskRows
 from jobs.sweep.turns import Turns
 from jobs.units.unit import Task, Unit, unit_of
+
+_LOOKED_AT = 64
+"""Units that are looked at, whether they can take over rows, before a runner starts."""
+_PAUSE_S = 0.02
+"""Seconds between two looks at what has become known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,8 @@ class SweepResult:
     num_done: int
     num_skipped: int
     num_failed: int
+    num_taken_over: int
+    """Units done that took the rows of a finished one of equal weights."""
     num_failed_before: int
     """Units that failed for good in an earlier sweep and were not tried again."""
     interrupted: bool
@@ -96,6 +105,29 @@ def units_of(spec: Spec, say: Callable[[str], None] | None = None) -> tuple[Unit
     return tuple(unit_of(target, options, selection) for target in find_targets(spec, say))
 
 
+def _finder(ledger: Ledger, overwrite: Overwrite) -> Find | None:
+    """Where rows may be taken over from."""
+    if overwrite == "always":
+        return None
+    return ledger.of_equal_weights_today if overwrite == "stale" else ledger.of_equal_weights
+
+
+def _settle_first(
+    units: EqualWeights, tally: Tally, progress: Progress, *, is_stopped: Callable[[], bool]
+) -> list[Unit]:
+    """Take over rows until there is something to measure, which it returns: where nothing is, no runner
+    has to start."""
+    while not units.is_exhausted and not is_stopped():
+        before = tally.num_ended
+        to_measure = tally.settle(units, _LOOKED_AT)
+        if to_measure:
+            return to_measure
+        if tally.num_ended == before:
+            time.sleep(_PAUSE_S)
+        progress.tick(0, 0)
+    return []
+
+
 def run_sweep(
     spec: Spec,
     *,
@@ -127,11 +159,21 @@ def run_sweep(
             if unit.target.failure is not None:
                 tally.take(failed_unit(unit, unit.target.failure))
         readable = [unit for unit in todo if unit.target.failure is None]
-        if readable:
+        largest_first = sorted(readable, key=lambda unit: -unit.target.nbytes)
+        rest = EqualWeights(largest_first, _finder(ledger, overwrite))
+        latest_s = started + (spec.run.max_seconds or math.inf)
+        to_measure = _settle_first(
+            rest,
+            tally,
+            progress,
+            is_stopped=lambda: interrupt.count > 0 or time.monotonic() > latest_s,
+        )
+        if to_measure:
             # headers are read by this process, while its workers ask the same Hub
             with closing(start_runner()) as runner, driving(runner.hub):
                 Turns(
-                    readable,
+                    to_measure,
+                    rest,
                     spec.run,
                     runner=runner,
                     tally=tally,
@@ -146,6 +188,7 @@ def run_sweep(
         num_done=tally.num_done,
         num_skipped=len(choice.done) + tally.num_skipped,
         num_failed=tally.num_failed,
+        num_taken_over=tally.num_taken_over,
         num_failed_before=len(choice.failed_before) + tally.num_failed_before,
         interrupted=interrupted,
         seconds=time.monotonic() - started,

@@ -101,6 +101,16 @@ class ModelRow(Group):
     """Those that were skipped: equal to the base, of another shape, or not in it."""
     deltas_failed: Annotated[int | None, COUNT, Since(2)]
     """Those that failed with a reason."""
+    weights_key: Annotated[str | None, TEXT, Since(2)]
+    """Hash of the weight files, of an adapter and of its base, by what their listing says of the bytes:
+    equal weights have equal ones. NULL where it does not tell, and in rows older than this column."""
+    settings_key: Annotated[str | None, TEXT, Since(2)]
+    """Hash of the config files beside the weights, without what decides no number (where the model
+    came from, which version of a library wrote it)."""
+    measured_at: Annotated[str | None, TEXT, Since(2)] = None
+    """`model_id@revision` where the weights were read, when that was done for another row of this table:
+    equal weights under another commit, id or path, or the analysis that a refit started from. Times,
+    bytes, host and device are of that measurement. NULL where they were read for this row."""
 
     @classmethod
     def of(cls, unit: Unit, tasks: Sequence[TaskRows], *, versions: str) -> ModelRow:
@@ -150,4 +160,6 @@ class ModelRow(Group):
             deltas_analysed=deltas.count("ok") if deltas else None,
             deltas_skipped=deltas.count("skipped") if deltas else None,
             deltas_failed=deltas.count("failed") if deltas else None,
+            weights_key=next((task.weights_key for task in tasks), None),
+            settings_key=next((task.settings_key for task in tasks), None),
         )

@@ -45,18 +45,4 @@ def tensor_rows(model: Model) -> Iterator[TensorRow]:
 
 def model_facts(model: Model, card: Card) -> ModelFacts:
     """What the checkpoint and its card tell."""
-    architectures = model.config.get("architectures")
-    architecture = architectures[0] if isinstance(architectures, list) and architectures else None
-    return ModelFacts(
-        num_params=model.num_params,
-        architecture=_text(architecture),
-        family=_text(model.config.get("model_type")),
-        library=card.library,
-        pipeline_tag=card.pipeline_tag,
-        licence=card.license,
-        base_model=card.base_model,
-    )
-
-
-def _text(value: object) -> str | None:
-    return value[:200] if isinstance(value, str) else None
+    return ModelFacts.of(model.config, card, num_params=model.num_params)

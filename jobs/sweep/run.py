@@ -101,8 +101,12 @@ def _runner(spec: Spec, hub: HubOptions | None) -> Runner[Task, TaskRows]:
 
 def _say_result(result: SweepResult, out: str, progress: Progress) -> None:
     before = f", {result.num_failed_before} failed before" if result.num_failed_before else ""
+    taken = (
+        f" ({result.num_taken_over} of equal weights taken over)" if result.num_taken_over else ""
+    )
     summary = (
-        f"sweep {result.sweep_id}: {result.num_done} done, {result.num_skipped} skipped (already in the catalog), "
+        f"sweep {result.sweep_id}: {result.num_done} done{taken}, "
+        f"{result.num_skipped} skipped (already in the catalog), "
         f"{result.num_failed} failed{before}, {result.seconds:.1f} s; catalog: {out}"
     )
     if result.interrupted:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from jobs.runners.schedule import UnitDone, UnitFailed
 from jobs.screen.progress import Progress
 from jobs.sources.target import Failure
+from jobs.sweep.equal_weights import EqualWeights
 from jobs.sweep.ledger import Ledger, Overwrite
+from jobs.sweep.takeover import TakeOver
 from jobs.sweep.task_rows import TaskRows
 from jobs.units.unit import Unit
 
@@ -27,6 +31,8 @@ class Tally:
         already."""
         self.num_failed_before = 0
         """Units that were listed again, as a revision that failed for good in an earlier sweep."""
+        self.num_taken_over = 0
+        """Units done that took the rows of a finished one of equal weights."""
         self.nbytes = 0
         """Bytes that were read for the units done."""
 
@@ -49,6 +55,34 @@ class Tally:
             self.num_done += 1
             self.nbytes += summary.nbytes
             self._progress.done(target.model_id, target.step, summary, nbytes=target.nbytes)
+
+    def settle(self, units: EqualWeights, room: int) -> list[Unit]:
+        """Commit what takes over rows by now, and give up what cannot be listed; the units to measure.
+
+        About `room` units more are looked at.
+        """
+        to_measure: list[Unit] = []
+        taken: list[TakeOver] = []
+        for decided in units.take(room):
+            if isinstance(decided, TakeOver):
+                taken.append(decided)
+            elif isinstance(decided, Unit):
+                to_measure.append(decided)
+            else:
+                self.take(failed_unit(*decided))
+        return [*to_measure, *self._take_over(taken)]
+
+    def _take_over(self, wanted: Sequence[TakeOver]) -> list[Unit]:
+        """Commit units with the rows of others; those whose source is not there any more come back."""
+        left: list[Unit] = []
+        for unit, summary in self._ledger.take_over(wanted):
+            if summary is None:
+                left.append(unit)
+                continue
+            self.num_done += 1
+            self.num_taken_over += 1
+            self._progress.done(unit.target.model_id, unit.target.step, summary)
+        return left
 
     def take_again(self, before: Unit, after: Unit) -> Unit | None:
         """A unit whose files changed was listed again: the new one, when it has to be measured."""

@@ -3,11 +3,12 @@ knows (sweep and unit)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the driver starts without what measures; unpickling loads what it needs
-    from zoo.card import Evaluation
+    from zoo.card import Card, Evaluation
     from zoo.measure.row import LayerRow, SpectrumRow, TensorRow, TrapRow
 
 
@@ -23,6 +24,21 @@ class ModelFacts:
     pipeline_tag: str | None = None
     licence: str | None = None
     base_model: str | None = None
+
+    @classmethod
+    def of(cls, config: Mapping[str, object], card: Card, *, num_params: int | None) -> ModelFacts:
+        """What a config and a card tell."""
+        architectures = config.get("architectures")
+        named = architectures[0] if isinstance(architectures, list) and architectures else None
+        return cls(
+            num_params=num_params,
+            architecture=_text(named),
+            family=_text(config.get("model_type")),
+            library=card.library,
+            pipeline_tag=card.pipeline_tag,
+            licence=card.license,
+            base_model=card.base_model,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +59,16 @@ class TaskRows:
     requests: int
     """Requests or reads."""
     seconds: float
+    weights_key: str | None = None
+    """Hash of the weight files; None where their listing does not tell."""
+    settings_key: str | None = None
+    """Hash of the settings beside them."""
+
+    @classmethod
+    def of_card(cls, facts: ModelFacts, evaluations: tuple[Evaluation, ...]) -> TaskRows:
+        """What is known of a model of which nothing was measured."""
+        return cls((), (), (), (), evaluations, facts, (), 0, 0, 0.0)
+
+
+def _text(value: object) -> str | None:
+    return value[:200] if isinstance(value, str) else None

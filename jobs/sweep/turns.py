@@ -16,6 +16,7 @@ from jobs.runners.schedule import Schedule, UnitFailed
 from jobs.screen.progress import Progress, name_of
 from jobs.sources.target import failure_of
 from jobs.spec.tables import RunTable
+from jobs.sweep.equal_weights import EqualWeights
 from jobs.sweep.relisting import Relisting
 from jobs.sweep.tally import Ended, Tally, failed_unit
 from jobs.sweep.task_rows import TaskRows
@@ -37,7 +38,8 @@ class Turns:
 
     def __init__(
         self,
-        todo: Sequence[Unit],
+        decided: Sequence[Unit],
+        rest: EqualWeights,
         run: RunTable,
         *,
         runner: Runner[Task, TaskRows],
@@ -46,7 +48,8 @@ class Turns:
         interrupts: Callable[[], int],
         started_s: float,
     ) -> None:
-        """`run`: limits of time, bytes and retries. `interrupts`: how often the user has asked the
+        """`decided`: units that have to be measured; `rest`: those that it is not known of yet.
+        `run`: limits of time, bytes and retries. `interrupts`: how often the user has asked the
         sweep to stop. `started_s`: when it began, by `time.monotonic()`."""
         self._run = run
         self._runner = runner
@@ -57,8 +60,8 @@ class Turns:
         self._schedule: Schedule[Unit, Task, TaskRows] = Schedule(
             memory_bytes=runner.memory_bytes, retries=run.retries
         )
-        largest_first = sorted(todo, key=lambda unit: -unit.target.nbytes)
-        self._feed = TaskFeed(largest_first, device=run.device)
+        self._rest = rest
+        self._feed = TaskFeed(decided, device=run.device)
         self._relisting = Relisting()
         self._ended: list[Ended] = []
         self._heard_s = -_HEAR_EVERY_S
@@ -119,11 +122,13 @@ class Turns:
         for before, after in self._relisting.take():
             todo = self._tally.take_again(before, after)
             if todo is not None:
-                self._feed.add(todo)
+                self._rest.add(todo)
         room = _UNITS_AHEAD * max(self._runner.num_slots, 1) - self._schedule.num_waiting
+        for unit in self._tally.settle(self._rest, room - self._feed.num_waiting):
+            self._feed.add(unit)
         for unit, planned in self._feed.take(room):
             if isinstance(planned, ZooError):
-                self._tally.take(failed_unit(unit, failure_of(planned)))
+                self._end(failed_unit(unit, failure_of(planned)))
             else:
                 self._schedule.add(unit, planned)
 
@@ -137,11 +142,16 @@ class Turns:
 
     def _commit(self) -> None:
         while self._ended:
-            self._tally.take(self._ended.pop(0))
+            self._end(self._ended.pop(0))
+
+    def _end(self, event: Ended) -> None:
+        self._tally.take(event)
+        self._rest.ended(event.unit)
 
     def _is_through(self) -> bool:
         is_idle = not self._schedule.num_open_units and not self._schedule.num_running
-        return is_idle and self._feed.is_exhausted and not self._relisting.num_open
+        is_planned = self._feed.is_exhausted and self._rest.is_exhausted
+        return is_idle and is_planned and not self._relisting.num_open
 
     def _collect(self) -> None:
         """Wait a moment for tasks to end; a short one while nothing runs and headers are being
@@ -159,7 +169,10 @@ class Turns:
     def _is_listed_again(self, event: Ended) -> bool:
         """True for a unit whose files changed since it was listed, if that can be tried."""
         is_stale = isinstance(event, UnitFailed) and event.cause == StaleListingError.cause
-        return is_stale and self._relisting.put(event.unit)
+        if not is_stale or not self._relisting.put(event.unit):
+            return False
+        self._rest.ended(event.unit)
+        return True
 
     def _kill_late(self) -> None:
         """Kill the workers of tasks that have run longer than their time limit."""

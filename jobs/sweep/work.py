@@ -24,6 +24,7 @@ def measure_task(task: Task) -> TaskRows:
     """Measure the layers of `task`. Raises the errors of `zoo.errors`."""
     from jobs.sources.base_names import card_of
     from jobs.sweep import rows
+    from zoo.io.weights_key import settings_key
     from zoo.measure.model import measure, open_model
 
     started = time.perf_counter()
@@ -42,6 +43,8 @@ def measure_task(task: Task) -> TaskRows:
             evaluations=card.evaluations if card else (),
             facts=rows.model_facts(model, card) if card else None,
             decoders=model.decoders,
+            weights_key=store.weights_key,
+            settings_key=settings_key(model.configs),
             bytes_read=store.counters.bytes_read,
             requests=store.counters.requests,
             seconds=time.perf_counter() - started,

@@ -238,6 +238,11 @@ class TaskFeed:
         return not self._units and not self._open
 
     @property
+    def num_waiting(self) -> int:
+        """Units that have not come out."""
+        return len(self._units) + len(self._open)
+
+    @property
     def _num_reading(self) -> int:
         return sum(planning.result is None for planning in self._open)
 

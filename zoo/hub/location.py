@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from zoo.errors import UseError
 
 if TYPE_CHECKING:
+    from zoo.hub.hub_file import RemoteMeta
     from zoo.hub.repository import HubStore
 
 _SHA = re.compile(r"[0-9a-f]{40}")
@@ -30,6 +31,8 @@ class HubLocation:
     """Commit, 40 hex digits: a branch would move while it is read."""
     endpoint: str | None = None
     """Address of the Hub; None: HF_ENDPOINT, else the public one."""
+    listed: tuple[RemoteMeta, ...] | None = None
+    """The files of the commit, where they were listed before: a commit does not change."""
 
     def __post_init__(self) -> None:
         checked_repo_id(self.repo_id)
@@ -44,7 +47,8 @@ class HubLocation:
         from zoo.hub.repository import HubStore
         from zoo.hub.session import process_client
 
-        return HubStore(self.repo_id, self.sha, process_client(self.endpoint))
+        client = process_client(self.endpoint)
+        return HubStore(self.repo_id, self.sha, client, endpoint=self.endpoint, listed=self.listed)
 
 
 def checked_repo_id(repo_id: str) -> str:

@@ -11,13 +11,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from zoo.errors import CheckpointError, NotFoundError, SourceError
 from zoo.hub.client import HubClient
 from zoo.hub.hub_file import RemoteFile, RemoteMeta, Sink
+from zoo.hub.location import HubLocation
 from zoo.hub.prefetch import QUEUE_BYTES, PlannedSpan, Prefetcher
 from zoo.hub.ranges import ByteRange, holds, union, whole_or_spans
 from zoo.io.file_names import checked_name, is_hidden
 from zoo.io.files import ByteFile, Counters
+from zoo.io.weights_key import weights_key
 
 MAX_FILES = 100_000
 """A repository of more files is refused: it is no single model."""
+_MOST_CARRIED = 2_000
+"""Files up to which a listing travels with every task of a model; a longer one is asked for again."""
 SPAN_BYTES = 64 * 2**20
 """Neighbouring tensors are fetched together in reads of about this many bytes."""
 
@@ -34,15 +38,23 @@ class HubStore:
         client: HubClient,
         *,
         queue_bytes: int = QUEUE_BYTES,
+        endpoint: str | None = None,
+        listed: tuple[RemoteMeta, ...] | None = None,
     ) -> None:
-        """`repo_id` at the commit `sha`; `queue_bytes`: memory that reading ahead may take."""
+        """`repo_id` at the commit `sha`; `queue_bytes`: memory that reading ahead may take.
+
+        `endpoint`: as its location has it. `listed`: the files, where they were listed before.
+        """
         self.counters = Counters()
         self._repo_id = repo_id
         self._sha = sha
         self._client = client
         self._queue_bytes = queue_bytes
         self._lock = threading.Lock()
+        self._endpoint = endpoint
         self._metas: dict[str, RemoteMeta] | None = None
+        if listed is not None:
+            self._metas = {meta.name: meta for meta in listed}
         self._files: dict[str, RemoteFile] = {}
         self._prefetcher: Prefetcher | None = None
         self._announced: dict[str, tuple[ByteRange, ...]] = {}
@@ -56,6 +68,19 @@ class HubStore:
     def revision(self) -> str:
         """The commit."""
         return self._sha
+
+    @property
+    def weights_key(self) -> str | None:
+        """See `Store.weights_key`: by the hashes of the listing, sha256 or git's."""
+        metas = self._listed()
+        digests = {name: meta.etag for name, meta in metas.items()}
+        return weights_key({name: meta.size for name, meta in metas.items()}, digests)
+
+    def pinned(self) -> HubLocation:
+        """See `Store.pinned`; of a repository of very many files without them."""
+        metas = tuple(self._listed().values())
+        listed = metas if len(metas) <= _MOST_CARRIED else None
+        return HubLocation(self._repo_id, self._sha, self._endpoint, listed)
 
     @property
     def verified(self) -> tuple[str, ...]:

@@ -26,11 +26,14 @@ from zoo.io.file_names import checked_name, is_hidden
 from zoo.io.files import ByteFile, Counters
 from zoo.io.fingerprint import combine, matters
 from zoo.io.local import MAX_FILES
+from zoo.io.weights_key import weights_key
 
 _BLOCK_BYTES = 16 << 20
 """Bytes of one range request: the client holds a copy of what it fetched."""
 _CONTENT_TAGS = ("ETag", "etag", "md5Hash", "md5", "content_md5", "crc32c", "sha256")
 """Keys under which services tell a tag that changes with a file's content, the preferred one first."""
+_HASHES = ("md5Hash", "md5", "content_md5", "sha256")
+"""Those of them that are a hash of the bytes in every service."""
 _CHANGE_TAGS = (*_CONTENT_TAGS, "size", "mtime", "LastModified", "last_modified", "updated", "created",
                 "generation", "VersionId", "ino")  # fmt: skip
 """Keys of all that changes when a file is written again, whether or not its bytes are others."""
@@ -144,6 +147,16 @@ class FsspecStore:
             self._revision = combine((file.name, file.digest) for file in self._listed)
         return self._revision
 
+    @property
+    def weights_key(self) -> str | None:
+        """See `Store.weights_key`. None where the service tags a file by what may be equal for two."""
+        _ = self.revision  # computed first, the digests come with it
+        if self._listed is None:
+            return None
+        sizes = self.files()  # first: it holds what was listed against what is there
+        digests = {file.name: _proof(file.digest, self._fs) for file in self._listed}
+        return weights_key(sizes, digests)
+
     def pinned(self) -> FsspecLocation:
         """The location with its revision and all that this stands for."""
         revision = self.revision
@@ -241,6 +254,20 @@ def _content_tag(info: dict[str, Any]) -> str | None:
         if info.get(key):
             return f"{key}={info[key]}:{info['size']}"
     return None
+
+
+def _proof(digest: str, fs: AbstractFileSystem) -> str | None:
+    """`digest` where equal ones mean equal bytes, whatever the file and the place; None elsewhere.
+
+    An ETag is a hash in S3 and anything in other services; a crc32c is too short to tell ten thousand
+    checkpoints apart.
+    """
+    key, separator, _ = digest.partition("=")
+    if not separator:
+        return f"blake2b:{digest}"  # the bytes were read here
+    protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+    is_hash = key in _HASHES or (key.lower() == "etag" and bool(protocols & {"s3", "s3a"}))
+    return digest if is_hash else None
 
 
 def _change_tag(info: dict[str, Any]) -> str:

@@ -26,6 +26,7 @@ from zoo.io.fingerprint import ListedFile, combine, list_file, matters
 from zoo.io.hub_cache import cached_repositories, main_snapshot, repo_id_of, snapshot_at
 from zoo.io.slice_folders import refuse_slice
 from zoo.io.stamp import Stamp
+from zoo.io.weights_key import weights_key
 
 MAX_FILES = 100_000
 """A folder that holds more files is refused: it is not that of one model."""
@@ -114,6 +115,15 @@ class LocalStore:
                 else self._snapshot.commit
             )
         return self._revision
+
+    @property
+    def weights_key(self) -> str | None:
+        """See `Store.weights_key`: by the digests that the revision was computed from."""
+        _ = self.revision  # computed first, the digests come with it
+        if self._listed is None:
+            return None
+        digests = {name: f"blake2b:{file.digest}" for name, file in self._listed.items()}
+        return weights_key(self.files(), digests)
 
     def pinned(self) -> LocalLocation:
         """The location with its revision and all that this stands for: it opens these bytes or none."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from zoo.io.configs import read_configs
 from zoo.io.files import ByteFile, Counters
 from zoo.io.store import Location, Store
 
@@ -59,6 +60,12 @@ class PairedStore:
         return self._adapter.revision
 
     @property
+    def weights_key(self) -> str | None:
+        """See `Store.weights_key`: of the adapter and of its base."""
+        ours, theirs = self._adapter.weights_key, self._base.weights_key
+        return None if ours is None or theirs is None else f"{ours} on {theirs}"
+
+    @property
     def counters(self) -> Counters:
         """Of both together, as they stand."""
         ours, theirs = self._adapter.counters, self._base.counters
@@ -76,6 +83,10 @@ class PairedStore:
             return self._adapter.open(name)
         return _Renamed(self._base.open(rest), name)
 
+    def pinned(self) -> PairedLocation:
+        """See `Store.pinned`."""
+        return PairedLocation(self._adapter.pinned(), self._base.pinned())
+
     def verify(self) -> None:
         """See `Store.verify`."""
         self._adapter.verify()
@@ -85,6 +96,21 @@ class PairedStore:
         """See `Store.close`."""
         self._adapter.close()
         self._base.close()
+
+
+def configs_of(store: Store, *, are_apart: bool) -> dict[str, Mapping[str, object]]:
+    """The config files of a store by name; `are_apart`: of a pair as of two models, which are compared."""
+    if not (are_apart and isinstance(store, PairedStore)):
+        return read_configs(store)
+    own, base = store.parts
+    return configs_of_both(read_configs(own), read_configs(base))
+
+
+def configs_of_both(
+    own: Mapping[str, Mapping[str, object]], base: Mapping[str, Mapping[str, object]]
+) -> dict[str, Mapping[str, object]]:
+    """The config files of a model and of its base, which is read apart, by name in the pair."""
+    return {**own, **{f"{FOLDER}/{name}": config for name, config in base.items()}}
 
 
 class _Renamed:

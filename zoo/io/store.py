@@ -28,6 +28,11 @@ class Store(Protocol):
         """40 hex digits: commit sha or content fingerprint."""
 
     @property
+    def weights_key(self) -> str | None:
+        """Hash of the weight files by what the listing says of their bytes: see
+        `zoo.io.weights_key`. None when it does not tell. No weight is read for it."""
+
+    @property
     def counters(self) -> Counters:
         """Bytes and requests spent through this store."""
 
@@ -42,6 +47,9 @@ class Store(Protocol):
     def open(self, name: str) -> ByteFile:
         """The file called `name`; NotFoundError when there is none, UnsafeError when it must not
         be followed. The caller closes it, or leaves that to `close`."""
+
+    def pinned(self) -> Location:
+        """Its location, with all that was listed: a store of it need not list again."""
 
     def verify(self) -> None:
         """StaleListingError when the files are not those that `revision` stands for (any more).

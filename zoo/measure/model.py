@@ -22,7 +22,7 @@ from zoo.io.checkpoint import Checkpoint
 from zoo.io.header import RowRange, TensorMeta
 from zoo.io.left_out import LeftOut
 from zoo.io.opening import open_checkpoint
-from zoo.io.paired import PairedStore
+from zoo.io.paired import PairedStore, configs_of_both
 from zoo.io.store import Store
 from zoo.layers.deltas import delta_layers
 from zoo.layers.spec import LayerSpec
@@ -71,6 +71,12 @@ class Model:
     def config(self) -> Mapping[str, object]:
         """config.json, or an empty mapping."""
         return self.checkpoint.config
+
+    @property
+    def configs(self) -> Mapping[str, Mapping[str, object]]:
+        """Every config file by name; of a base model too, under its name in the pair."""
+        own = self.checkpoint.configs
+        return own if self.base is None else configs_of_both(own, self.base.checkpoint.configs)
 
     @property
     def tensors(self) -> Mapping[str, TensorMeta]:
@@ -369,8 +375,9 @@ def _shape(spec: LayerSpec) -> Shape | None:
 
 def _report(spec: LayerSpec, measures: LayerMeasures, read_s: float, nbytes: int) -> LayerReport:
     weight, measured = spec.weight, measures.measured
-    if spec.note is not None and measured.outcome.reason is None:
-        measured = replace(measured, outcome=replace(measured.outcome, reason=spec.note))
+    if spec.note is not None:
+        reason = "; ".join(filter(None, (measured.outcome.reason, spec.note)))
+        measured = replace(measured, outcome=replace(measured.outcome, reason=reason))
     effort = measured.effort
     total_s = read_s + (effort.spectrum_s + (effort.shuffle_s or 0.0) if effort else 0.0)
     name = LayerName(spec.layer_index, spec.tensor, spec.part, spec.expert, spec.delta_base)

@@ -21,7 +21,17 @@ from zoo.spectral.phase import HtsrPhase, htsr_phase
 from zoo.spectral.scalars import Scalars, scalars, without_noise
 from zoo.spectral.setol import Quality, quality
 from zoo.spectral.spectrum import Spectrum
-from zoo.spectral.tails import NoTail, TailFit, fit_tail
+from zoo.spectral.tails import MIN_EVALS, NoTail, TailFit, fit_tail
+
+_LOST = "out_of_range: "
+"""How the reason of a value begins that leaves float64."""
+_NO_TAIL = {
+    "too_few": f"too_few: {{rank}} eigenvalues above the rank tolerance, a tail needs {MIN_EVALS}",
+    "constant": "constant: all eigenvalues are equal, which have no tail",
+}
+"""Why there is no tail, by its status."""
+OWN_REASONS = (_LOST, *(text.partition(" ")[0] for text in _NO_TAIL.values()))
+"""How the reasons of an `OwnSpectrum` begin, beside others in the column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +50,15 @@ class OwnSpectrum(Group):
 
     @property
     def reason(self) -> str | None:
-        """Why a column that has a value is NULL all the same; None where there is none."""
+        """Why columns are NULL that follow from the spectrum: a tail that is not fitted, a value that no
+        float64 holds; None where all are there."""
+        reasons: list[str] = []
         lost = out_of_range(self) if self.exponent else None
-        return lost and f"out_of_range: {lost} leaves float64, its logarithm does not"
+        if lost is not None:
+            reasons.append(f"{_LOST}{lost} leaves float64, its logarithm does not")
+        if isinstance(self.tail, NoTail):
+            reasons.append(_NO_TAIL[self.tail.tail_status].format(rank=self.scalars.matrix_rank))
+        return "; ".join(reasons) or None
 
 
 def above(spectrum: Spectrum, floor: float) -> Spectrum:

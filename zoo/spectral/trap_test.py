@@ -12,7 +12,7 @@ computed: the top ones and the trace are enough.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -47,7 +47,8 @@ class Trap(Group):
     excess_rel: Annotated[float, ONE]
     """lambda/edge − 1, edge = v·n(1 + √γ)² the Marchenko-Pastur one of the slice."""
     p_value: Annotated[float, ONE]
-    """Its Tracy-Widom p-value, corrected for the number of slices, in [0, 1]."""
+    """Its Tracy-Widom p-value, under the bulk that the larger traps of its slice leave, corrected for
+    the number of slices, in [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +159,11 @@ def trap_test(
         law = johnstone(max(n - num_traps, 1), max(m - num_traps, 1))
         shift = kurtosis_shift(bulk.kurtosis, m / n)
         edge = variance * (math.sqrt(n) + math.sqrt(m)) ** 2
-        standardised = (top[::-1][: max(num_traps, 1)] / variance - shift - law.centre) / law.scale
+        largest = (float(top[-1]) / variance - shift - law.centre) / law.scale
         # the one eigenvalue of m = 1 is the trace, which no shuffle moves: never a trap
         p_values = [
-            1.0 if m == 1 else _family_wise(tw1_sf(float(s)), len(tops)) for s in standardised
+            1.0 if m == 1 else _family_wise(tw1_sf(s), len(tops))
+            for s in _standardised(top, trace, bulk, num_traps, n=n, m=m)
         ]
         slices.append(
             SliceBulk(
@@ -170,7 +172,7 @@ def trap_test(
                 edge,
                 num_traps,
                 p_values[0],
-                float(standardised[0]),
+                largest,
                 num_traps_tw=0 if literal is None else literal[0],
                 margins=_margins(top, num_traps, threshold, unit=variance * law.scale),
             )
@@ -193,12 +195,9 @@ def _test_slice(
     if top.size == 0 or trace <= 0.0:
         return None
     limit = min(top.size, m // 2) if m > 1 else 0
-    removed = np.concatenate(([0.0], np.cumsum(top[::-1])))
-    ceiling = trace * (1.0 - bulk.extreme_share if m > 1 else 1.0) / (n * m)
     num_traps = 0
     while True:
-        rest = (trace - float(removed[num_traps])) / ((n - num_traps) * (m - num_traps))
-        variance = min(rest, ceiling)
+        variance = _variance(top, trace, bulk, num_traps, n=n, m=m)
         if variance <= 1e-12 * trace / (n * m):
             return None
         threshold = trap_threshold(
@@ -213,6 +212,31 @@ def _test_slice(
         if above <= num_traps or num_traps >= limit:
             return num_traps, variance, threshold
         num_traps = min(above, limit)
+
+
+def _variance(
+    top: Vector, trace: float, bulk: BulkEntries, num_traps: int, *, n: int, m: int
+) -> float:
+    """Variance of an entry of the bulk that the `num_traps` largest eigenvalues leave."""
+    removed = float(np.cumsum(top[::-1][:num_traps])[-1]) if num_traps else 0.0
+    rest = (trace - removed) / ((n - num_traps) * (m - num_traps))
+    return min(rest, trace * (1.0 - bulk.extreme_share if m > 1 else 1.0) / (n * m))
+
+
+def _standardised(
+    top: Vector, trace: float, bulk: BulkEntries, num_traps: int, *, n: int, m: int
+) -> Iterator[float]:
+    """Of every trap, or of λ_max without one: where it lies in the law of the largest eigenvalue of what
+    the larger ones leave.
+
+    Itself it is not taken out: that is done because it passed the threshold, and under a variance without
+    it a value just beyond would seem ten times less probable than it is.
+    """
+    shift = kurtosis_shift(bulk.kurtosis, m / n)
+    for rank in range(max(num_traps, 1)):
+        law = johnstone(max(n - rank, 1), max(m - rank, 1))
+        variance = _variance(top, trace, bulk, rank, n=n, m=m)
+        yield (float(top[-1 - rank]) / variance - shift - law.centre) / law.scale
 
 
 def _margins(top: Vector, num_traps: int, threshold: float, *, unit: float) -> tuple[float, float]:

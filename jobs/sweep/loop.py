@@ -124,7 +124,7 @@ def _settle_first(
             return to_measure
         if tally.num_ended == before:
             time.sleep(_PAUSE_S)
-        progress.tick(0, 0)
+        progress.tick((), 0)
     return []
 
 

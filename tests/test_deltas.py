@@ -343,3 +343,63 @@ def test_each_byte_of_both_is_read_once(tmp_path: Path) -> None:
     planned = sum(pieces.nbytes for pieces in pieces_of(model))
     assert read == planned == 2 * 4 * 300 * 200 * 4
     assert read == sum(report.row.reading.bytes_read for report in reports)
+
+
+def test_a_model_of_another_origin_is_measured_and_the_row_says_so() -> None:
+    row = deltas({Q: normal(60, 40)}, {Q: normal(60, 40, seed=1)})[Q]
+    assert row["status"] == "ok" and row["alpha"] is not None
+    assert row["delta_relative"] == pytest.approx(2**0.5, rel=0.05)
+    assert row["reason"].startswith("far: the difference has 1.")
+
+
+def test_weights_in_groups_give_the_rows_of_all(tmp_path: Path) -> None:
+    """As the tasks of a large unit do, on as many workers."""
+    base = {f"layers.{i}.weight": normal(40, 30, seed=i) for i in range(3)}
+    tuned = {name: t + 0.1 * normal(40, 30, seed=9) for name, t in base.items()}
+    put(tmp_path / "base", {**base, "layers.2.weight": tuned["layers.2.weight"]})
+    put(tmp_path / "tuned", {**tuned, "layers.3.weight": normal(20, 10)})
+    where = PairedLocation(*(LocalLocation.of(tmp_path / name) for name in ("tuned", "base")))
+
+    def measured(*groups: tuple[str, ...] | None) -> list[tuple[object, ...]]:
+        rows: list[tuple[object, ...]] = []
+        for number, names in enumerate(groups):
+            with reading(where) as store:
+                model = open_model(store, LayerSelection(deltas=True))
+                reports = measuring.measure(
+                    model, AnalysisOptions(), weights=names, first=number == 0
+                )
+                for report in reports:
+                    c = report.columns
+                    rows.append((c["layer_index"], c["status"], c["reason"], c["alpha"]))
+        return sorted(rows)
+
+    first, second = ("layers.0.weight", "layers.2.weight"), ("layers.1.weight", "layers.3.weight")
+    assert measured(first, second) == measured(None)
+    assert len(measured(None)) == 8
+
+
+def test_gguf_as_base_is_compared_by_place_and_its_permuted_rows_are_refused(
+    tmp_path: Path,
+) -> None:
+    gguf = pytest.importorskip("gguf")
+    shapes = {"self_attn.q_proj": ("attn_q", 32, 32), "mlp.up_proj": ("ffn_up", 64, 32)}
+    base = {name: normal(*shape, seed=3) for name, (_, *shape) in shapes.items()}
+    writer = gguf.GGUFWriter(tmp_path / "base.gguf", "llama")
+    writer.add_head_count(4)
+    writer.add_embedding_length(32)
+    for name, (theirs, rows, cols) in shapes.items():
+        values = base[name].numpy()
+        if theirs == "attn_q":  # as llama.cpp stores it
+            values = values.reshape(4, 2, rows // 8, cols).swapaxes(1, 2).reshape(rows, cols)
+        writer.add_tensor(f"blk.0.{theirs}.weight", np.ascontiguousarray(values))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    tuned = {f"model.layers.0.{n}.weight": t + 0.01 for n, t in base.items()}
+    config = {"model_type": "llama", "hidden_size": 32, "num_attention_heads": 4}
+    rows_of = deltas(put(tmp_path / "tuned", tuned, **config), tmp_path / "base.gguf")
+    query, up = rows_of[Q], rows_of["model.layers.0.mlp.up_proj.weight"]
+    assert query["status"] == "failed" and "rows may be in another order" in query["reason"]
+    assert up["weight_mean"] == pytest.approx(0.01, rel=1e-4)
+    assert up["delta_base_tensor"] == "blk.0.ffn_up.weight"

@@ -273,3 +273,26 @@ def test_analyze_prints_them_with_the_id_of_the_base(
     assert "layers: 1 equal to the base, 1 ok" in shown.err
     assert zoo(*command, "--format", "parquet", "--out", tmp_path / "rows.parquet") == 0
     assert zoo("analyze", tmp_path / "tuned", "--base", tmp_path / "nowhere") == 2
+
+
+def test_a_glob_that_holds_the_base_measures_it_alone(tmp_path: Path, zoo: Zoo) -> None:
+    put(tmp_path / "zoo" / "base", BASE)
+    put(tmp_path / "zoo" / "tuned", TUNED)
+    cat = swept(tmp_path, zoo, spec_of(tmp_path, "path = 'zoo/*'\nbase = 'zoo/base'"))
+    assert ask(cat, "select model_id, deltas_analysed from models order by 1") == [
+        ("local/base", None), ("local/tuned", 1),
+    ]  # fmt: skip
+
+
+def test_a_hub_gives_each_byte_of_both_once(tmp_path: Path, zoo: Zoo) -> None:
+    base = {f"layers.{i}.weight": normal(400, 300, seed=i) for i in range(4)}
+    put(tmp_path / "shelf" / "lab" / "base", base)
+    tuned = {name: t + 0.1 * normal(400, 300, seed=9) for name, t in base.items()}
+    put(tmp_path / "shelf" / "lab" / "tuned", tuned)
+    with HubServer(tmp_path / "shelf") as hub:
+        source = f"hub = 'lab/tuned'\nbase = 'lab/base'\nendpoint = '{hub.url}'"
+        spec = spec_of(tmp_path, source, more="metrics = 'tail'\n")
+        cat = swept(tmp_path, zoo, spec)
+    ((read, analysed),) = ask(cat, "select bytes_read, bytes_analysed from models")
+    assert analysed == 2 * 4 * 400 * 300 * 4
+    assert read <= 1.02 * analysed  # type: ignore[operator]

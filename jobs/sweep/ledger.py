@@ -172,8 +172,8 @@ class Ledger:
         )
         return UnitSummary(
             num_layers=len(layers),
-            num_failed=model.layers_failed,
-            num_skipped=model.layers_skipped,
+            num_failed=model.layers_failed + (model.deltas_failed or 0),
+            num_skipped=model.layers_skipped + (model.deltas_skipped or 0),
             nbytes=model.bytes_read,
             seconds=model.seconds,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 UNLIKE = 0.7
 """Relative difference from which a partner that was told by its place is taken for a wrong one: its rows
 may be in another order. Of two unrelated matrices it is 1.4, of a fine-tune a few hundredths."""
+FAR = 1.0
+"""Relative difference from which a row says that this is hardly a fine-tune of that base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,12 +198,19 @@ def _measure(
     assert delta.rows is not None and delta.cols is not None
     other = delta.partner.weight
     bits = min(delta.weight.storage_bits, other.storage_bits if other is not None else 32)
-    return measure_layer(
+    measures = measure_layer(
         matrices,
         options=options,
         seed_key=layer_key(delta.tensor, delta.part, delta.expert, delta.rows, delta.cols),
         storage_bits=bits,
         difference=facts,
+    )
+    outcome = measures.measured.outcome
+    if apart is None or apart <= FAR or outcome.reason is not None:
+        return measures
+    why = f"far: the difference has {apart:.2g} of the norm of the base; another base, or trained anew"
+    return replace(
+        measures, measured=replace(measures.measured, outcome=replace(outcome, reason=why))
     )
 
 

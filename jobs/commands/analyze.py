@@ -53,7 +53,7 @@ def analyze(
     Parameters
     ----------
     source
-        Folder, weight file (.safetensors, .bin, .gguf), or Hub id, optionally `id@revision`.
+        Folder, weight file (.safetensors, .bin, .gguf, .onnx, .keras, .h5, .npz), or Hub id, optionally `id@revision`.
     format
         table shows the main columns; csv, json, md and parquet have all of them.
     out

@@ -23,6 +23,7 @@ from jobs.spec.tables import Source
 from zoo.errors import CheckpointError, UseError
 from zoo.io.file_names import shown
 from zoo.io.hub_cache import is_other_repository, repo_id_of, snapshot_at, snapshots_of
+from zoo.io.other_files import is_surely_a_model
 from zoo.io.slice_folders import holds_slices
 from zoo.io.weight_files import (
     WEIGHT_SUFFIXES,
@@ -92,7 +93,7 @@ def _models_at(path: Path, *, alone: bool, left: list[str]) -> Iterator[Path]:
     What is neither file nor folder, or cannot be looked into, stays itself too: opening it says why.
     """
     if os.path.isfile(path):
-        if is_model_file(path.name) or alone:
+        if is_model_file(path.name) or is_surely_a_model(path.name) or alone:
             yield path
     elif (
         not os.path.isdir(path)
@@ -148,9 +149,11 @@ def _is_model_folder(path: Path) -> bool:
         names = os.listdir(path)
     except OSError:
         return True  # it may be one: opening it says what is wrong
-    if any(is_model_file(n) or n in _MARKERS or n.endswith(".index.json") for n in names):
-        return True
-    return holds_slices(path)
+    is_model = (
+        is_model_file(n) or is_surely_a_model(n) or n in _MARKERS or n.endswith(".index.json")
+        for n in names
+    )
+    return any(is_model) or holds_slices(path)
 
 
 def _say_training_state(matches: list[str], models: list[Path], where: str, say: Say) -> None:

@@ -71,7 +71,7 @@ def account(checkpoint: Checkpoint) -> Account:
     for name, meta in checkpoint.tensors.items():
         if name in checkpoint.buffers and meta.dtype in NATIVE_FLOATS and len(meta.shape) > 1:
             entries.setdefault(
-                name, Entry(name, "skipped", "buffer: not learned (registered by its module)")
+                name, Entry(name, "skipped", "buffer: not learned (its module or file says so)")
             )
         if name not in entries:
             entries[name] = leftover(

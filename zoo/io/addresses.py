@@ -9,8 +9,11 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
+from zoo.io.other_files import OTHER_SUFFIXES
 from zoo.io.weight_files import WEIGHT_SUFFIXES
 
+_FILES = (*WEIGHT_SUFFIXES, *(end for ends in OTHER_SUFFIXES.values() for end in ends))
+"""Endings of files, which no repository's id has."""
 Kind = Literal["url", "path", "hub"]
 """Where the text points to."""
 
@@ -35,7 +38,7 @@ def names_hub(text: str) -> bool:
     """True for what is no path or URL and may name a repository: `owner/name`, `name`, perhaps
     `@revision`. Looks at the text alone, never at the disk."""
     repo = text.partition("@")[0]
-    is_path = repo.startswith((".", "/", "~")) or repo.endswith(WEIGHT_SUFFIXES)
+    is_path = repo.startswith((".", "/", "~")) or repo.endswith(_FILES)
     return bool(repo) and not is_url(text) and repo.count("/") < 2 and not is_path
 
 

@@ -15,7 +15,7 @@ from zoo.errors import NotFoundError
 from zoo.io.header import RowRange, TensorMeta
 from zoo.io.left_out import LeftOut
 
-Container = Literal["safetensors", "gguf", "pickle", "memory"]
+Container = Literal["safetensors", "gguf", "pickle", "hdf5", "onnx", "numpy", "memory"]
 """What kind of file the tensors lie in."""
 
 

@@ -16,7 +16,7 @@ from functools import lru_cache
 from zoo.errors import StaleListingError
 from zoo.io.configs import CONFIG_NAMES
 from zoo.io.stamp import SETTLING_S, Stamp
-from zoo.io.weight_files import is_index_file, is_weight_file
+from zoo.io.weight_files import is_index_file, is_weight_file, unread_kind
 
 _BLOCK_BYTES = 4 << 20
 """Bytes of a file that are read and hashed at a time."""
@@ -42,6 +42,16 @@ class ListedFile:
 def matters(name: str) -> bool:
     """True for files whose bytes can change a result: weights, their index, configs, the card."""
     return is_weight_file(name) or is_index_file(name) or name.rsplit("/", 1)[-1] in _READ_NAMES
+
+
+def that_matter(names: Iterable[str]) -> set[str]:
+    """Those of a model's files whose bytes can change a result: see `matters`; where no weight file is among
+    them, every file that may hold weights, of other libraries and unread ones too."""
+    every = set(names)
+    chosen = {name for name in every if matters(name)}
+    if any(is_weight_file(name) for name in every):
+        return chosen
+    return chosen | {name for name in every if unread_kind(name) is not None}
 
 
 def combine(digests: Iterable[tuple[str, str]]) -> str:

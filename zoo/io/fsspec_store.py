@@ -24,7 +24,7 @@ from zoo.errors import (
 )
 from zoo.io.file_names import checked_name, is_hidden
 from zoo.io.files import ByteFile, Counters
-from zoo.io.fingerprint import combine, matters
+from zoo.io.fingerprint import combine, that_matter
 from zoo.io.local import MAX_FILES
 from zoo.io.weights_key import weights_key
 
@@ -137,12 +137,13 @@ class FsspecStore:
         """Fingerprint over content tags when the service gives them, else over all bytes."""
         if self._revision is None:
             infos = self._infos()
+            chosen = that_matter(infos)
             self._listed = tuple(
                 ListedObject(
                     name, _change_tag(infos[name]), _content_tag(infos[name]) or self._digest(name)
                 )
                 for name in infos
-                if matters(name)
+                if name in chosen
             )
             self._revision = combine((file.name, file.digest) for file in self._listed)
         return self._revision
@@ -193,7 +194,7 @@ class FsspecStore:
     def _hold_to_listing(self, infos: Mapping[str, dict[str, Any]]) -> None:
         if self._listed is None:
             return
-        there = {name for name in infos if matters(name)}
+        there = that_matter(infos)
         if other := there ^ {file.name for file in self._listed}:
             raise StaleListingError(
                 f"{self._location.url}: {min(other)!r} came or went since the folder was listed"

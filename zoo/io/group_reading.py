@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 
 from zoo.errors import CheckpointError, MissingShardError
 from zoo.io.files import read_bytes
+from zoo.io.hdf5 import read_hdf5_table
 from zoo.io.header import MAX_HEADER_BYTES, TensorMeta, read_header
 from zoo.io.index import Index, parse_index
 from zoo.io.inventory import Group
 from zoo.io.lfs import refuse_pointer
+from zoo.io.numpy_files import read_numpy_table
+from zoo.io.onnx_graph import read_onnx_table
+from zoo.io.other_files import other_container
 from zoo.io.pickles import read_pickle_table
 from zoo.io.store import Store
 
@@ -44,9 +48,12 @@ class Indexes:
 
 
 def read_group(
-    store: Store, group: Group, index: Index | None, metadata: dict[str, str]
+    store: Store, group: Group, index: Index | None, metadata: dict[str, str], buffers: set[str]
 ) -> list[TensorMeta]:
-    """The tensors of a group in file order. Shards may not repeat a tensor."""
+    """The tensors of a group in file order. Shards may not repeat a tensor.
+
+    The strings of the headers go to `metadata`, the names of what a file shows to be no weights to `buffers`.
+    """
     by_name: dict[str, TensorMeta] = {}
     for shard in index.shards if index else group.files:
         if shard not in store.files():
@@ -54,7 +61,7 @@ def read_group(
             raise MissingShardError(
                 f"shard {shard!r}{named_by} is not in {store.model_id}; fetch it again"
             )
-        for tensor in _read_table(store, shard, metadata):
+        for tensor in _read_table(store, shard, metadata, buffers):
             if index and tensor.name in by_name and index.shard_of.get(tensor.name) != shard:
                 continue  # the index says which copy counts, and it came first
             twin = by_name.get(tensor.name)
@@ -69,7 +76,9 @@ def read_group(
     return list(by_name.values())
 
 
-def _read_table(store: Store, name: str, metadata: dict[str, str]) -> tuple[TensorMeta, ...]:
+def _read_table(
+    store: Store, name: str, metadata: dict[str, str], buffers: set[str]
+) -> tuple[TensorMeta, ...]:
     """The tensors of one file."""
     file = store.open(name)
     try:
@@ -79,6 +88,17 @@ def _read_table(store: Store, name: str, metadata: dict[str, str]) -> tuple[Tens
             for key, value in header.metadata.items():
                 metadata.setdefault(key, value)
             return header.tensors
+        container = other_container(name)
+        if container == "hdf5":
+            tensors, of_training = read_hdf5_table(file)
+            buffers |= of_training
+            return tensors
+        if container == "numpy":
+            return read_numpy_table(file)
+        if container == "onnx":
+            table = read_onnx_table(file, store.files())
+            buffers |= table.buffers
+            return table.tensors
         return read_pickle_table(file)
     finally:
         file.close()

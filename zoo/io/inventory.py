@@ -12,7 +12,8 @@ Then, in each folder by itself:
  - of several precisions or averages of one name (`.fp16`, `.ema`) the plain one, else one of them;
  - training state (optimizer, scheduler, ...) and a second copy called `consolidated*` are left out.
 
-Every other file that could hold weights is left out with its reason.
+Where none of these is, the files of other libraries are read: see `zoo.io.other_files`. Every other
+file that could hold weights is left out with its reason.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from zoo.io.file_sets import (
     index_name,
 )
 from zoo.io.left_out import LeftOut
+from zoo.io.other_files import OtherContainer, choose_others
 from zoo.io.weight_files import (
     SUFFIXES,
     Container,
@@ -55,7 +57,7 @@ class Group:
 
     prefix: str
     """Put before every tensor name: `` or `unet.`."""
-    container: Container
+    container: Container | OtherContainer
     """What kind of files they are."""
     index: str | None = None
     """The index that names the shards."""
@@ -117,7 +119,7 @@ def take_inventory(
         elif (index := index_name(name)) is not None:
             by_folder.setdefault(folder_of(name), [])  # its shards may be missing
     if not by_folder:
-        raise _no_weights(names, choice, where)
+        return _others(names, choice, where)
     chosen = _chosen_folders(
         by_folder, names, frozenset(modules), frozenset(components), shards_of, choice
     )
@@ -134,6 +136,19 @@ def take_inventory(
     read = {file for group in groups for file in (*group.files, group.index)}
     left = [LeftOut(n, names[n], choice.reasons[n]) for n in sorted(choice.reasons)]
     return Inventory(groups, tuple(file for file in left if file.file not in read))
+
+
+def _others(names: Mapping[str, int], choice: _Choice, where: str) -> Inventory:
+    """The files of a folder that holds those of other libraries alone."""
+    others = choose_others(names, where)
+    if others is None:
+        raise _no_weights(names, choice, where)
+    container, files, reasons = others
+    left = {**choice.reasons, **reasons}
+    return Inventory(
+        (Group("", container, None, files),),
+        tuple(LeftOut(n, names[n], left[n]) for n in sorted(left) if n not in files),
+    )
 
 
 def _no_weights(names: Mapping[str, int], choice: _Choice, where: str) -> CheckpointError:
@@ -336,7 +351,8 @@ def _complete(files: FileSet, where: str) -> FileSet:
 
 def _one_container(groups: list[Group]) -> Iterator[Group]:
     """Folders that nothing declares parts of one model: those of a lesser container are optional."""
-    first = min(groups, key=lambda g: list(SUFFIXES).index(g.container)).container
+    kinds = [str(kind) for kind in SUFFIXES]
+    first = min(groups, key=lambda g: kinds.index(g.container)).container
     for group in groups:
         is_optional = group.container != first
         yield Group(

@@ -22,8 +22,9 @@ from zoo.errors import CheckpointError, MissingPathError, StaleListingError, Uns
 from zoo.io.configs import CONFIGS_OF_A_FILE
 from zoo.io.file_names import checked_name, shown
 from zoo.io.files import ByteFile, Counters, LocalFile
-from zoo.io.fingerprint import ListedFile, combine, list_file, matters
+from zoo.io.fingerprint import ListedFile, combine, list_file, that_matter
 from zoo.io.hub_cache import cached_repositories, main_snapshot, repo_id_of, snapshot_at
+from zoo.io.other_files import is_data_of
 from zoo.io.slice_folders import refuse_slice
 from zoo.io.stamp import Stamp
 from zoo.io.weights_key import weights_key
@@ -60,6 +61,9 @@ class LocalLocation:
             return cls(str(_model_in(full)), None, model_id)
         if full.is_file():
             beside = [n for n in BESIDE_A_FILE if (full.parent / n).is_file()]
+            if full.suffix == ".onnx":
+                names = sorted(os.listdir(full.parent))
+                beside += [n for n in names if is_data_of(n, full.name)]
             return cls(str(full.parent), (full.name, *beside), model_id)
         raise _no_model_at(full)
 
@@ -106,7 +110,7 @@ class LocalStore:
         """Content fingerprint, or the commit of a snapshot in the Hub's cache: every file is read once,
         and what it held is kept and held to."""
         if self._revision is None:
-            names = [name for name in self._names() if matters(name)]
+            names = sorted(that_matter(self._names()))
             listed = [list_file(name, str(self._path(name))) for name in names]
             self._listed = {file.name: file for file in listed}
             self._revision = (
@@ -174,7 +178,7 @@ class LocalStore:
         """StaleListingError unless the files that matter are those listed, none more and none less."""
         if self._listed is None:
             return
-        there = {name for name in names if matters(name)}
+        there = that_matter(names)
         if other := there ^ set(self._listed):
             raise StaleListingError(
                 f"{self._location.root}: {min(other)!r} came or went since the folder was listed"

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
+from zoo.io.other_files import is_surely_a_model
 from zoo.io.weight_files import is_model_file
 
 _DEPTH: Final = 4
@@ -48,7 +49,7 @@ def in_words(text: str, folder: str = ".") -> str:
 def _bare(name: str) -> str:
     """A name without the ending of a weight file, in small letters."""
     stem, ending = os.path.splitext(name)
-    return (stem if ending and is_model_file(name) else name).lower()
+    return (stem if ending and _is_file_of_a_model(name) else name).lower()
 
 
 def _entries(folder: str) -> Iterator[str]:
@@ -65,14 +66,14 @@ def _entries(folder: str) -> Iterator[str]:
                     yield entry.path
                     if not entry.is_symlink() and entry.name not in _NEVER:
                         below.append(entry.path)
-                elif is_model_file(entry.name):
+                elif _is_file_of_a_model(entry.name):
                     yield entry.path
         level = below
     for entry in _inside(os.path.join(folder, os.pardir)):
         left -= 1
         if left < 0:
             return
-        if _is_folder(entry) or is_model_file(entry.name):
+        if _is_folder(entry) or _is_file_of_a_model(entry.name):
             yield entry.path
 
 
@@ -83,6 +84,10 @@ def _inside(folder: str) -> list[os.DirEntry[str]]:
             return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
     except OSError:
         return []
+
+
+def _is_file_of_a_model(name: str) -> bool:
+    return is_model_file(name) or is_surely_a_model(name)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

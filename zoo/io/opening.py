@@ -68,6 +68,7 @@ def open_checkpoint(store: Store) -> Checkpoint:
         set_aside=opened.set_aside,
         left_out=tuple(sorted(left_out, key=lambda left: left.file)),
         files=sizes,
+        buffers=opened.buffers,
     )
 
 
@@ -91,6 +92,8 @@ class _Opened:
     """The key-value pairs of GGUF files by prefix: the config where there is no config.json."""
     files: set[str] = field(default_factory=set)
     """Weight files that are read."""
+    buffers: set[str] = field(default_factory=set)
+    """Tensors that the file itself shows to be no weights."""
 
     def add_required(self, groups: Sequence[Group], *, are_parts: bool) -> None:
         """Read the headers of the groups that make up the model, and keep one state of it.
@@ -180,7 +183,7 @@ class _Opened:
         if group.container == "gguf":
             return self._gguf_tensors(group, metadata)
         index = None if group.index is None else self.indexes.read(group.index)
-        return read_group(self.store, group, index, metadata)
+        return read_group(self.store, group, index, metadata, self.buffers)
 
     def _gguf_tensors(self, group: Group, metadata: dict[str, str]) -> list[TensorMeta]:
         """The tensors of the GGUF file, or of the splits of one, that is the model."""

@@ -7,13 +7,11 @@ read by range like those of any other container: nothing is unpacked to disk or 
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import select
 import subprocess
 import sys
-import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from itertools import accumulate
@@ -22,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from zoo.errors import CheckpointError, TruncatedError, UnsafeError
+from zoo.io.archives import data_start, zip_entries
 from zoo.io.dtypes import DTYPE_BITS
 from zoo.io.files import ByteFile, read_bytes
 from zoo.io.header import MAX_HEADER_BYTES, MAX_NAME_CHARS, MAX_TENSORS, TensorMeta
@@ -60,7 +59,7 @@ def read_pickle_table(file: ByteFile) -> tuple[TensorMeta, ...]:
 
 def _read_zip(file: ByteFile) -> tuple[TensorMeta, ...]:
     """Files from PyTorch 1.6 on: a zip archive of a pickle and one entry per storage."""
-    entries = _zip_entries(file)
+    entries = zip_entries(file)
     pickles = [name for name in entries if name.endswith("data.pkl") and name.count("/") <= 1]
     root = pickles[0].removesuffix("data.pkl") if len(pickles) == 1 else ""
     if len(pickles) != 1:
@@ -71,12 +70,12 @@ def _read_zip(file: ByteFile) -> tuple[TensorMeta, ...]:
         )
     if f"{root}byteorder" in entries:
         header_at, length = entries[f"{root}byteorder"]
-        if read_bytes(file, _data_start(file, header_at), min(length, 16)) != b"little":
+        if read_bytes(file, data_start(file, header_at), min(length, 16)) != b"little":
             raise CheckpointError(f"{file.name}: big-endian; wanted little-endian. Save it again")
     header_at, length = entries[pickles[0]]
     if length > MAX_HEADER_BYTES:
         raise CheckpointError(f"{file.name}: pickle of {length:,} bytes; too long for a table")
-    answer = _ask_child("zip", file, _data_start(file, header_at), length)
+    answer = _ask_child("zip", file, data_start(file, header_at), length)
     starts: dict[str, int] = {}
     for key, num_bytes in _storage_bytes(answer, file.name).items():
         name = f"{root}data/{key}"
@@ -86,7 +85,7 @@ def _read_zip(file: ByteFile) -> tuple[TensorMeta, ...]:
                 f"{file.name}: {there} for storage {name!r}; wanted {num_bytes:,} bytes. "
                 "Fetch it again"
             )
-        starts[key] = _data_start(file, entries[name][0])
+        starts[key] = data_start(file, entries[name][0])
     return _table(answer, starts, file)
 
 
@@ -215,62 +214,3 @@ def _is_contiguous(shape: list[int], stride: list[int]) -> bool:
         n == 1 or step == prod(shape[i + 1 :])
         for i, (n, step) in enumerate(zip(shape, stride, strict=True))
     )
-
-
-def _zip_entries(file: ByteFile) -> dict[str, tuple[int, int]]:
-    """(position of its local header, size in bytes) of every entry of the archive, by name."""
-    try:
-        with zipfile.ZipFile(_Seekable(file)) as archive:
-            infos = archive.infolist()
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, ValueError) as error:
-        raise CheckpointError(
-            f"{file.name}: no sound zip archive ({error}). It is cut short or damaged: fetch it "
-            "again"
-        ) from error
-    compressed = next((i for i in infos if i.compress_type != zipfile.ZIP_STORED), None)
-    if compressed is not None or len(infos) > 2 * MAX_TENSORS:
-        raise CheckpointError(f"{file.name}: compressed, or too many entries; save it with torch")
-    return {info.filename: (info.header_offset, info.file_size) for info in infos}
-
-
-def _data_start(file: ByteFile, header_at: int) -> int:
-    """Where an entry's bytes start, after its local header."""
-    if header_at < 0 or header_at + 30 > file.size:
-        raise CheckpointError(f"{file.name}: an entry outside the file; fetch it again")
-    local = read_bytes(file, header_at, 30)
-    if local[:4] != b"PK\x03\x04":
-        raise CheckpointError(f"{file.name}: no entry at byte {header_at:,}; fetch it again")
-    name_bytes, extra_bytes = (int.from_bytes(local[i : i + 2], "little") for i in (26, 28))
-    return header_at + 30 + name_bytes + extra_bytes
-
-
-class _Seekable(io.RawIOBase):
-    """A `ByteFile` as the seekable file that `zipfile` wants; refuses a huge directory."""
-
-    def __init__(self, file: ByteFile) -> None:
-        self._file, self._at = file, 0
-
-    def seekable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._file.size}[whence]
-        if base + offset < 0:
-            raise OSError("a position before the start")
-        self._at = base + offset
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def read(self, size: int | None = -1) -> bytes:
-        left = max(0, self._file.size - self._at)
-        length = left if size is None or size < 0 else min(size, left)
-        if length > MAX_HEADER_BYTES:
-            raise CheckpointError(f"{self._file.name}: a zip directory of {length:,} bytes")
-        data = read_bytes(self._file, self._at, length)
-        self._at += length
-        return data

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 Container = Literal["safetensors", "gguf", "pickle"]
-"""A kind of file that holds tensors."""
+"""A kind of file that holds tensors. Others are read alone: see `zoo.io.other_files`."""
 
 SUFFIXES: Final[Mapping[Container, tuple[str, ...]]] = {
     "safetensors": (".safetensors",),

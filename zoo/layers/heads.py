@@ -16,6 +16,7 @@ _FOLDS: Final[tuple[tuple[re.Pattern[str], Fold], ...]] = (
     (re.compile(r"(?:^|\.)rel_attn\.[qkvor]$"), "cols"),  # XLNet, its output projection included
     (re.compile(r"(?:^|\.)(?:query|key|value)\.kernel$"), "cols"),  # Flax: [in, heads, width]
     (re.compile(r"(?:^|\.)out\.kernel$"), "rows"),  # Flax: [heads, width, out]
+    (re.compile(r"(?:^|\.)attention_output\.kernel$"), "rows"),  # Keras: the same
     (re.compile(r"(?:^|\.)attn_k_b\.weight$"), "swapped"),  # llama.cpp: [heads, rank, width]
     (re.compile(r"(?:^|\.)attn_v_b\.weight$"), "rows"),  # llama.cpp: [heads, width, rank]
 )

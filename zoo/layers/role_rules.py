@@ -143,7 +143,7 @@ _ATTENTION: Final = (
         "attn_gate",
     ),
     (
-        r"o_proj|to_out(?:\.#)?|to_add_out|out_lin|(?:vis_)?attn_output|attn_out|(?:cross_)?attn_o|attention_out|multi_head_attention\.linear"
+        r"o_proj|to_out(?:\.#)?|to_add_out|out_lin|(?:vis_)?attn_output|attn_out|(?:cross_)?attn_o|attention_out(?:put)?|multi_head_attention\.linear"
         r"|self_attn_out"
         r"|wo_ud",
         "o",

@@ -47,7 +47,7 @@ def test_verdicts_go_into_the_rows_of_the_traps(swept: Path, zoo: Zoo, capsys: O
         swept, "select model_id, layer_index, eigenvalue, top5_mass from traps order by all"
     )
     assert zoo("probe", swept, *FEW) == 0
-    assert "units with traps to probe" in capsys.readouterr().err
+    assert "units to probe" in capsys.readouterr().err
     probed = ask(swept, VERDICTS)
     for row in probed:
         jsd, band, verdict, reason = row[4], row[6], row[7], row[8]
@@ -74,12 +74,17 @@ def test_the_same_command_again_has_nothing_to_do_and_changes_no_value(
     assert zoo("probe", swept, "one", *FEW) == 0
     capsys.readouterr()
     assert zoo("probe", swept, *FEW) == 0
-    assert "1 units with traps to probe" in capsys.readouterr().err
+    assert "1 units to probe" in capsys.readouterr().err
     assert zoo("probe", swept, *FEW) == 0
-    assert "0 units with traps to probe" in capsys.readouterr().err
+    assert "0 units to probe" in capsys.readouterr().err
     before = ask(swept, VERDICTS)
     assert zoo("probe", swept, "--again", "--top", 1, *FEW) == 0
-    assert "1 units with traps to probe" in capsys.readouterr().err
+    assert "1 units to probe" in capsys.readouterr().err
+    assert zoo("probe", swept, "--diagnostics", *FEW) == 0
+    assert "2 units to probe" in capsys.readouterr().err
+    asked = "select activation_sparsity, circuit_complexity, diagnostics_data from models"
+    for sparsity, complexity, data in ask(swept, asked):
+        assert 0 < sparsity < 1 and complexity > 0 and data == "gaussian"  # type: ignore[operator]
     assert ask(swept, VERDICTS) == before
     assert zoo("compact", swept, "--quiet") == 0
     assert ask(swept, VERDICTS) == before

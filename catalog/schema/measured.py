@@ -498,6 +498,17 @@ MODEL = (
            "row of this table: equal weights under another commit, id or path, or the "
            "analysis that a refit started from. Times, bytes, host and device are of that "
            "measurement. NULL where they were read for this row.", since=2),
+    Column("activation_sparsity", REAL, "1",
+           "Share of the activations below 0.1 behind the activation functions, on the "
+           "probes; NULL until `zoo probe --diagnostics`, and where the network has no such "
+           "module.", since=2),
+    Column("circuit_complexity", REAL, "nat",
+           "Approximate local circuit complexity: KL of the outputs when a tenth of all "
+           "weights is set to 0, the mean over the probes; NULL likewise.", since=2),
+    Column("diagnostics_data", TEXT, "text",
+           "What the two above were measured on: `random_tokens`, `gaussian`.", since=2),
+    Column("diagnostics_reason", TEXT, "text",
+           "Why they are NULL although they were asked for.", since=2),
 )
 
 EVALUATION = (

@@ -18,6 +18,7 @@ def probe(
     family: str | None = None,
     top: int | None = None,
     again: bool = False,
+    diagnostics: bool = False,
     num_probes: int = 1024,
     temperature: float = 1.0,
     max_traps_per_layer: int = 4,
@@ -50,9 +51,11 @@ def probe(
     family
         Only models of this family.
     top
-        Only the first so many models of the traps leaderboard.
+        Only so many models, those with most traps a layer.
     again
         Also traps that were probed before.
+    diagnostics
+        Also activation sparsity and circuit complexity, columns of `models`; of models without traps too.
     num_probes
         Random inputs.
     temperature
@@ -117,7 +120,7 @@ def probe(
         return 0
     tally = probe_catalog(
         catalog,
-        Which(models, family, top, again),
+        Which(models, family, top, again, without_traps=diagnostics),
         options,
         run=RunTable(runner=runner, address=address, workers=workers),
         factory=factory,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 import duckdb
@@ -20,7 +20,7 @@ from zoo.options import AnalysisOptions, LayerSelection
 
 _UNITS = """
 select m.sweep_id, m.model_id, m.revision, m.analysis_key, m.generation, m.layers_analysed, m.source,
-    m.step, m.family, m.num_params, m.base_revision, s.spec
+    m.step, m.family, m.num_params, m.base_revision, m.diagnostics_data, s.spec
 from internal.shown_models as m
 left join sweeps as s using (sweep_id)
 semi join models_latest as l on (m.model_id, m.revision, m.analysis_key)
@@ -45,11 +45,13 @@ class Which:
     """Globs on model ids, or on their last piece; none: every model."""
     family: str | None = None
     top: int | None = None
-    """Only the first so many of the traps leaderboard."""
+    """Only the so many with most traps a layer, as the traps leaderboard sorts them."""
     again: bool = False
     """Also traps that have been probed before."""
     ids: frozenset[str] | None = None
     """Only models of these ids; None: any."""
+    without_traps: bool = False
+    """Also models that have no trap: for the diagnostics."""
 
     def takes(self, model_id: str, family: str | None) -> bool:
         """True when a model is meant, the leaderboard aside."""
@@ -81,18 +83,18 @@ class ProbeUnit:
     is_composed: bool
     """True when its layers are those of an adapter on its base."""
 
-    is_new = False
-    """It keeps its key: its rows are replaced."""
+    new_columns: Mapping[str, object] = field(default_factory=dict)
+    """Columns of `models` that change: what the diagnostics gave."""
+
+    @property
+    def is_new(self) -> bool:
+        """It keeps its key: its rows are replaced."""
+        return False
 
     @property
     def key(self) -> tuple[str, ...]:
         """What tells it from other units."""
         return tuple(self.keys.values())
-
-    @property
-    def new_columns(self) -> Mapping[str, object]:
-        """Columns of `models` that change: none."""
-        return {}
 
 
 def probe_units(con: duckdb.DuckDBPyConnection, which: Which) -> list[ProbeUnit]:
@@ -112,7 +114,10 @@ def probe_units(con: duckdb.DuckDBPyConnection, which: Which) -> list[ProbeUnit]
         known = settings[text]
         is_meant = which.takes(row["model_id"], row["family"])
         is_meant &= best is None or (row["model_id"], row["revision"]) in best
-        if not traps or not is_meant or known is None:
+        has_work = traps or (
+            which.without_traps and (which.again or row["diagnostics_data"] is None)
+        )
+        if not has_work or not is_meant or known is None:
             continue
         units.append(
             ProbeUnit(
@@ -166,7 +171,10 @@ def _first_of_the_board(
 ) -> set[tuple[str, str]] | None:
     if top is None:
         return None
-    query = "select model_id, revision from leaderboard_traps order by rank limit ?"
+    query = (
+        "select model_id, revision from model_scores "
+        "order by mean_traps desc nulls last, max_trap_excess desc nulls last, model_id limit ?"
+    )
     return {(row["model_id"], row["revision"]) for row in ask(con, query, [top]).to_pylist()}
 
 

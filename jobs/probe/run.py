@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from catalog.files.folder import Folder
 from catalog.files.layout import check_marker
@@ -20,7 +20,7 @@ from catalog.files.lock import compact_lock
 from catalog.read import views
 from catalog.read.stored_units import StoredRows, UnitFiles
 from jobs.probe.choose import ProbeUnit, Which, probe_units, target_of
-from jobs.probe.work import PROBING, Probed, ProbeTask
+from jobs.probe.work import PROBING, Probed, ProbeResult, ProbeTask, without_a_network
 from jobs.refit.pen import Pen
 from jobs.runners.protocol import Runner
 from jobs.runners.schedule import Schedule, UnitFailed
@@ -28,7 +28,6 @@ from jobs.screen.progress import Progress
 from jobs.spec.tables import RunTable, Spec
 from zoo.cells import cells
 from zoo.hub.client import HubOptions
-from zoo.measure.row import Probe
 from zoo.probes.options import ProbeOptions
 
 NAME = "probe"
@@ -74,13 +73,15 @@ def probe_catalog(
         stack.enter_context(compact_lock(root))
         con = stack.enter_context(views.connect(root))
         units = probe_units(con, which)
-        progress.say(f"{len(units)} units with traps to probe")
+        progress.say(f"{len(units)} units to probe")
         if not units:
             return tally
         pen = Pen(root, con, UnitFiles(con, folder), name=NAME)
         status = "interrupted"
         try:
-            _probe(units, options, run, factory, pen, tally, progress)
+            _probe(
+                units, options, run, factory, pen, tally, progress, diagnostics=which.without_traps
+            )
             status = "done"
         finally:
             pen.close(status)
@@ -100,7 +101,7 @@ def probe_sweep(spec: Spec, root: str, model_ids: Collection[str], *, quiet: boo
         seed=probes.seed,
     )
     progress = Progress(quiet=quiet)
-    which = Which(ids=frozenset(model_ids))
+    which = Which(ids=frozenset(model_ids), without_traps=probes.diagnostics)
     tally = probe_catalog(
         root, which, options, run=spec.run, factory=probes.factory, progress=progress
     )
@@ -117,17 +118,19 @@ def _probe(
     pen: Pen,
     tally: Tally,
     progress: Progress,
+    *,
+    diagnostics: bool,
 ) -> None:
     """Turns of starting tasks and committing what came back, in this thread alone."""
     with closing(_runner(run, units)) as runner:
-        schedule: Schedule[ProbeUnit, ProbeTask, Probed] = Schedule(
+        schedule: Schedule[ProbeUnit, ProbeTask, ProbeResult] = Schedule(
             memory_bytes=runner.memory_bytes, retries=run.retries
         )
         waiting = list(units)[::-1]
         while waiting or schedule.num_open_units or schedule.num_running:
             while waiting and schedule.num_waiting < runner.num_slots:
                 unit = waiting.pop()
-                task = _task(unit, options, factory, runner.memory_bytes)
+                task = _task(unit, options, factory, runner.memory_bytes, diagnostics=diagnostics)
                 if isinstance(task, ProbeTask):
                     schedule.add(unit, (task,))
                 else:
@@ -142,16 +145,21 @@ def _probe(
                 if isinstance(event, UnitFailed):
                     why = f"{event.cause}: {event.message}"
                     if event.cause in ("data", "hub_permanent", "resource", "poison"):
-                        reasons = {place[:3]: Probe(probe_reason=why) for place in event.unit.traps}
-                        _settle(event.unit, reasons, pen, tally, progress)
+                        nothing = without_a_network(event.unit.traps, why, diagnostics=False)
+                        _settle(event.unit, nothing, pen, tally, progress)
                     tally.failed.append((event.unit.keys["model_id"], why))
                 elif event is not None:
                     _settle(event.unit, event.results[0], pen, tally, progress)
 
 
 def _task(
-    unit: ProbeUnit, options: ProbeOptions, factory: str | None, memory_bytes: int
-) -> ProbeTask | Probed:
+    unit: ProbeUnit,
+    options: ProbeOptions,
+    factory: str | None,
+    memory_bytes: int,
+    *,
+    diagnostics: bool,
+) -> ProbeTask | ProbeResult:
     """The task of a unit, or why there is none, in every row."""
     target = target_of(unit)
     need = _COPIES * 4 * unit.num_params + _GIB
@@ -164,18 +172,23 @@ def _task(
             f"{memory_bytes / _GIB:.1f}; probe it on a larger machine"
         )
     if why is not None:
-        return {place[:3]: Probe(probe_reason=why) for place in unit.traps}
-    return ProbeTask(target, unit.selection, unit.options, options, unit.traps, factory, need)
+        return without_a_network(unit.traps, why, diagnostics=diagnostics)
+    return ProbeTask(
+        target, unit.selection, unit.options, options, unit.traps, factory, need, diagnostics
+    )
 
 
-def _settle(unit: ProbeUnit, probed: Probed, pen: Pen, tally: Tally, progress: Progress) -> None:
-    """Commit what the traps of a unit gave."""
-    pen.commit([(unit, _editing(probed))])
+def _settle(
+    unit: ProbeUnit, result: ProbeResult, pen: Pen, tally: Tally, progress: Progress
+) -> None:
+    """Commit what the probes of a unit gave."""
+    probed = result.probes
+    pen.commit([(replace(unit, new_columns=result.model), _editing(probed))])
     tally.num_units += 1
     verdicts = Counter(probe.verdict for probe in probed.values())
     tally.verdicts.update(verdicts)
     tally.reasons.update(p.probe_reason for p in probed.values() if p.probe_reason is not None)
-    told = ", ".join(f"{count} {name}" for name, count in sorted(verdicts.items()))
+    told = ", ".join(f"{count} {name}" for name, count in sorted(verdicts.items())) or "no trap"
     progress.say(f"{unit.keys['model_id']}@{unit.keys['revision'][:12]}: {told}")
 
 
@@ -203,7 +216,7 @@ def num_active(traps: Sequence[Mapping[str, object]]) -> float | None:
     return sum(row["verdict"] == "active" for row in probed) / len(shuffles)
 
 
-def _runner(run: RunTable, units: Sequence[ProbeUnit]) -> Runner[ProbeTask, Probed]:
+def _runner(run: RunTable, units: Sequence[ProbeUnit]) -> Runner[ProbeTask, ProbeResult]:
     """Workers of their own class: local processes or Ray actors."""
     hub = HubOptions() if any(u.source.startswith(("hub:", "query:")) for u in units) else None
     if run.runner == "ray":

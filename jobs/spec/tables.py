@@ -196,6 +196,7 @@ class ProbesTable(_Table):
     """`[probes]`: after a sweep, random inputs through the networks of its models with traps."""
 
     enabled: bool = False
+    diagnostics: bool = False
     num_probes: Annotated[int, Field(ge=2)] = 1024
     temperature: Annotated[float, Field(gt=0)] = 1.0
     max_traps_per_layer: Annotated[int, Field(ge=1)] = 4

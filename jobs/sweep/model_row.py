@@ -14,6 +14,8 @@ from zoo.columns import (
     BYTES,
     COUNT,
     JSON,
+    NAT,
+    ONE,
     REQUIRED,
     SECONDS,
     STEPS,
@@ -111,6 +113,17 @@ class ModelRow(Group):
     """`model_id@revision` where the weights were read, when that was done for another row of this table:
     equal weights under another commit, id or path, or the analysis that a refit started from. Times,
     bytes, host and device are of that measurement. NULL where they were read for this row."""
+
+    activation_sparsity: Annotated[float | None, ONE, Since(2)] = None
+    """Share of the activations below 0.1 behind the activation functions, on the probes; NULL until
+    `zoo probe --diagnostics`, and where the network has no such module."""
+    circuit_complexity: Annotated[float | None, NAT, Since(2)] = None
+    """Approximate local circuit complexity: KL of the outputs when a tenth of all weights is set to 0, the
+    mean over the probes; NULL likewise."""
+    diagnostics_data: Annotated[str | None, TEXT, Since(2)] = None
+    """What the two above were measured on: `random_tokens`, `gaussian`."""
+    diagnostics_reason: Annotated[str | None, TEXT, Since(2)] = None
+    """Why they are NULL although they were asked for."""
 
     @classmethod
     def of(cls, unit: Unit, tasks: Sequence[TaskRows], *, versions: str) -> ModelRow:

@@ -8,7 +8,8 @@ probed as what it computes with.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -47,17 +48,13 @@ def transformer(
     # how the file is packed is no matter of the network: its tensors are decoded already
     settings = {k: v for k, v in config.items() if k not in ("quantization_config", "model_type")}
     built = transformers.CONFIG_MAPPING[model_type].from_dict(settings)
-    logger = logging.getLogger("transformers")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
     try:
-        module, told = network_class.from_pretrained(
-            None, config=built, state_dict=dict(state), output_loading_info=True
-        )
+        with _silent(transformers):
+            module, told = network_class.from_pretrained(
+                None, config=built, state_dict=dict(state), output_loading_info=True
+            )
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise UnprobeableError(f"{name} does not take these tensors: {error}") from error
-    finally:
-        logger.setLevel(before)
     missing = sorted(told["missing_keys"]) + sorted(str(key) for key in told["mismatched_keys"])
     if missing:
         raise UnprobeableError(
@@ -91,3 +88,19 @@ def _class_name(config: Mapping[str, Any]) -> str:
     raise UnprobeableError(
         "config.json names no architecture; wanted `architectures`, or a factory (package.module:function)"
     )
+
+
+@contextmanager
+def _silent(transformers: Any) -> Iterator[None]:
+    """Without its warnings and its bar: what does not fit is said by us."""
+    logger = logging.getLogger("transformers")
+    before, bars = logger.level, transformers.utils.logging
+    had_bar = bars.is_progress_bar_enabled()
+    logger.setLevel(logging.ERROR)
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        if had_bar:
+            bars.enable_progress_bar()

@@ -193,6 +193,18 @@ def test_the_search_ends_in_a_large_tree(tmp_path: Path, monkeypatch: pytest.Mon
     assert nearby("model", str(tmp_path)) == ()
 
 
+def test_a_sweep_says_what_is_near_and_asks_the_hub_all_the_same(
+    tmp_path: Path, zoo: Zoo, capsys: Caught, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_model(tmp_path / "served" / "gpt")
+    put_model(tmp_path / "work" / "runs" / "gpt")
+    monkeypatch.chdir(tmp_path / "work")
+    with HubServer(tmp_path / "served") as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        assert zoo("sweep", "gpt", "--out", tmp_path / "cat", "-j", 1) == 0
+    assert "taken for a Hub id. Did you mean runs/gpt?" in capsys.readouterr().err
+
+
 def test_an_error_keeps_its_kind_when_a_path_is_suggested(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

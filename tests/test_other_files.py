@@ -398,6 +398,22 @@ def test_a_change_of_such_a_file_is_another_revision(tmp_path: Path) -> None:
     assert LocalLocation.of(tmp_path).open().revision != before
 
 
+@pytest.mark.parametrize("kind", ["onnx", "h5"])
+def test_a_directory_costs_few_reads_and_few_bytes(kind: str, tmp_path: Path) -> None:
+    arrays = {f"layers.{i}.weight": matrix(i, 200, 300) for i in range(20)}
+    path = tmp_path / f"m.{kind}"
+    if kind == "h5":
+        put_hdf5(path, arrays)
+    else:
+        tensors = [onnx.numpy_helper.from_array(values, name) for name, values in arrays.items()]
+        onnx.save(graph_of(*tensors, nodes=[node("Gather", name) for name in arrays]), path)
+    store = LocalLocation.of(path).open()
+    with open_checkpoint(store) as checkpoint:
+        assert set(checkpoint.tensors) == set(arrays)
+        assert store.counters.requests < 3 * len(arrays)
+        assert store.counters.bytes_read < 0.1 * path.stat().st_size
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _session() -> Iterator[None]:
     with fresh_session():

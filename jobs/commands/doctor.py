@@ -62,6 +62,7 @@ def _devices() -> str:
 def _hub() -> list[tuple[str, object, str]]:
     from zoo.hub.client import env_token
     from zoo.hub.health import ask_hub
+    from zoo.hub.offline import cache_folder, is_offline
 
     health = ask_hub()
     took = "" if health.reached_s is None else f"answered in {health.reached_s:.2f} s"
@@ -71,4 +72,9 @@ def _hub() -> list[tuple[str, object, str]]:
         ("hub_endpoint", health.endpoint, "HF_ENDPOINT, else the public Hub"),
         ("hub_reachable", health.reached_s is not None, health.problem or took),
         ("hub_token", token, f"{note}; the token itself is never shown"),
+        (
+            "hub_cache",
+            cache_folder(),
+            "read instead: HF_HUB_OFFLINE is set" if is_offline() else "read with HF_HUB_OFFLINE=1",
+        ),
     ]

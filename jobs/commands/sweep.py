@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -49,11 +50,23 @@ def sweep(
     from jobs.errors import SpecError
     from jobs.spec.load import load_spec
     from jobs.spec.starting import spec_of_sources
+    from zoo.io.addresses import address_of
+    from zoo.io.nearby import in_words
 
     if len(sources) == 1 and sources[0].endswith(".toml"):
         parsed, text = load_spec(Path(sources[0]))
     else:
         parsed, text = spec_of_sources(sources, here=Path.cwd())
+        for source in sources:
+            if (
+                not quiet
+                and address_of(source, folder="").kind == "hub"
+                and (near := in_words(source))
+            ):
+                print(
+                    f"{source}: no such file or folder here; taken for a Hub id{near}",
+                    file=sys.stderr,
+                )
     run = parsed.run.model_copy(
         update={
             "runner": runner or parsed.run.runner,

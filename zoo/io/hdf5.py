@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from zoo.errors import CheckpointError
 from zoo.io.archives import Seekable, data_start, zip_entries
+from zoo.io.blocks import BlockFile
 from zoo.io.files import ByteFile
 from zoo.io.header import MAX_TENSORS, TensorMeta
 from zoo.io.numpy_files import code_of
@@ -50,7 +51,7 @@ def read_hdf5_table(file: ByteFile) -> tuple[tuple[TensorMeta, ...], frozenset[s
     h5py = _h5py(file.name)
     metas: dict[str, TensorMeta] = {}
     try:
-        with h5py.File(Seekable(file, start), "r") as opened:
+        with h5py.File(Seekable(BlockFile(file), start), "r") as opened:
             opened.visititems(lambda path, item: _add(h5py, file, start, path, item, metas))
     except (OSError, RuntimeError, KeyError) as error:  # what h5py raises for a damaged file
         raise CheckpointError(

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from zoo.errors import CheckpointError, TruncatedError
+from zoo.io.blocks import BlockFile
 from zoo.io.files import ByteFile, read_bytes
 
-_BLOCK_BYTES: Final = 1 << 16
-"""Bytes that are read at a time: many small fields, or the head of a large one."""
 MAX_FIELDS: Final = 20_000_000
 """A file of more fields is refused."""
+_BLOCK_BYTES: Final = 4 << 10
+"""Bytes that are looked at together, one after the other."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 """Kinds of values."""
 
@@ -37,11 +38,11 @@ class Field:
 
 
 class Wire:
-    """Reads fields of `file` in blocks."""
+    """Reads the fields of a file, in blocks."""
 
     def __init__(self, file: ByteFile, kind: str) -> None:
         """`kind` of file, for messages."""
-        self._file = file
+        self._file = BlockFile(file)
         self._what = f"{file.name}: no sound {kind} file"
         self._block, self._at = b"", 0
         self._num_fields = 0
@@ -103,9 +104,11 @@ class Wire:
         raise TruncatedError(f"{self._what}: a number breaks off at byte {at:,}; fetch it again")
 
     def _bytes(self, start: int, end: int) -> bytes:
-        """Bytes of the file, from the block where they lie in it."""
-        if not (self._at <= start and end <= self._at + len(self._block)):
-            length = max(end - start, _BLOCK_BYTES)
-            self._block = read_bytes(self._file, start, min(length, self._file.size - start))
-            self._at = start
-        return self._block[start - self._at : end - self._at]
+        """Bytes of the file."""
+        if end - start == 1:  # most reads are of one byte, from the block that the last one was in
+            if not self._at <= start < self._at + len(self._block):
+                self._at = start - start % _BLOCK_BYTES
+                length = min(_BLOCK_BYTES, self._file.size - self._at)
+                self._block = read_bytes(self._file, self._at, length)
+            return self._block[start - self._at : end - self._at]
+        return read_bytes(self._file, start, end - start)

@@ -81,8 +81,8 @@ def assert_whole(checkpoint: Checkpoint, state: Mapping[str, torch.Tensor]) -> N
 @pytest.mark.parametrize(
     "name",
     ["consolidated.{:02}.pth", "model{}-mp{n}.safetensors", "mp_rank_{:02}/model.safetensors",
-     "tp_rank_{:02}/model_weights.ckpt", "model-tp{}-of-{n}.safetensors", "mp_rank_{:02}_model_states.pt",
-     "rank{}.safetensors"],
+     "tp_rank_{:02}/model_weights.ckpt", "tp_rank_{:02}_pp_rank_000/model_weights.ckpt",
+     "model-tp{}-of-{n}.safetensors", "mp_rank_{:02}_model_states.pt", "rank{}.safetensors"],
 )  # fmt: skip
 def test_slices_of_each_tensor_are_put_together(name: str, num: int, tmp_path: Path) -> None:
     state = llama()
@@ -92,6 +92,29 @@ def test_slices_of_each_tensor_are_put_together(name: str, num: int, tmp_path: P
         assert_whole(checkpoint, state)
         assert len(checkpoint.set_aside) == 3 * (num - 1)
         assert not checkpoint.left_out
+
+
+def test_slices_that_metaseq_calls_parts_are_put_together(tmp_path: Path) -> None:
+    block = "decoder.layers.0."
+    state = {
+        f"{block}self_attn.{leaf}_proj.weight": some(D, D, seed=i) for i, leaf in enumerate("qkv")
+    }
+    state |= {f"{block}self_attn.out_proj.weight": some(D, D, seed=5), f"{block}fc1.weight": some(INNER, D, seed=6),
+              f"{block}fc2.weight": some(D, INNER, seed=7), "decoder.embed_tokens.weight": some(WORDS, D, seed=8),
+              "decoder.embed_positions.weight": some(20, D, seed=9)}  # fmt: skip
+    axes = {
+        "q_proj": 0,
+        "k_proj": 0,
+        "v_proj": 0,
+        "out_proj": 1,
+        "fc1": 0,
+        "fc2": 1,
+        "embed_tokens": 0,
+    }
+    for i, part in enumerate(cut(state, axes, 2)):
+        store(tmp_path, f"reshard-model_part-{i}.pt", {"model": part})
+    with opened(tmp_path) as checkpoint:
+        assert_whole(checkpoint, state)
 
 
 def test_a_table_cut_by_entries_is_told_from_one_cut_by_width(tmp_path: Path) -> None:
@@ -314,6 +337,30 @@ def test_slices_of_nanotron_that_do_not_make_a_whole_are_named(
     else:
         store_with(file, some(D, D, seed=3), {})
     with pytest.raises(CheckpointError, match=r"qkv_proj"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "shape"),
+    [
+        ("0,8,None|None,None,None#0,8,None", "(8,)"),
+        ("9,5,None#9,5,None", "(48, 16)"),
+        ("None,None,2#None,None,2", "(48, 16)"),
+        ("None,None,None#0,999999999999,None", "(999999999999, 16)"),
+        ("x#y", "(48, 16)"),
+        ("None,None,None|0,8,None#0,24,None|0,8,None", "(48, 16)"),
+        ("None,None,None#None,None,None", ""),
+    ],
+)
+def test_headers_that_lie_about_slices_are_refused(pairs: str, shape: str, tmp_path: Path) -> None:
+    for i in range(2):
+        file = (
+            tmp_path
+            / f"model/attn/qkv_proj/model_weight_pp-rank-0-of-1_tp-rank-{i}-of-2.safetensors"
+        )
+        header = {"local_global_slices_pairs": pairs, "unsharded_shape": shape}
+        store_with(file, some(24, D, seed=i), header)
+    with pytest.raises(CheckpointError, match="qkv_proj"):
         opened(tmp_path)
 
 

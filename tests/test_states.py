@@ -73,6 +73,26 @@ def test_of_two_precisions_the_wider_is_measured(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "codes",
+    [{"qweight": (2, 16), "scales": (1, 16)}, {"weight_packed": (24, 2), "weight_scale": (24, 1)}],
+)
+def test_codes_are_another_precision_of_the_floats_beside_them(
+    codes: dict[str, tuple[int, int]], tmp_path: Path
+) -> None:
+    store(tmp_path, "enc_bf16.safetensors", model())
+    packed = {
+        name.replace("weight", word): torch.ones(shape, dtype=torch.int32 if "scale" not in word else torch.half)
+        for name in model() for word, shape in codes.items()
+    }  # fmt: skip
+    store(tmp_path, "enc_w4a16.safetensors", packed)
+    values, reasons = measured(tmp_path)
+    assert_is(values, model())
+    assert reasons == {
+        "enc_w4a16.safetensors": "another precision of the same weights: enc_bf16.safetensors is read"
+    }
+
+
+@pytest.mark.parametrize(
     ("files", "kept"),
     [
         (["lora-000002", "lora-000004", "lora"], 2),
@@ -174,6 +194,18 @@ def test_parts_that_share_a_name_in_two_shapes_are_refused(tmp_path: Path) -> No
     store(tmp_path, "b.safetensors", {**apart, "embed.weight": torch.ones(8, 8)})
     with pytest.raises(CheckpointError, match=r"\[12, 8\] in a\.safetensors and \[8, 8\] in b\."):
         measured(tmp_path)
+
+
+def test_of_two_precisions_in_other_numbers_of_shards_the_wider_is_measured(tmp_path: Path) -> None:
+    names = list(model())
+    for word, dtype, count in (("fp32", torch.float32, 2), ("fp16", torch.float16, 4)):
+        for i in range(count):
+            part = {name: model()[name].to(dtype) for name in names[i::count]}
+            store(tmp_path, f"enc_{word}-{i + 1:05}-of-{count:05}.safetensors", part)
+    values, reasons = measured(tmp_path)
+    assert_is(values, model())
+    assert len(reasons) == 4
+    assert all(reason.startswith("another precision") for reason in reasons.values())
 
 
 def test_declared_parts_of_a_pipeline_may_hold_the_same_names(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from zoo.io.header import TensorMeta
 from zoo.io.weight_files import is_training_tensor
@@ -34,6 +35,10 @@ _AVERAGE = re.compile(
     re.IGNORECASE,
 )
 """A word in the label of a state that another one is preferred to."""
+_ENDINGS_OF_CODES = ("qweight", "q_weight", "weight_packed", "W_q", "_weight_qdata", "_blocks")
+"""What the last components end with under which formats keep the codes of a `weight`."""
+_CODES = re.compile(r"(?:^|(?<=\.))(?:qweight|q_weight|weight_packed|W_q|_weight_qdata)$|_blocks$")
+"""Those components."""
 _PREFERRED = ("", "model", "state_dict", "model_state_dict", "module")
 """Labels that say least, the preferred one first."""
 
@@ -53,16 +58,30 @@ def core_name(name: str) -> CoreName:
     parts = name.split(".")
     at, kept = 0, ""
     while at < len(parts) - 1:
-        part = parts[at]
-        is_wrapper = part in _WRAPPERS or _WHOLE.match(part)
-        bare = "" if is_wrapper else _AFFIX.sub("", part).rstrip("_")
-        if bare and bare not in _WRAPPERS:
-            if bare != part:  # the state of one module of the model
+        bare = _bare(parts[at])
+        if bare:
+            if bare != parts[at]:  # the state of one module of the model
                 at, kept = at + 1, bare
             break
         at += 1
-    core = [kept, *parts[at:]] if kept else parts[at:]
-    return CoreName(".".join(parts[:at]), ".".join(core))
+    core = ".".join([kept, *parts[at:]] if kept else parts[at:])
+    if core.endswith(_ENDINGS_OF_CODES):
+        core = _CODES.sub(_plain, core)
+    return CoreName(".".join(parts[:at]), core)
+
+
+@lru_cache(maxsize=4096)
+def _bare(part: str) -> str:
+    """A component without words of states; empty for one that says nothing else, or wraps."""
+    if part in _WRAPPERS or _WHOLE.match(part):
+        return ""
+    bare = _AFFIX.sub("", part).rstrip("_")
+    return "" if bare in _WRAPPERS else bare
+
+
+def _plain(codes: re.Match[str]) -> str:
+    """What the weight is called that is stored as codes: two precisions share its name."""
+    return "" if codes[0] == "_blocks" else "weight"
 
 
 def is_average(label: str) -> bool:

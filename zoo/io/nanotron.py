@@ -121,7 +121,7 @@ def _parts(meta: TensorMeta, pairs: str, shape: tuple[int, ...]) -> Iterable[_Pa
     for pair in filter(None, pairs.split(";")):
         local, _, whole = pair.partition("#")
         ours, theirs = _ranges(local, meta.shape), _ranges(whole, shape)
-        if ours is None or theirs is None:
+        if ours is None or theirs is None or len(ours) != len(theirs):
             return
         cut = [i for i, (a, b) in enumerate(theirs) if (a, b) != (0, shape[i])]
         axis = cut[0] if cut else 0
@@ -136,7 +136,7 @@ def _parts(meta: TensorMeta, pairs: str, shape: tuple[int, ...]) -> Iterable[_Pa
 
 
 def _ranges(text: str, shape: tuple[int, ...]) -> list[tuple[int, int]] | None:
-    """First and end along each axis; None for a step other than 1, or another number of axes."""
+    """First and end along each axis; None for what is no plain range within `shape`."""
     ranges: list[tuple[int, int]] = []
     for axis, part in enumerate(text.split("|")):
         numbers = part.split(",")
@@ -146,6 +146,8 @@ def _ranges(text: str, shape: tuple[int, ...]) -> list[tuple[int, int]] | None:
             return None
         first = 0 if numbers[0] == "None" else int(numbers[0])
         end = shape[axis] if numbers[1] == "None" else min(int(numbers[1]), shape[axis])
+        if first >= end:
+            return None
         ranges.append((first, end))
     rest = [(0, size) for size in shape[len(ranges) :]]
     return ranges + rest

@@ -83,8 +83,8 @@ class _Opened:
     """Widths that the configuration names."""
     by_name: dict[str, TensorMeta] = field(default_factory=dict)
     """Tensors by the name they go by in the checkpoint."""
-    cores: set[str] = field(default_factory=set)
-    """What their matrices are called in every state of the model."""
+    kept: list[State] = field(default_factory=list)
+    """Where they lie."""
     set_aside: dict[str, str] = field(default_factory=dict)
     """Why a tensor is no layer because another one holds the same, by name."""
     metadata: dict[str, str] = field(default_factory=dict)
@@ -124,8 +124,9 @@ class _Opened:
         except CheckpointError as error:
             self._leave(group, f"in a folder apart, and it cannot be read: {error}")
             return
-        if state.is_again(self.cores):
-            twin = next(t.name for core, t in state.matrices.items() if core in self.cores)
+        cores = {core for other in self.kept for core in other.matrices}
+        if state.is_again(cores):
+            twin = next(t.name for core, t in state.matrices.items() if core in cores)
             self._leave(group, f"holds {twin!r} again, which is read from another container")
         else:
             self._hear(metadata)
@@ -145,7 +146,7 @@ class _Opened:
 
     def _keep(self, state: State) -> None:
         self.files |= set(state.files)
-        self.cores |= state.matrices.keys()
+        self.kept.append(state)
         once = [tensor for tensor in state.tensors if tensor.name not in state.aside]
         aside = {**states_within(once), **state.aside}
         stem = base_name(state.name).rpartition(".")[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -129,7 +130,10 @@ class RangeReader:
         first, last = (0, meta.shape[0]) if rows is None else rows
         if not 0 <= first <= last <= meta.shape[0]:
             raise IndexError(f"rows {rows} of a tensor of shape {list(meta.shape)}")
-        joined: torch.Tensor | None = None
+        shape = (last - first, *meta.shape[1:])
+        item_bytes = max(DTYPE_BITS[meta.dtype] // 8, 1)
+        data = empty_bytes(prod(shape) * item_bytes, what=f"tensor {meta.name!r}")
+        joined = as_tensor(data, meta, shape)
         at = 0
         for piece in meta.pieces:
             begin, end = (first, last) if meta.axis else (max(first - at, 0), last - at)
@@ -137,15 +141,13 @@ class RangeReader:
             if begin < end:
                 offset = 0 if meta.axis else piece.start
                 part = self.read(piece.meta, (offset + begin, offset + end))
-                if joined is None:
-                    joined = part.new_empty((last - first, *meta.shape[1:]))
                 if meta.axis:
                     part = part.narrow(meta.axis, piece.start, piece.length)
                     joined.narrow(meta.axis, at, piece.length).copy_(part)
                 else:
                     joined[at + begin - first : at + end - first] = part
             at += piece.length
-        return self.read(meta.pieces[0].meta, (0, 0)) if joined is None else joined
+        return joined
 
     def _read_strided(
         self, meta: TensorMeta, stride: tuple[int, ...], rows: RowRange | None

@@ -34,13 +34,15 @@ _WRITERS: Final = frozenset(
     "wo w2 o_proj down_proj linear_proj linear_fc2 dense_4h_to_h fc2 out_proj".split()
 )
 """Modules that write to the hidden state and are cut by columns."""
+_OUTPUTS: Final = frozenset("wo o_proj out_proj linear_proj".split())
+"""Those of them that put the heads of an attention together."""
 _VOCABULARY: Final = frozenset(
     "tok_embeddings embed embed_tokens word_embeddings vocab_embedding wte output lm_head head"
     " output_layer embed_out final_linear word_embeddings_for_head token_embedding".split()
 )
 """Tables of the vocabulary, cut by entries or by the width of the hidden state."""
 _COPIED: Final = frozenset(
-    "wq_a wkv_a q_a_proj kv_a_proj_with_mqa router position_embeddings position_embedding wpe"
+    "wq_a wkv_a q_a_proj kv_a_proj_with_mqa router position_embeddings position_embedding embed_positions wpe"
     " shared_expert_gate".split()
 )
 """Modules of which every device has all."""
@@ -113,8 +115,8 @@ def attention_width(shapes: Mapping[str, Shape]) -> int | None:
         for stem, module, leaf in (_parts(name),)
         if leaf == "weight"
         and len(shape) == 2
-        and (module in ("wo", "o_proj", "linear_proj") or (_is_output(stem, module, shapes) and module == "dense"))
-    )  # fmt: skip
+        and (module in _OUTPUTS or (module == "dense" and _is_output(stem, module, shapes)))
+    )
 
 
 def _parts(name: str) -> tuple[str, str, str]:

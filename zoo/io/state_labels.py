@@ -33,6 +33,8 @@ _ALTERNATIVES = frozenset(
     " decoder unet transformer expert layer block stage dense".split()
 )
 """Words whose number tells models, or parts of one, apart that are no steps of one another."""
+_SHARD = re.compile(r"[-_.]\d{1,6}[-_]of[-_]\d{1,6}")
+"""The number of a shard, which says nothing about the state."""
 _TOKEN = re.compile(r"[^\W\d_]+|\d+")
 """A run of letters, or of digits."""
 
@@ -63,7 +65,7 @@ def state_label(name: str) -> StateLabel:
     precision: list[str] = []
     word, averaged, before = -1, False, ""
     precision += [match[0].lower() for match in PRECISION_OF_GGUF.finditer(name)]
-    bare = PRECISION_OF_GGUF.sub("", name)
+    bare = _SHARD.sub("", PRECISION_OF_GGUF.sub("", name))
     for part in re.split(r"[^\w]+|_", _NOT_AVERAGED.sub("", bare).lower()):
         if _PRECISION.fullmatch(part):
             precision.append(part)

@@ -119,6 +119,8 @@ def _settled(states: Sequence[State], aside: list[tuple[State, str]]) -> list[St
 
 def _alike(states: Sequence[State]) -> list[list[State]]:
     """The states in groups that hold the same matrices."""
+    if len(states) < 2:  # nothing to compare
+        return [[state] for state in states]
     groups: list[list[State]] = []
     for state in states:
         same = next((group for group in groups if state.is_again(group[0].matrices)), None)
@@ -217,7 +219,7 @@ def _reason(state: State, best: State) -> str:
     if ours.is_average and not theirs.is_average:
         what = "an average of the same weights"
     elif (ours.numbers, ours.word) != (theirs.numbers, theirs.word):
-        what = "another step of the same weights"
+        what = "another step or version of the same weights"
     elif state.bits != best.bits or ours.precision != theirs.precision:
         what = "another precision of the same weights"
     else:

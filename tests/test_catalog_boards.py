@@ -9,7 +9,8 @@ import duckdb
 import pytest
 
 from catalog.errors import QueryError
-from catalog.read.boards import BOARDS, Board, Leaderboard, find_board, leaderboard
+from catalog.read.boards import BOARDS, Board, Leaderboard, Row, find_board, leaderboard
+from catalog.read.evaluations import results
 from catalog.read.intervals import bootstrap_interval
 from catalog.read.model_page import compare, find_model, layers_of
 from catalog.read.query import columns
@@ -279,3 +280,53 @@ def test_two_models_are_compared_layer_by_layer(tmp_path: Path) -> None:
     assert sorted((row["tensor"], row["presence"], row["alpha_delta"]) for row in rows) == [
         ("x", "both", -1.0), ("y", "a", None), ("z", "b", None),
     ]  # fmt: skip
+
+
+def claim(value: float, metric: str = "test_error", dataset: str = "CIFAR-10") -> Row:
+    return {"dataset": dataset, "metric": metric, "value": value}
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> str:
+    """Six ResNets, the better the nearer alpha is to 2; two of another family, the other way round."""
+    for number in range(6):
+        claims = [claim(1.0 + number)]
+        commit(str(tmp_path), f"org/resnet{number}", family="resnet", evaluations=claims,
+               layers=[{"alpha": 2.0 + number}] * 5)  # fmt: skip
+    for number, claims in enumerate(([claim(9.0)], [claim(1.0), claim(2.0)])):
+        commit(str(tmp_path), f"org/vgg{number}", family="vgg", evaluations=claims,
+               layers=[{"alpha": 3.0 + number}] * 5)  # fmt: skip
+    return str(tmp_path)
+
+
+def test_a_board_is_held_against_results_family_by_family(series: str) -> None:
+    with connect(series) as con:
+        found = ranked(con, "alpha", against="cifar-10:Test_Error", top=2)
+    resnet, others = (ranking.agreement for ranking in found.rankings)
+    assert resnet is not None and resnet.spearman is not None and resnet.kendall is not None
+    assert (resnet.num_models, resnet.spearman.value, resnet.kendall.value) == (6, 1.0, 1.0)
+    assert resnet.spearman.low is not None and 0 < resnet.spearman.low < 1
+    assert others is not None and (others.num_models, others.num_several) == (1, 1)
+    assert others.spearman is None
+    first = found.rankings[0].rows[0]
+    assert (first["against"], first["spearman"], first["num_against"]) == (1.0, 1.0, 6)
+    assert set(found.column_names) <= set(first)
+    assert found.against is not None and found.against.better == "low"
+
+
+@pytest.mark.parametrize("wanted", ["CIFAR-10:test_error", "cifar:test_error", "test_error"])
+def test_results_are_found_by_a_piece_of_the_dataset_where_it_is_the_only_one(
+    series: str, wanted: str
+) -> None:
+    with connect(series) as con:
+        assert results(con, wanted).name == "CIFAR-10:test_error"
+
+
+def test_results_that_are_not_there_or_several_are_listed(series: str) -> None:
+    commit(series, "org/x", evaluations=[claim(0.1, dataset="CIFAR-100")])
+    with connect(series) as con:
+        with pytest.raises(QueryError, match=r"no card has it; .* CIFAR-10:test_error \(8\)"):
+            results(con, "ImageNet:top1")
+        with pytest.raises(QueryError, match="several fit"):
+            results(con, "test_error")
+        assert results(con, "CIFAR-10:test_error").name == "CIFAR-10:test_error"

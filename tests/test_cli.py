@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from jobs.__main__ import run
+from tests.catalogs import commit
 from tests.conftest import Zoo
 from tests.models import small_zoo, weights, write_model
 
@@ -67,6 +68,20 @@ def test_a_board_says_what_it_is_about(
     assert "Family mlp (3 models)" in out and "Verdict" in out
     assert zoo("rank", "traps", catalog, "--format", format) == 0
     assert "Below the line: no rank (3 models)" in capsys.readouterr().out
+
+
+def test_a_board_says_whether_it_agrees_with_results(
+    tmp_path: Path, zoo: Zoo, capsys: Caught
+) -> None:
+    for number in range(8):
+        claims = [{"dataset": "D", "metric": "test_accuracy", "value": number / 8}]
+        layers = [{"alpha": 2.0 + number}] * 5
+        commit(str(tmp_path), f"org/m{number}", evaluations=claims, layers=layers)
+    assert zoo("rank", "alpha", tmp_path, "--against", "D:test_accuracy") == 0
+    out = capsys.readouterr().out
+    assert "Against D:test_accuracy (more is better)" in out
+    assert "runs against the results" in out
+    assert zoo("rank", "alpha", tmp_path, "--against", "D:loss") == 2
 
 
 def test_a_quiet_board_is_rows_alone(catalog: Path, zoo: Zoo, capsys: Caught) -> None:

@@ -9,14 +9,15 @@ from typing import Any, Literal, get_args
 import duckdb
 
 from catalog.errors import QueryError
-from catalog.read import analyses
+from catalog.read import analyses, evaluations
+from catalog.read.agreement import Correlation, kendall, spearman
+from catalog.read.board_kinds import BOARDS, Board, find_board
 from catalog.read.definitions import views_of
+from catalog.read.evaluations import Results, results
 from catalog.read.intervals import bootstrap_interval
 from catalog.read.query import ask_rows, condition
 from catalog.read.verdict import verdict
 
-BoardName = Literal["traps", "alignment", "alpha", "alpha-hat", "log-alpha-norm"]
-"""Boards as they are called."""
 Within = Literal["family", "none"]
 """Whether models are ranked among those of their family alone."""
 MIN_LAYERS = 5
@@ -24,108 +25,32 @@ MIN_LAYERS = 5
 MIN_FAMILY = 3
 """Models of a family that make a ranking of its own."""
 
-_MODEL = ("rank", "model_id", "family", "step", "num_params")
-_ORIGIN = (
-    "layers_failed",
-    "num_revisions",
-    "architecture",
-    "author",
-    "base_model",
-    "analysis",
-    "revision",
-)
+__all__ = [
+    "BOARDS",
+    "MIN_LAYERS",
+    "Board",
+    "Leaderboard",
+    "Ranking",
+    "Within",
+    "find_board",
+    "leaderboard",
+]
 
 Row = dict[str, Any]
 """A row by column name."""
 
 
 @dataclass(frozen=True, slots=True)
-class Board:
-    """What a leaderboard ranks by, and how to read it."""
+class Agreement:
+    """How the scores of a ranking go with claimed results."""
 
-    name: BoardName
-    score: str
-    """The column it ranks by: a mean over layers."""
-    layer_value: str
-    """What it is the mean of, in `internal.scored_layers`."""
-    num_layers: str
-    """The column with the number of layers behind it."""
-    title: str
-    direction: str
-    """What rank 1 means."""
-    figures: tuple[str, ...]
-    """Columns of the view between those of the model and those of its origin: score, error, evidence."""
-
-    @property
-    def key(self) -> str:
-        """Its name in SQL."""
-        return self.name.replace("-", "_")
-
-    @property
-    def view_columns(self) -> tuple[str, ...]:
-        """The columns of the view `leaderboard_<key>`; kept here so that no view has to be bound."""
-        return (*_MODEL, *self.figures, *_ORIGIN)
-
-
-BOARDS: dict[str, Board] = {
-    board.name: board
-    for board in (
-        Board(
-            "traps", "mean_traps", "num_traps", "num_layers_tested",
-            "Correlation Traps a layer",
-            "rank 1 has the most, which is bad: traps are a sign of over-fitting",
-            (
-                "mean_traps", "mean_traps_stderr", "total_traps",
-                "num_layers_tested", "num_layers_trapped", "num_layers_p01",
-                "max_trap_excess", "min_trap_p_value", "total_traps_tw",
-                "total_traps_mean", "total_traps_entries", "total_traps_ww",
-            ),
-        ),
-        Board(
-            "alignment", "mean_abs_erg_log_ratio", "erg_distance", "num_layers_aligned",
-            "Alignment of the power-law tail with the ERG condition, mean |ln(xmin / erg_lambda_min)|",
-            "rank 1 is nearest to 0, which is good: there alpha means what SETOL says it means",
-            (
-                "mean_abs_erg_log_ratio", "mean_abs_erg_log_ratio_stderr",
-                "num_layers_aligned", "mean_abs_alpha_minus_2", "num_layers_fitted",
-                "spearman_alpha_erg_delta", "num_layers_ranked",
-                "share_alpha_and_delta_low", "mean_erg_delta",
-            ),
-        ),
-        Board(
-            "alpha", "mean_abs_alpha_minus_2", "alpha_distance", "num_layers_fitted",
-            "Distance of alpha from 2, mean |alpha - 2|",
-            "rank 1 is nearest to 2, which is good: the ideal of HTSR",
-            (
-                "mean_abs_alpha_minus_2", "mean_abs_alpha_minus_2_stderr",
-                "mean_alpha", "weighted_alpha", "median_alpha", "std_alpha",
-                "share_alpha_2_6", "num_layers_fitted", "num_over_trained",
-                "num_under_trained", "mean_alpha_hat", "mean_ks_distance",
-            ),
-        ),
-        Board(
-            "alpha-hat", "mean_alpha_hat", "alpha_hat", "num_layers_fitted",
-            "Mean alpha_hat = alpha·log10(lambda_max)",
-            "rank 1 is the smallest, which is good among models of one family; from family to family it "
-            "follows the scale of the weights",
-            (
-                "mean_alpha_hat", "mean_alpha_hat_stderr", "mean_alpha",
-                "mean_log_spectral_norm", "num_layers_fitted",
-            ),
-        ),
-        Board(
-            "log-alpha-norm", "mean_log_alpha_norm", "log_alpha_norm", "num_layers_fitted",
-            "Mean log_alpha_norm = log10 Σ lambda^alpha",
-            "rank 1 is the smallest, which is good among models of one family; from family to family it "
-            "follows the scale of the weights",
-            (
-                "mean_log_alpha_norm", "mean_log_alpha_norm_stderr", "mean_alpha",
-                "mean_log_spectral_norm", "num_layers_fitted",
-            ),
-        ),
-    )
-}  # fmt: skip
-"""Boards by name."""
+    num_models: int
+    """Models of the ranking that have a result."""
+    num_several: int
+    """Models left out because their card has several such results."""
+    spearman: Correlation | None
+    kendall: Correlation | None
+    """Of score and result; None where all scores or all results are equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +62,8 @@ class Ranking:
     num_models: int
     """How many there are; `rows` may be fewer."""
     rows: tuple[Row, ...]
+    agreement: Agreement | None = None
+    """With the results that the board is held against."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +85,8 @@ class Leaderboard:
     newest: int | None
     """When the newest of the ranked models was measured, in microseconds since 1970; None without one."""
     min_layers: int
+    against: Results | None = None
+    """What it is held against."""
 
     @property
     def num_models(self) -> int:
@@ -170,15 +99,15 @@ class Leaderboard:
         return (*(row for ranking in self.rankings for row in ranking.rows), *self.below)
 
 
-def find_board(name: str) -> Board | None:
-    """The board called `name`, with - or _."""
-    return BOARDS.get(name.replace("_", "-"))
-
-
-def views_of_board(where: str | None = None) -> frozenset[str] | None:
+def views_of_board(
+    where: str | None = None, *, against: str | None = None
+) -> frozenset[str] | None:
     """The views that `leaderboard` asks, as `views.connect` takes them."""
     named = views_of(f"from board where {where or 'true'}")
-    return None if named is None else named | analyses.VIEWS | {"board", "scored_layers"}
+    if named is None:
+        return None
+    held = frozenset() if against is None else evaluations.VIEWS
+    return named | analyses.VIEWS | held | {"board", "scored_layers"}
 
 
 def leaderboard(
@@ -191,12 +120,14 @@ def leaderboard(
     within: Within | None = None,
     analysis: str | None = None,
     min_layers: int = MIN_LAYERS,
+    against: str | None = None,
 ) -> Leaderboard:
     """The first `top` rows of every ranking of a board, and of the models below the line.
 
     `where` is an SQL condition on the board's columns, `family` a family of architectures; models are
     ranked anew among those that are left. `within`: `family`, in their family alone; None: where three
-    or more are of it. `analysis`: the first digits of the key of the analysis to compare.
+    or more are of it. `analysis`: the first digits of the key of the analysis to compare. `against`: a
+    `DATASET:METRIC` of model cards that scores are correlated with, ranking by ranking.
     QueryError for what there is not, a bad number, or a condition DuckDB does not understand.
     """
     for option, number in (("--top", top), ("--min-layers", min_layers)):
@@ -206,7 +137,10 @@ def leaderboard(
         raise QueryError(f"--within: got {within!r}, wanted family or none")
     wanted = None if analysis is None else analyses.resolve(con, analysis)
     chosen = "true" if where is None else condition(con, where)
-    values = {"family": family, "top": top, "least": min_layers, "wanted": wanted}
+    held = None if against is None else results(con, against)
+    # agreement is of whole rankings, also where the first rows are printed alone
+    limit = top if held is None else None
+    values = {"family": family, "top": limit, "least": min_layers, "wanted": wanted}
     try:
         answer = ask_rows(con, _query(board, chosen, within), values)
     except QueryError as error:
@@ -219,6 +153,8 @@ def leaderboard(
     rows = answer.to_pylist()
     if family is not None and not rows:
         _check_family(con, family)
+    agreements = {} if held is None else _hold_against(held, rows)
+    rows = [row for row in rows if top is None or row["place"] <= top]
     _add_intervals(con, board, rows)
     for row in rows:
         said = verdict(row)
@@ -228,13 +164,14 @@ def leaderboard(
     below = [row for row in rows if row["standing"] != "ranked"]
     return Leaderboard(
         board=board,
-        rankings=_rankings(ranked),
+        rankings=_rankings(ranked, agreements),
         below=tuple(below),
         num_below=below[0]["num_beside"] if below else 0,
-        column_names=_columns(board.view_columns, board),
+        column_names=_columns(board.view_columns, board, held is not None),
         analyses=tuple(ranked[0]["analyses"] if ranked else ()),
         newest=max((row["newest"] for row in ranked), default=None),
         min_layers=min_layers,
+        against=held,
     )
 
 
@@ -281,17 +218,58 @@ def _query(board: Board, chosen: str, within: Within | None) -> str:
     """
 
 
-def _rankings(rows: Sequence[Row]) -> tuple[Ranking, ...]:
+def _rankings(
+    rows: Sequence[Row], agreements: Mapping[str | None, Agreement]
+) -> tuple[Ranking, ...]:
     names = list(dict.fromkeys(row["within"] for row in rows))
     groups = [(name, tuple(row for row in rows if row["within"] == name)) for name in names]
-    return tuple(Ranking(name, group[0]["num_beside"], group) for name, group in groups)
+    return tuple(
+        Ranking(name, group[0]["num_beside"], group, agreements.get(name)) for name, group in groups
+    )
 
 
-def _columns(names: Sequence[str], board: Board) -> tuple[str, ...]:
+_AGREEMENT = (
+    "against", "spearman", "spearman_low", "spearman_high", "kendall", "kendall_low", "kendall_high",
+    "num_against",
+)  # fmt: skip
+"""Columns of a board that is held against results; all but the first are of the whole ranking."""
+
+
+def _columns(names: Sequence[str], board: Board, is_held: bool) -> tuple[str, ...]:
     """The columns of the view, with those that are added here at their places."""
-    after = {"rank": ("within",), f"{board.score}_stderr": ("low", "high")}
+    after = {
+        "rank": ("within",),
+        f"{board.score}_stderr": ("low", "high", *(_AGREEMENT if is_held else ())),
+    }
     placed = [name for column in names for name in (column, *after.get(column, ()))]
     return (*placed, "verdict", "evidence", "reason")
+
+
+def _hold_against(held: Results, rows: Sequence[Row]) -> dict[str | None, Agreement]:
+    """The agreement of every ranking; fills in the columns of `_AGREEMENT`."""
+    for row in rows:
+        row |= dict.fromkeys(_AGREEMENT)
+        row["against"] = held.values.get((row["model_id"], row["revision"]))
+    agreements: dict[str | None, Agreement] = {}
+    ranked = [row for row in rows if row["standing"] == "ranked"]
+    for name in dict.fromkeys(row["within"] for row in ranked):
+        group = [row for row in ranked if row["within"] == name]
+        valued = [row for row in group if row["against"] is not None]
+        scores, values = [[row[c] for row in valued] for c in ("score", "against")]
+        agreement = Agreement(
+            len(valued),
+            sum((row["model_id"], row["revision"]) in held.several for row in group),
+            spearman(scores, values),
+            kendall(scores, values),
+        )
+        agreements[name] = agreement
+        told: Row = {"num_against": agreement.num_models}
+        for kind, found in (("spearman", agreement.spearman), ("kendall", agreement.kendall)):
+            if found is not None:
+                told |= {kind: found.value, f"{kind}_low": found.low, f"{kind}_high": found.high}
+        for row in group:
+            row |= told
+    return agreements
 
 
 def _add_intervals(con: duckdb.DuckDBPyConnection, board: Board, rows: Sequence[Row]) -> None:

@@ -17,6 +17,7 @@ def rank(
     within: Within | None = None,
     analysis: str | None = None,
     min_layers: int = MIN_LAYERS,
+    against: str | None = None,
     format: Format = "table",
     shown: Shown = AS_USUAL,
     quiet: bool = False,
@@ -45,6 +46,9 @@ def rank(
         newest of the most complete ones. Models that were measured otherwise are listed below the board.
     min_layers
         Layers behind a score that a rank needs; models with fewer are listed below the board.
+    against
+        DATASET:METRIC of the model cards, such as "CIFAR-10:test_error": rank correlations of the scores
+        with it, with their 95 % intervals and numbers of models, ranking by ranking.
     format
         How to print; csv and json have every column, and last the models without a rank, with the reason.
     quiet
@@ -62,10 +66,10 @@ def rank(
         raise QueryError(
             f"got {catalog!r} and {board!r}; wanted one of {', '.join(BOARDS)}, and a catalog"
         )
-    with connect(catalog, only=views_of_board(where)) as con:
+    with connect(catalog, only=views_of_board(where, against=against)) as con:
         ranked = leaderboard(
             con, chosen, top=top, where=where, family=family, within=within, analysis=analysis,
-            min_layers=min_layers,
+            min_layers=min_layers, against=against,
         )  # fmt: skip
         print_board(ranked, format=format, shown=shown, quiet=quiet)
     return 0

@@ -17,7 +17,8 @@ from jobs.screen.shown import AS_USUAL, Format, Shown
 from jobs.screen.text import printable
 
 if TYPE_CHECKING:
-    from catalog.read.boards import Leaderboard, Ranking, Row
+    from catalog.read.boards import Agreement, Leaderboard, Ranking, Row
+    from catalog.read.evaluations import Results
 
 _SHOWN: dict[str, tuple[str, ...]] = {
     "traps": (
@@ -83,6 +84,8 @@ def print_board(
             quiet=quiet or ranking is not found.rankings[0],  # what was left out is told once
         )
         print()
+    if found.against is not None:
+        _print_agreement(found, found.against, format, quiet)
     if found.below:
         _print_below(found, format, shown, quiet)
     if not quiet:
@@ -94,7 +97,9 @@ def _columns(found: Leaderboard, rows: Sequence[Row]) -> tuple[str, ...]:
     has_step = any(row["step"] is not None for row in rows)
     told = len({row["within"] for row in rows}) == 1 and rows[0]["within"] is not None
     before = ["rank", "model_id", *([] if told else ["family"]), *(["step"] if has_step else [])]
-    return (*before, *_SHOWN[found.board.name])
+    score, low, high, *others = _SHOWN[found.board.name]
+    held = () if found.against is None else ("against",)
+    return (*before, score, low, high, *held, *others)
 
 
 def _title(found: Leaderboard) -> str:
@@ -117,6 +122,53 @@ def _heading(ranking: Ranking) -> str:
     name = "Other families" if ranking.within is None else f"Family {ranking.within}"
     cut = f", the first {len(ranking.rows)}" if len(ranking.rows) < ranking.num_models else ""
     return printable(f"{name} ({_models(ranking.num_models)}{cut})")
+
+
+def _print_agreement(found: Leaderboard, against: Results, format: Format, quiet: bool) -> None:
+    """A row a ranking: rank correlations of score and result, and what they say of the board."""
+    is_md = format == "md"
+    if not quiet:
+        better = {"low": "less is better", "high": "more is better"}.get(
+            against.better or "", "whether less or more is better, its name does not tell"
+        )
+        heading = printable(f"Against {against.name} ({better}): correlation with the score")
+        print(("### " if is_md else "") + heading, end="\n\n" if is_md else "\n")
+    rows: list[dict[str, object]] = []
+    for ranking in found.rankings:
+        agreement = ranking.agreement
+        if agreement is None:
+            continue
+        of = "other families" if ranking.within is None and len(found.rankings) > 1 else "all"
+        row: dict[str, object] = {"within": ranking.within or of, "n": agreement.num_models}
+        for kind, told in (("spearman", agreement.spearman), ("kendall", agreement.kendall)):
+            row[kind] = told and told.value
+            row[f"{kind}_low"] = told and told.low
+            row[f"{kind}_high"] = told and told.high
+        rows.append({**row, "board": _agreement_in_words(agreement, against)})
+    columns = tuple(rows[0]) if rows else ("within", "n", "board")
+    print_rows(rows, columns=columns, first=("within", "n", "spearman"), format=format, quiet=quiet)
+    print()
+
+
+def _agreement_in_words(agreement: Agreement, against: Results) -> str:
+    """Whether the board's order is that of the results, as far as the interval lets one say."""
+    rho = agreement.spearman
+    several = (
+        f"; {_models(agreement.num_several)} with several such results left out"
+        if agreement.num_several
+        else ""
+    )
+    if rho is None:
+        return f"no correlation of {_models(agreement.num_models)}, or of equal values{several}"
+    if rho.low is None or rho.high is None:
+        return f"too few models for an interval: nothing follows{several}"
+    if rho.low <= 0 <= rho.high:
+        return f"cannot be told from no relation{several}"
+    if against.better is None:
+        return f"a relation{several}"
+    # on every board the smaller score is meant to be the better one
+    agrees = (rho.value > 0) == (against.better == "low")
+    return f"{'agrees with the results' if agrees else 'runs against the results'}{several}"
 
 
 def _print_below(found: Leaderboard, format: Format, shown: Shown, quiet: bool) -> None:

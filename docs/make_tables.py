@@ -46,6 +46,32 @@ $ zoo sql results --views > views.sql && duckdb -init views.sql -c "from leaderb
 
 Without `zoo`, the files of `catalog/sql` in the order of their names do the same, after `set variable zoo = 'results'`.
 
+## Without the views
+
+The folders hold every analysis of every revision: one that was measured twice has its layers twice, rows of a unit
+that is not finished (or was replaced, until `zoo compact`) are there as well, and while files are merged some rows
+are in two. So count nothing before you have chosen. In DuckDB with the views, `from current_rows('layers')` (or
+`'spectra'`, `'traps'`, ...) has each revision once, by the analysis that `model_scores` takes; the view `current`
+is the list of these units, and `zoo sql results "from current" --format csv` writes it for other programs. With
+pyarrow and pandas alone, the newest analysis of every revision:
+
+```python
+import pyarrow.dataset as ds
+
+unit = ["sweep_id", "model_id", "revision", "analysis_key"]
+models = ds.dataset("results/models", format="parquet").to_table(columns=[*unit, "committed_at"])
+newest = models.to_pandas().sort_values("committed_at").drop_duplicates(["model_id", "revision"], keep="last")
+layers = ds.dataset("results/layers", format="parquet").to_table().to_pandas()
+layers = layers.merge(newest[unit]).drop_duplicates([*unit, "layer_index"])
+```
+
+A reader that is pointed at `results` itself meets Parquet files alone: locks and what is being written lie in
+`_tmp`, beside `_zoo-catalog.json`, and names with an underscore are passed over (catalogs that version 0.1.0 made
+have `tmp` and `zoo-catalog.json`: point readers at the folder of a table). It gets rows of all tables at once, so
+name a folder anyway.
+
+## Numbers
+
 A number that could not be computed is NULL, and `status` or `reason` says why; there is no -1 and no NaN. λ are the
 eigenvalues of WᵀW (squared singular values, no 1/N), n ≥ m are the sides of W, mean-1 units are λ·count/Σλ.
 """

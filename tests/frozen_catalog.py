@@ -115,7 +115,7 @@ def make(root: Path) -> None:
     ARCHIVE.parent.mkdir(exist_ok=True)
     with tarfile.open(ARCHIVE, "w:xz", preset=9) as archive:
         for path in sorted(p for p in catalog.rglob("*") if p.is_file()):
-            if "tmp" in path.relative_to(catalog).parts:  # locks
+            if "_tmp" in path.relative_to(catalog).parts:  # locks
                 continue
             info = tarfile.TarInfo(f"catalog/{path.relative_to(catalog)}")
             data = path.read_bytes()

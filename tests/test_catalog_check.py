@@ -115,7 +115,7 @@ def test_a_unit_that_lost_its_layers_is_found(root: str) -> None:
 
 def test_what_a_killed_commit_left_is_only_a_note(root: str) -> None:
     write_part(root, "layers", [{**keys("org/b"), **layer_row()}], name="x", metadata={})
-    Path(root, "tmp", "host.1.abc.tmp").write_text("")
+    Path(root, "_tmp", "host.1.abc.tmp").write_text("")
     assert kinds(root) == {("note", "orphan"), ("note", "unfinished")}
 
 

@@ -111,7 +111,7 @@ def test_hostile_model_names_stay_in_the_folder_and_come_back_verbatim(
         assert con.execute("select model_id from leaderboard_alpha").fetchall() == [(name,)]
     assert done_units(root) == {UnitKey(name, "f" * 40, "k1")}
     assert [p.name for p in tmp_path.iterdir()] == ["cat"]
-    assert all(f.count("/") == 2 for f in files(root) if f != "zoo-catalog.json")
+    assert all(f.count("/") == 2 for f in files(root) if f != "_zoo-catalog.json")
 
 
 def failure() -> dict[str, object]:
@@ -175,7 +175,7 @@ def test_many_writers_at_once_lose_nothing(root: str) -> None:
 
 def test_a_catalog_of_a_newer_schema_is_not_touched(root: str) -> None:
     prepare(root)
-    Path(root, "zoo-catalog.json").write_text('{"zoo.schema": 99}')
+    Path(root, "_zoo-catalog.json").write_text('{"zoo.schema": 99}')
     told = f"has schema 99, this program knows up to {SCHEMA_VERSION}: .* update this one"
     for touch in (lambda: connect(root), lambda: commit(root), lambda: done_units(root)):
         with pytest.raises(NotACatalogError, match=told):
@@ -185,7 +185,7 @@ def test_a_catalog_of_a_newer_schema_is_not_touched(root: str) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{}", "nonsense"])
 def test_a_broken_marker_is_named(root: str, text: str) -> None:
     prepare(root)
-    Path(root, "zoo-catalog.json").write_text(text)
+    Path(root, "_zoo-catalog.json").write_text(text)
     with pytest.raises(NotACatalogError, match=r"zoo-catalog\.json is not readable"):
         connect(root)
 
@@ -240,9 +240,9 @@ def test_what_a_killed_writer_left_aside_is_cleaned_up_later(root: str) -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     host = os.uname().nodename
-    left = Path(root, "tmp", f"{host}.{child.pid}.abc.tmp")
-    fresh = Path(root, "tmp", f"{host}.{child.pid}.def.tmp")
-    mine = Path(root, "tmp", f"{host}.{os.getpid()}.abc.tmp")
+    left = Path(root, "_tmp", f"{host}.{child.pid}.abc.tmp")
+    fresh = Path(root, "_tmp", f"{host}.{child.pid}.def.tmp")
+    mine = Path(root, "_tmp", f"{host}.{os.getpid()}.abc.tmp")
     for path in (left, fresh, mine):
         path.write_text("half a part")
     for path in (left, mine):

@@ -14,7 +14,7 @@ import pytest
 
 from catalog.care.check import check
 from catalog.care.compact import compact
-from catalog.files.folder import Folder
+from catalog.files.folder import OLD_MARKER, Folder
 from catalog.files.layout import MARKER, read_marker, seed
 from catalog.read.query import ask
 from catalog.read.views import connect
@@ -37,7 +37,8 @@ def age(root: str) -> None:
         pq.write_table(table.replace_schema_metadata(footer), path)
         if path.name == seed(SCHEMA_VERSION)[1]:
             path.rename(path.with_name(seed(OLDEST)[1]))
-    Path(root, MARKER).write_text(json.dumps({"zoo.schema": OLDEST}))
+    Path(root, MARKER).unlink()
+    Path(root, OLD_MARKER).write_text(json.dumps({"zoo.schema": OLDEST}))
 
 
 @pytest.fixture
@@ -95,8 +96,8 @@ def test_the_first_writer_lifts_it_and_old_and_new_rows_stand_side_by_side(old: 
     before = contents(old)
     commit(old, "org/new", layers=[{"alpha": 4.5}], decoders="none")
     assert read_marker(Folder.parse(old)).version == SCHEMA_VERSION
-    assert {p: b for p, b in contents(old).items() if p in before and p.name != MARKER} == {
-        p: b for p, b in before.items() if p.name != MARKER
+    assert {p: b for p, b in contents(old).items() if p in before and p.name != OLD_MARKER} == {
+        p: b for p, b in before.items() if p.name != OLD_MARKER
     }
     rows = [{"model_id": "org/hot", "decoders": None}, {"model_id": "org/merged", "decoders": None},
             {"model_id": "org/new", "decoders": "none"}]  # fmt: skip

@@ -51,7 +51,7 @@ def _replaced_all_the_time(root: str, other: str) -> Iterator[None]:
         number = 0
         while not stop.is_set():
             for path in paths:
-                aside = Path(root, "tmp", "aside")
+                aside = Path(root, "_tmp", "aside")
                 aside.write_bytes(contents[path][number % 2])
                 os.replace(aside, Path(root, path))
                 stop.wait(0.002)

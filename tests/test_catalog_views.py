@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean, median
@@ -13,6 +14,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from catalog.errors import NotACatalogError
+from catalog.files.lock import sweep_lock
 from catalog.read.definitions import FILES
 from catalog.read.query import ask, columns
 from catalog.read.views import connect
@@ -88,6 +90,26 @@ def test_any_parquet_reader_reads_a_table(root: str) -> None:
     commit(root, layers=[{}, {}])
     table = ds.dataset(f"{root}/layers", format="parquet").to_table(columns=["alpha"])
     assert table.column("alpha").to_pylist() == [3.0, 3.0]
+
+
+def test_a_reader_pointed_at_the_root_meets_parquet_alone(root: str) -> None:
+    commit(root)
+    with sweep_lock(root, "nightly"):
+        tables = ds.dataset(root, format="parquet")
+        assert tables.to_table(columns=["model_id"]).num_rows == 2  # of layers and of models
+        assert not any("_tmp" in file for file in tables.files)
+
+
+def test_the_page_of_tables_tells_readers_without_views_how_to_count_once(root: str) -> None:
+    pytest.importorskip("pandas")
+    page = (FILES.parents[1] / "docs" / "tables.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    for minute, key in enumerate(("k1", "k2")):
+        commit(root, layers=[{"alpha": 3.0 + minute}] * 2, minute=minute, analysis_key=key)
+    names: dict[str, object] = {}
+    exec(code.replace('"results/', f'"{root}/'), names)
+    assert list(names["layers"]["alpha"]) == [4.0, 4.0]  # type: ignore[index]
+    assert select(root, "select alpha from current_rows('layers')") == [{"alpha": 4.0}] * 2
 
 
 def test_every_sql_file_says_what_it_answers() -> None:

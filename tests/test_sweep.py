@@ -223,8 +223,8 @@ def test_a_catalog_that_cannot_be_locked_is_bad_use(
     spec: Path, zoo: Zoo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepare(str(tmp_path / "cat"))
-    shutil.rmtree(tmp_path / "cat" / "tmp", ignore_errors=True)
-    (tmp_path / "cat" / "tmp").write_text("in the way")
+    shutil.rmtree(tmp_path / "cat" / "_tmp", ignore_errors=True)
+    (tmp_path / "cat" / "_tmp").write_text("in the way")
     assert zoo("sweep", spec, "--out", tmp_path / "cat", "-j", 1) == 2
     assert "cannot lock" in capsys.readouterr().err
 
@@ -267,5 +267,5 @@ def test_nothing_is_left_beside_the_catalog_after_a_sweep(
 ) -> None:
     zoo("sweep", spec, "--out", tmp_path / "cat", "-j", 1)
     assert {
-        p.name for p in (tmp_path / "cat" / "tmp").glob("*") if not p.name.endswith(".lock")
+        p.name for p in (tmp_path / "cat" / "_tmp").glob("*") if not p.name.endswith(".lock")
     } == set()

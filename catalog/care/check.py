@@ -165,9 +165,9 @@ def _check_schema(
 
 def _leftovers(folder: Folder) -> Iterator[Finding]:
     """Files that are being written, or were when their writer was killed."""
-    for name in folder.names("tmp") if folder.is_local else ():
+    for name in folder.names(folder.aside) if folder.is_local else ():
         if name.endswith(".tmp"):
-            yield Finding("unfinished", folder.at("tmp", name), "being written, or left by a kill")
+            yield Finding("unfinished", folder.at(folder.aside, name), "being written, or left by a kill")
 
 
 def _check_rows(root: str) -> list[Finding]:

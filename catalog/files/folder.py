@@ -1,13 +1,16 @@
 """The folder or bucket a catalog lives in: list, read, put whole, delete. Knows no table.
 
-A file appears under its final name whole or not at all. On this machine: written aside in `tmp/`
+A file appears under its final name whole or not at all. On this machine: written aside in `_tmp/`
 (outside every data folder), fsync, rename, fsync of the folder. In a bucket: one put, which
 object stores make atomic.
 
-    <root>/zoo-catalog.json            says that this is a catalog, and of which schema
+    <root>/_zoo-catalog.json           says that this is a catalog, and of which schema
     <root>/<table>/hot/*.parquet       one file a commit
     <root>/<table>/g000001/*.parquet   compacted files, a folder a compaction; g000000 is empty
-    <root>/tmp/                        files being written, locks; never read
+    <root>/_tmp/                       files being written, locks; never read
+
+Parquet readers that are pointed at the root pass over names with an underscore. Catalogs that version
+0.1.0 made have `zoo-catalog.json` and `tmp/`, and keep them: an older program goes by these names.
 """
 
 from __future__ import annotations
@@ -35,10 +38,14 @@ from catalog.files.room import no_room
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """Errors that say that there is no room: disk, quota, or the limit on the size of a file."""
 _STALE_S = 24 * 3600.0
-"""Seconds after which a file in `tmp/` is deleted, whoever writes it."""
+"""Seconds after which a file of `Folder.aside` is deleted, whoever writes it."""
 _FRESH_S = 60.0
 """Seconds for which one is kept although its writer seems to be gone: a process of another
 container looks dead here."""
+
+
+OLD_MARKER = "zoo-catalog.json"
+"""The file that made a folder a catalog in version 0.1.0; where it is, it is the marker to this day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,11 @@ class Folder:
                 f"or give a folder on this machine"
             ) from error
         return cls(str(remote.unstrip_protocol(path)).rstrip("/"), remote)
+
+    @property
+    def aside(self) -> str:
+        """Name of the folder, on this machine, of locks and of files being written."""
+        return "tmp" if os.path.exists(self.at(OLD_MARKER)) else "_tmp"
 
     @property
     def is_local(self) -> bool:
@@ -212,7 +224,7 @@ class Folder:
         asides = {self.at(*parts): self._aside() for parts in writers}
         folders = {os.path.dirname(final) for final in asides}
         try:
-            for folder in (*folders, self.at("tmp")):
+            for folder in (*folders, self.at(self.aside)):
                 with _explained("write", folder, nbytes=nbytes):
                     os.makedirs(folder, exist_ok=True)
             for (final, aside), write in zip(asides.items(), writers.values(), strict=True):
@@ -233,8 +245,8 @@ class Folder:
                     os.unlink(aside)
 
     def _aside(self) -> str:
-        """A path in `tmp/` that tells its writer's host and process."""
-        return self.at("tmp", f"{_host()}.{os.getpid()}.{secrets.token_hex(8)}.tmp")
+        """A path in `aside` that tells its writer's host and process."""
+        return self.at(self.aside, f"{_host()}.{os.getpid()}.{secrets.token_hex(8)}.tmp")
 
     def delete(self, *parts: str) -> None:
         """Remove a file; nothing happens when it is gone already."""
@@ -248,15 +260,15 @@ class Folder:
                 return
 
     def clean(self) -> int:
-        """Delete what killed writers left in `tmp/`; returns how many files that were.
+        """Delete what killed writers left in `aside`; returns how many files that were.
 
         A file goes a minute after its writer's process is gone from this machine, or after a day.
         """
         if self.remote is not None:
             return 0
-        stale = [name for name in self.names("tmp") if self._is_stale(name)]
+        stale = [name for name in self.names(self.aside) if self._is_stale(name)]
         for name in stale:
-            self.delete("tmp", name)
+            self.delete(self.aside, name)
         return len(stale)
 
     def _is_stale(self, name: str) -> bool:
@@ -265,7 +277,7 @@ class Folder:
         if not name.endswith(".tmp") or not pid.isdigit():
             return False
         try:
-            age = time.time() - os.path.getmtime(self.at("tmp", name))
+            age = time.time() - os.path.getmtime(self.at(self.aside, name))
         except FileNotFoundError:
             return False
         return age > _STALE_S or (age > _FRESH_S and host == _host() and not _is_alive(int(pid)))

@@ -1,6 +1,6 @@
 """What lies where in a catalog's folder: the file that makes it a catalog, and generations of parts.
 
-<root>/zoo-catalog.json            the marker (`MARKER`)
+<root>/_zoo-catalog.json           the marker (`MARKER`)
 <root>/<table>/hot/*.parquet       parts as commits write them (`HOT`)
 <root>/<table>/g000001/*.parquet   compacted files (`generation(1)`)
 <root>/<table>/g000000/*.parquet   an empty file for every schema version (`seed`)
@@ -12,11 +12,11 @@ import json
 from dataclasses import dataclass
 
 from catalog.errors import NotACatalogError
-from catalog.files.folder import Folder
+from catalog.files.folder import OLD_MARKER, Folder
 from catalog.schema import SCHEMA_VERSION
 
-MARKER = "zoo-catalog.json"
-"""The file at the root that makes a folder a catalog."""
+MARKER = "_zoo-catalog.json"
+"""The file at the root that makes a folder a catalog; `OLD_MARKER` in one that version 0.1.0 made."""
 
 HOT = "hot"
 """The generation (folder) of parts as commits write them. It sorts after every compacted one."""
@@ -53,19 +53,25 @@ class Marker:
         return json.dumps({"zoo.schema": self.version, "zoo.oldest": self.oldest}).encode()
 
 
+def marker_name(folder: Folder) -> str | None:
+    """Name of the marker of the catalog in `folder`; None when there is no catalog."""
+    return next((name for name in (OLD_MARKER, MARKER) if folder.exists(name)), None)
+
+
 def read_marker(folder: Folder) -> Marker:
     """The marker of the catalog in `folder`; NotACatalogError without one, or one of a newer schema."""
-    if not folder.exists(MARKER):
+    name = marker_name(folder)
+    if name is None:
         raise NotACatalogError(
             f"no catalog in {folder.root} (no {MARKER}); give the folder a sweep wrote to, "
             f"or make one with `zoo sweep SPEC --out {folder.root}`"
         )
     try:
-        stored = json.loads(folder.read(MARKER))
+        stored = json.loads(folder.read(name))
         version = stored["zoo.schema"]
         oldest = stored.get("zoo.oldest", 1)
     except (ValueError, KeyError, TypeError) as error:
-        raise NotACatalogError(f"{folder.at(MARKER)} is not readable as JSON: {error}") from error
+        raise NotACatalogError(f"{folder.at(name)} is not readable as JSON: {error}") from error
     if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
         raise NotACatalogError(
             f"{folder.root} has schema {version!r}, this program knows up to {SCHEMA_VERSION}: a "

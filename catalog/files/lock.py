@@ -82,9 +82,9 @@ def _exclusive(folder: Folder, file: str, what: str) -> Iterator[None]:
 
 
 def _open(folder: Folder, file: str) -> int:
-    path = folder.at("tmp", file)
+    path = folder.at(folder.aside, file)
     try:
-        os.makedirs(folder.at("tmp"), exist_ok=True)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         if error.errno in FULL:

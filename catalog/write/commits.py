@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from catalog.errors import SchemaError
 from catalog.files.folder import Folder
-from catalog.files.layout import HOT, MARKER, Marker, check_marker, read_marker, seed
+from catalog.files.layout import HOT, MARKER, Marker, check_marker, marker_name, read_marker, seed
 from catalog.files.lock import writing
 from catalog.schema import SCHEMA_VERSION, TABLES, UNIT_TABLES
 from catalog.schema.arrow_types import arrow_schema
@@ -35,7 +35,8 @@ def prepare(root: str) -> None:
     """
     folder = Folder.parse(root)
     oldest = SCHEMA_VERSION
-    if folder.exists(MARKER):
+    name_of_marker = marker_name(folder)
+    if name_of_marker is not None:
         marker = read_marker(folder)
         folder.clean()
         if marker.version == SCHEMA_VERSION:
@@ -44,7 +45,7 @@ def prepare(root: str) -> None:
     for name in TABLES:
         empty = encode(arrow_schema(name).empty_table(), table=name, metadata={})
         folder.put(empty, name, *seed(SCHEMA_VERSION))
-    folder.put(Marker(SCHEMA_VERSION, oldest).to_bytes(), MARKER)
+    folder.put(Marker(SCHEMA_VERSION, oldest).to_bytes(), name_of_marker or MARKER)
 
 
 def commit_unit(
@@ -94,7 +95,7 @@ def commit_unit(
 def _ready(root: str) -> Folder:
     """The folder of a catalog that was prepared at some time; prepared now if it was not."""
     folder = Folder.parse(root)
-    if not folder.exists(MARKER) or check_marker(folder) != SCHEMA_VERSION:
+    if marker_name(folder) is None or check_marker(folder) != SCHEMA_VERSION:
         prepare(root)
     return folder
 
@@ -133,7 +134,7 @@ def drop_unfinished(root: str, revisions: Iterable[tuple[str, str]]) -> int:
     `models` part while we have the lock; elsewhere `zoo compact` clears them away in time.
     """
     folder = Folder.parse(root)
-    if not folder.is_local or not folder.exists(MARKER):
+    if not folder.is_local or marker_name(folder) is None:
         return 0
     with writing(folder, alone=True):
         finished = {unit_stem(key) for key in done_units(root)}

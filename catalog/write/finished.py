@@ -12,7 +12,7 @@ import duckdb
 from catalog.errors import TornError
 from catalog.files.duck import open_duck, while_others_write
 from catalog.files.folder import Folder
-from catalog.files.layout import HOT, MARKER, check_marker
+from catalog.files.layout import HOT, check_marker, marker_name
 from catalog.schema import UNIT_TABLES
 from catalog.write.names import UnitKey
 
@@ -105,7 +105,7 @@ def newest(stored: Iterable[FinishedUnit]) -> tuple[FinishedUnit, ...]:
 def stored_units(root: str) -> tuple[FinishedUnit, ...]:
     """Every row of `models`, replaced ones too, from its files alone; empty without a catalog."""
     folder = Folder.parse(root)
-    if not folder.exists(MARKER):
+    if marker_name(folder) is None:
         return ()
     check_marker(folder)
     columns = ", ".join(

@@ -24,7 +24,7 @@ _FENCE: Final = 1.5
 """A value is an outlier when it lies so many quartile distances beyond the quartiles (Tukey)."""
 _POINTS: Final = 7.0
 """Size of a label's letters."""
-_WIDTH_OF_A_LETTER: Final = 0.53
+_WIDTH_OF_A_LETTER: Final = 0.6
 """Mean width of a letter over its size."""
 _BESIDE: Final = tuple(
     (sign * reach, dy, "left" if sign > 0.0 else "right")

@@ -109,6 +109,7 @@ def draw_esd(axes: Axes, evals: Vector, columns: Cells) -> None:
     axes.set(xscale="log", yscale="log", xlabel="eigenvalue λ of WᵀW", ylabel="density")
     axes.set_ylim(bottom=floor)
     log_ticks(axes.xaxis, *axes.get_xlim())
+    log_ticks(axes.yaxis, *axes.get_ylim())
     largest = np.array([shown[-1]]), np.array([density[density > 0][-1]])
     label_points(axes, *largest, [(0, f"λ_max = {shown[-1]:.4g}")], avoid=drawn, above=True)
     legend_above(axes, columns=1)

@@ -40,9 +40,10 @@ def main(folder: Path) -> None:
     from jobs.screen.progress import Progress
     from jobs.spec.load import load_spec
     from jobs.sweep.ledger import Ledger
-    from jobs.sweep.loop import run_sweep, units_of
+    from jobs.sweep.loop import run_sweep
     from jobs.sweep.task_rows import TaskRows
     from jobs.sweep.work import MEASURING
+    from jobs.units.listed import units_of
     from jobs.units.unit import Task
 
     small = {"object_store_memory": STORE_BYTES, "include_dashboard": False}

@@ -60,6 +60,14 @@ class Terminal:
             if time.monotonic() > until or not self._read():
                 raise AssertionError(f"no {text!r} on the screen:\n{self.screen}")
 
+    def wait_for_match(self, pattern: str, *, after: int = 0, seconds: float = 60) -> re.Match[str]:
+        """Read until `pattern` fits something on the screen behind the first `after` letters; what it fits."""
+        until = time.monotonic() + seconds
+        while (match := re.compile(pattern).search(self.screen, after)) is None:
+            if time.monotonic() > until or not self._read():
+                raise AssertionError(f"nothing like {pattern!r} on the screen:\n{self.screen}")
+        return match
+
     def end(self, seconds: float = 60) -> int:
         """Read until the program ends; its exit code."""
         until = time.monotonic() + seconds

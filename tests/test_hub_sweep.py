@@ -19,9 +19,10 @@ from jobs.runners.local import LocalRunner
 from jobs.screen.progress import Progress
 from jobs.spec.load import load_spec
 from jobs.sweep.ledger import Ledger
-from jobs.sweep.loop import run_sweep, units_of
+from jobs.sweep.loop import run_sweep
 from jobs.sweep.work import MEASURING
 from jobs.units import plan
+from jobs.units.listed import units_of
 from tests.conftest import Zoo
 from tests.hub_folders import fresh_session, put_model, put_settings, put_sharded
 from tests.test_sweep import ask, numbers

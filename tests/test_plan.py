@@ -9,8 +9,8 @@ import pytest
 
 from jobs.sources.target import Failure
 from jobs.spec.load import parse_spec
-from jobs.sweep.loop import units_of
 from jobs.units import plan
+from jobs.units.listed import units_of
 from jobs.units.plan import TaskFeed, UnitPlan, plan_unit, plan_units, tasks_of
 from jobs.units.unit import GIB, Task, Unit
 from tests.models import weights, write_model

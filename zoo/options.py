@@ -17,6 +17,8 @@ FusedMode = Literal["split", "whole", "both"]
 """How fused projections are taken; see `LayerSelection.fused`."""
 Metrics = Literal["all", "tail"]
 """Which numbers are computed; see `AnalysisOptions.metrics`."""
+FULL_SHUFFLE_UP_TO = 2048
+"""Smaller side up to which `shuffle = "auto"` computes the whole shuffled spectrum."""
 AdapterMode = Literal["delta", "merged", "both"]
 """What is taken of an adapter; see `LayerSelection.adapters`."""
 

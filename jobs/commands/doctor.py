@@ -20,18 +20,22 @@ def doctor(*, format: Format = "table", shown: Shown = AS_USUAL, quiet: bool = F
     import json
     import os
     import shutil
+    from concurrent.futures import ThreadPoolExecutor
 
     import psutil
-    import torch
 
     from jobs.screen.output import print_rows
-    from jobs.sweep.ledger import versions
+    from jobs.units.versions import versions
+    from zoo.machine.cuda import cuda_devices
     from zoo.machine.memory import process_limit
 
+    pool = ThreadPoolExecutor(1)
+    hub = pool.submit(_hub)  # it may take seconds to answer, while everything else is told
     facts: list[tuple[str, object, str]] = [
         (name, version, "") for name, version in json.loads(versions()).items()
     ]
     memory, limit = psutil.virtual_memory(), process_limit()
+    devices, problem = cuda_devices()
     disk = shutil.disk_usage(os.getcwd())
     facts += [
         ("cores", len(os.sched_getaffinity(0)), "one worker each by default"),
@@ -41,22 +45,16 @@ def doctor(*, format: Format = "table", shown: Shown = AS_USUAL, quiet: bool = F
             f"{memory.available / 2**30:.1f} available; set by {limit.set_by}",
         ),
         ("disk_gib", round(disk.total / 2**30, 1), f"{disk.free / 2**30:.1f} free here"),
-        ("cuda", torch.cuda.is_available(), _devices()),
-        *_hub(),
+        (
+            "cuda",
+            bool(devices),
+            ", ".join(devices) or f"{problem}: spectra are computed on the CPU",
+        ),
+        *hub.result(),
     ]
     rows = [{"what": what, "value": str(value), "note": note} for what, value, note in facts]
     print_rows(rows, columns=("what", "value", "note"), format=format, quiet=quiet, shown=shown)
     return 0
-
-
-def _devices() -> str:
-    import torch
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return (
-        ", ".join(torch.cuda.get_device_name(i) for i in range(count))
-        or "spectra are computed on the CPU"
-    )
 
 
 def _hub() -> list[tuple[str, object, str]]:

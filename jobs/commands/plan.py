@@ -65,12 +65,14 @@ def plan(
     from jobs.screen.progress import Progress, hear_hub
     from jobs.sources.target import Failure
     from jobs.spec.load import load_spec
-    from jobs.sweep.loop import units_of
+    from jobs.units.listed import units_of
     from jobs.units.plan import plan_units
     from zoo.hub.greeting import briefly
+    from zoo.machine.later import torch_when_used
 
     if headers < 0:
         raise SpecError(f"--headers: got {headers}; wanted 0 or more")
+    torch_when_used()  # headers are read without it
     parsed, _ = load_spec(spec)
     progress = Progress(quiet=quiet)
     hear_hub(progress)

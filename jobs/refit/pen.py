@@ -14,7 +14,7 @@ from catalog.read.stored_units import StoredRows, UnitFiles, rows_of
 from catalog.schema import UNIT_TABLES
 from catalog.write import commits
 from jobs.refit.columns import LayerChange, trap_rows
-from jobs.sweep.ledger import versions
+from jobs.units.versions import versions
 from zoo.version import UNKNOWN
 
 _CHUNK_LAYERS = 512

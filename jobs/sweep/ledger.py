@@ -5,9 +5,7 @@ The only writer during a sweep. Knows rows and versions; nothing of runners.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,8 +24,8 @@ from jobs.sweep.model_row import ModelRow
 from jobs.sweep.takeover import TakeOver, taken_over
 from jobs.sweep.task_rows import TaskRows
 from jobs.units.unit import Unit
+from jobs.units.versions import versions
 from zoo.cells import cells
-from zoo.version import NUMBERS_VERSION
 
 Overwrite = Literal["never", "failed", "stale", "always"]
 """What of the listed units is computed: see `zoo sweep --help`."""
@@ -37,31 +35,6 @@ _FINAL_CAUSES = (TERMINAL | {"poison", "bug"}) - {"hub_permanent", "changed"}
 repositories may come back, and what was being written is finished some time."""
 _ROW_BYTES = 16_384
 """About the size of a file with one row of `models`, which does not tell its own."""
-_PACKAGES = (
-    "spectral-zoo",
-    "numpy",
-    "scipy",
-    "torch",
-    "pyarrow",
-    "duckdb",
-    "ray",
-    "huggingface_hub",
-)
-"""Packages whose versions are kept beside the numbers."""
-
-
-def versions() -> str:
-    """JSON of the packages that compute and store the numbers."""
-    version_of: dict[str, str | int] = {
-        "python": platform.python_version(),
-        "numbers": NUMBERS_VERSION,
-    }
-    for package in _PACKAGES:
-        try:
-            version_of[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return json.dumps(version_of, sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)

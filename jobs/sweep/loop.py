@@ -19,14 +19,13 @@ from catalog.files.room import size_text
 from jobs.runners.hub_access import driving
 from jobs.runners.protocol import Runner
 from jobs.screen.progress import Progress
-from jobs.sources.find import find_targets
 from jobs.spec.tables import Spec
 from jobs.sweep.equal_weights import EqualWeights, Find
 from jobs.sweep.ledger import Ledger, Overwrite
 from jobs.sweep.tally import Tally, failed_unit
 from jobs.sweep.task_rows import TaskRows
 from jobs.sweep.turns import Turns
-from jobs.units.unit import Task, Unit, unit_of
+from jobs.units.unit import Task, Unit
 
 _LOOKED_AT = 64
 """Units that are looked at, whether they can take over rows, before a runner starts."""
@@ -97,12 +96,6 @@ def _until_full(progress: Progress, ledger: Ledger, tally: Tally, num_todo: int)
                 f"{num_left} units are left; if they are like those in the catalog, they need about "
                 f"{size_text(num_left * per_unit)}"
             )
-
-
-def units_of(spec: Spec, say: Callable[[str], None] | None = None) -> tuple[Unit, ...]:
-    """All units a spec lists, pinned; `say` hears what was left out."""
-    options, selection = spec.options, spec.selection
-    return tuple(unit_of(target, options, selection) for target in find_targets(spec, say))
 
 
 def _finder(ledger: Ledger, overwrite: Overwrite) -> Find | None:

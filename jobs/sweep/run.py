@@ -16,9 +16,10 @@ from jobs.runners.protocol import Runner
 from jobs.screen.progress import Progress, hear_hub
 from jobs.spec.tables import Spec
 from jobs.sweep.ledger import Ledger, Overwrite
-from jobs.sweep.loop import SweepResult, run_sweep, units_of
+from jobs.sweep.loop import SweepResult, run_sweep
 from jobs.sweep.task_rows import TaskRows
 from jobs.sweep.work import MEASURING
+from jobs.units.listed import units_of
 from jobs.units.unit import Task
 from zoo.errors import UseError
 

@@ -17,7 +17,8 @@ def prepare() -> None:
     from zoo.machine.heap import return_large_arrays
 
     return_large_arrays()
-    importlib.import_module("zoo.measure.model")
+    for module in ("zoo.measure.model", "zoo.measure.batch", "zoo.measure.deltas"):
+        importlib.import_module(module)
 
 
 def measure_task(task: Task) -> TaskRows:

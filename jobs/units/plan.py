@@ -18,7 +18,7 @@ from jobs.units.bytes import ByteRow, byte_rows
 from jobs.units.unit import GIB, Task, Unit
 from zoo.errors import TransientError, ZooError
 from zoo.io.left_out import LeftOut
-from zoo.options import AnalysisOptions
+from zoo.options import FULL_SHUFFLE_UP_TO, AnalysisOptions
 
 if TYPE_CHECKING:
     from zoo.layers.spec import LayerSpec
@@ -169,8 +169,6 @@ def _sides(spec: LayerSpec) -> tuple[int, int]:
 
 
 def _seconds(n: int, m: int, options: AnalysisOptions) -> float:
-    from zoo.measure.shuffles import FULL_SHUFFLE_UP_TO  # torch comes with it
-
     solve = m**3 * _SECONDS_PER_CUBE + n * m * m * _SECONDS_PER_PRODUCT
     shuffles = options.fixed_replicates or 1
     mode = options.shuffle_mode

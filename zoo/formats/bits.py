@@ -6,15 +6,16 @@ from math import gcd
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 _MAGNITUDES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 """The values of a 4-bit float without its sign, by its three low bits."""
-E2M1 = torch.tensor([*_MAGNITUDES, *(-v for v in _MAGNITUDES)])
+E2M1 = np.array([*_MAGNITUDES, *(-v for v in _MAGNITUDES)], dtype=np.float32)
 """The 16 values of a 4-bit float: bit 3 is the sign (OCP microscaling formats 1.0, table 5)."""
 
 with np.errstate(over="ignore"):
-    E8M0 = torch.from_numpy(np.ldexp(1.0, np.arange(256) - 127).astype(np.float32))
-E8M0[255] = torch.nan
+    E8M0 = np.ldexp(1.0, np.arange(256) - 127).astype(np.float32)
+E8M0[255] = np.nan
 """The 256 values of an 8-bit exponent, 2^(byte - 127); 255 is NaN (same source, section 5.4)."""
 
 
@@ -55,11 +56,12 @@ def unpack_nibbles(packed: torch.Tensor, *, high_first: bool = False) -> torch.T
     return torch.stack(pair, dim=-1).flatten(-2)
 
 
-def look_up(codes: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+def look_up(codes: torch.Tensor, table: torch.Tensor | NDArray[np.float32]) -> torch.Tensor:
     """`table[codes]` for uint8 codes, in float32 and without an int64 copy of all codes."""
+    held = torch.as_tensor(table)
     values = torch.empty(codes.shape, dtype=torch.float32)
     flat_codes, flat_values = codes.reshape(-1), values.view(-1)
     for start in range(0, flat_codes.numel(), _LOOKED_UP_CODES):
         part = slice(start, start + _LOOKED_UP_CODES)
-        torch.index_select(table, 0, flat_codes[part].int(), out=flat_values[part])
+        torch.index_select(held, 0, flat_codes[part].int(), out=flat_values[part])
     return values

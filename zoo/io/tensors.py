@@ -8,16 +8,17 @@ from zoo.errors import ResourceError
 from zoo.io.header import TensorMeta
 
 _TORCH_TYPES = {
-    "U8": torch.uint8, "I8": torch.int8, "U16": torch.uint16, "I16": torch.int16,
-    "U32": torch.uint32, "I32": torch.int32, "U64": torch.uint64, "I64": torch.int64,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
-    "F8_E4M3FNUZ": torch.float8_e4m3fnuz, "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
-    "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64,
-    "C64": torch.complex64,
+    "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16",
+    "U32": "uint32", "I32": "int32", "U64": "uint64", "I64": "int64",
+    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64",
+    "C64": "complex64",
 }  # fmt: skip
-"""The torch type of a safetensors code, where bytes can be seen as it without a change."""
-_CODES = {dtype: code for code, dtype in _TORCH_TYPES.items()} | {torch.bool: "BOOL"}
-"""The safetensors code of a torch type."""
+"""The name of the torch type of a safetensors code, where bytes can be seen as it without a change.
+Names, so that headers can be read without torch."""
+_CODES = {f"torch.{name}": code for code, name in _TORCH_TYPES.items()} | {"torch.bool": "BOOL"}
+"""The safetensors code of a torch type, by how torch writes the type."""
 
 
 def empty_bytes(num_bytes: int, *, what: str) -> torch.Tensor:
@@ -43,7 +44,7 @@ def as_tensor(data: torch.Tensor, meta: TensorMeta, shape: tuple[int, ...]) -> t
     along the last axis, F6 and the types of GGUF as a flat row. BOOL becomes torch.bool.
     """
     if meta.dtype in _TORCH_TYPES:
-        return data.view(_TORCH_TYPES[meta.dtype]).reshape(shape)
+        return data.view(getattr(torch, _TORCH_TYPES[meta.dtype])).reshape(shape)
     if meta.dtype == "BOOL":
         return (data != 0).reshape(shape)  # bytes other than 0 and 1 are no valid torch.bool
     if meta.dtype == "F4" and shape and shape[-1] % 2 == 0:
@@ -53,4 +54,4 @@ def as_tensor(data: torch.Tensor, meta: TensorMeta, shape: tuple[int, ...]) -> t
 
 def dtype_code(dtype: torch.dtype) -> str | None:
     """The safetensors code of a torch type; None when there is none."""
-    return _CODES.get(dtype)
+    return _CODES.get(str(dtype))

@@ -11,10 +11,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from math import prod
+from typing import TYPE_CHECKING
 
-import torch
-
-from zoo.cells import cells
 from zoo.errors import CheckpointError, DecodeError
 from zoo.formats.account import account
 from zoo.formats.weight import Entry, Weight
@@ -28,25 +26,21 @@ from zoo.layers.deltas import delta_layers
 from zoo.layers.spec import LayerSpec
 from zoo.layers.take import take
 from zoo.measure.base import BaseModel, check_partners, open_base
-from zoo.measure.batch import measure_layers
-from zoo.measure.deltas import BasePiece, base_pieces, measure_deltas
-from zoo.measure.layer import LayerMeasures, failed_layer, measure_layer, skipped_layer
 from zoo.measure.memory import naming_shortage
 from zoo.measure.nothing import is_without_layers, why_without_layers
-from zoo.measure.row import (
-    Counterpart,
-    LayerName,
-    LayerRow,
-    Place,
-    Reading,
-    Shape,
-    Stored,
-    TrapRow,
-)
 from zoo.options import AnalysisOptions, LayerSelection
 from zoo.seeds import layer_key
-from zoo.spectral.spectrum import Spectrum
 from zoo.version import UNKNOWN
+
+if (
+    TYPE_CHECKING
+):  # what measures is loaded where it is called: headers are read without it, in no time
+    import torch
+
+    from zoo.measure.deltas import BasePiece
+    from zoo.measure.layer import LayerMeasures
+    from zoo.measure.row import LayerRow, Shape, TrapRow
+    from zoo.spectral.spectrum import Spectrum
 
 _WHOLE_BYTES = 256 << 20
 """Bytes in float32 up to which a stack of experts is decoded whole; a larger one is decoded one
@@ -142,6 +136,8 @@ class LayerReport:
     @property
     def columns(self) -> dict[str, object]:
         """All columns of the table `layers` but the common keys and `step`, as a mapping."""
+        from zoo.cells import cells
+
         return cells(self.row)
 
 
@@ -244,6 +240,8 @@ class Pieces:
             return ()
         places = {(spec.part, spec.expert) for spec in specs}
         here = [delta for delta in self.deltas if (delta.part, delta.expert) in places]
+        from zoo.measure.deltas import base_pieces
+
         return base_pieces(self.weight, rows, here)
 
     @property
@@ -310,6 +308,9 @@ def _measure_piece(
     options: AnalysisOptions,
 ) -> Iterator[LayerReport]:
     """The layers of one piece of a weight, which is dropped before the next one is loaded."""
+    from zoo.measure.deltas import measure_deltas
+    from zoo.measure.layer import failed_layer
+
     weight = pieces.weight
     started = time.perf_counter()
     try:
@@ -340,6 +341,9 @@ def _measure_specs(
     options: AnalysisOptions,
 ) -> Iterator[tuple[LayerSpec, LayerMeasures]]:
     """The layers cut out of a loaded piece; equal single matrices (experts, parts) go together."""
+    from zoo.measure.batch import measure_layers
+    from zoo.measure.layer import measure_layer
+
     for (slices, *_), group in groupby(specs, key=lambda s: (s.num_slices, s.rows, s.cols)):
         equal = tuple(group)
         cut = [spec.matrices(loaded, offset=rows[0] if rows else 0) for spec in equal]
@@ -362,18 +366,24 @@ def _seed_key(spec: LayerSpec) -> tuple[str, ...]:
 
 def _unmeasured(spec: LayerSpec) -> LayerReport:
     """The report of a layer that is failed or skipped before anything of it is read."""
+    from zoo.measure.layer import failed_layer, skipped_layer
+
     if spec.fail_reason is not None:
         return _report(spec, failed_layer(_shape(spec), spec.fail_reason), 0.0, 0)
     return _report(spec, skipped_layer(_shape(spec), spec.skip_reason or "skipped"), 0.0, 0)
 
 
 def _shape(spec: LayerSpec) -> Shape | None:
+    from zoo.measure.row import Shape
+
     if spec.rows is None or spec.cols is None:
         return None
     return Shape.of(spec.num_slices, spec.rows, spec.cols)
 
 
 def _report(spec: LayerSpec, measures: LayerMeasures, read_s: float, nbytes: int) -> LayerReport:
+    from zoo.measure.row import Counterpart, LayerName, LayerRow, Place, Reading, Stored, TrapRow
+
     weight, measured = spec.weight, measures.measured
     if spec.note is not None:
         reason = "; ".join(filter(None, (measured.outcome.reason, spec.note)))

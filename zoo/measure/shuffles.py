@@ -14,7 +14,7 @@ from jaxtyping import Float64, Shaped
 
 from zoo.machine.device import with_cpu_fallback
 from zoo.measure.row import MeasuredTrap
-from zoo.options import AnalysisOptions
+from zoo.options import FULL_SHUFFLE_UP_TO, AnalysisOptions
 from zoo.seeds import generator, seed_for
 from zoo.spectral.arrays import Doubles
 from zoo.spectral.localisation import MADE_BY_MEAN, Localisation, Sector, TrapCauses
@@ -38,8 +38,6 @@ from zoo.spectral.trap_modes import (
 )
 from zoo.spectral.trap_test import BulkEntries, Trap
 
-FULL_SHUFFLE_UP_TO = 2048
-"""Smaller side up to which `shuffle = "auto"` computes the whole shuffled spectrum."""
 CHEAP_FULL_BELOW = 512
 """Smaller side below which further replicates are solved in full: faster than their top alone."""
 MAX_MODES = 32

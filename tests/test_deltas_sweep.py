@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from jobs.spec.load import load_spec
-from jobs.sweep.loop import units_of
+from jobs.units.listed import units_of
 from jobs.units.plan import plan_unit
 from tests.conftest import Zoo
 from tests.hub_folders import fresh_session

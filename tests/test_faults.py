@@ -17,9 +17,10 @@ from jobs.sources.target import Target
 from jobs.spec.load import load_spec
 from jobs.spec.tables import Spec
 from jobs.sweep.ledger import Ledger
-from jobs.sweep.loop import SweepResult, run_sweep, units_of
+from jobs.sweep.loop import SweepResult, run_sweep
 from jobs.sweep.task_rows import TaskRows
 from jobs.sweep.work import MEASURING
+from jobs.units.listed import units_of
 from jobs.units.unit import Task, Unit
 from tests.models import small_zoo
 from tests.trouble import Trouble

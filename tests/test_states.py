@@ -179,6 +179,41 @@ def test_a_model_shuffled_over_files_folders_and_prefixes_is_right_or_named(
     )
 
 
+@pytest.mark.parametrize(
+    ("weights", "average"),
+    [
+        ("visual_encoder", "visual_encoder_m"),
+        ("module.base_encoder", "module.momentum_encoder"),
+        ("module.encoder_q", "module.encoder_k"),
+        ("encoder.module", "target_encoder.module"),
+        ("online_network", "target_network"),
+        ("unet", "unet_ema"),
+        ("policy", "policy_target"),
+        ("model", "extra_state.ema"),
+        ("non_ema", "ema"),
+    ],
+)
+def test_the_average_of_a_part_is_set_aside(weights: str, average: str, tmp_path: Path) -> None:
+    state = {f"{weights}.{name}": t for name, t in model().items()}
+    state["neck.weight"] = torch.ones(3, 4)
+    both = state | {f"{average}.{name}": t for name, t in model(1).items()}
+    store(tmp_path, "checkpoint.safetensors", both)
+    values, reasons = measured(tmp_path)
+    assert_is(values, state)
+    assert reasons.keys() == {f"{average}.{name}" for name in model(1)}
+
+
+def test_files_of_an_optimizer_and_of_an_average_beside_the_weights(tmp_path: Path) -> None:
+    store(tmp_path, "model010000.pt", model())
+    store(tmp_path, "ema_0.9999_010000.pt", model(1))
+    moments = {i: {"exp_avg": torch.ones(4, 4), "exp_avg_sq": torch.ones(4, 4)} for i in range(2)}
+    store(tmp_path, "opt010000.pt", {"state": moments, "param_groups": []})
+    values, reasons = measured(tmp_path)
+    assert_is(values, model())
+    assert "an average of the same weights" in reasons.pop("ema_0.9999_010000.pt")
+    assert set(reasons.values()) == {"training state: not a weight"}
+
+
 def test_a_tensor_that_two_parts_of_a_model_share_is_measured_once(tmp_path: Path) -> None:
     shared = {"embed.weight": torch.ones(12, 8)}
     store(tmp_path, "a.safetensors", {**model(), **shared})

@@ -18,20 +18,26 @@ _CLEAR_WRAPPERS = frozenset(
      "model_state_dict")
 )  # fmt: skip
 """Components of names that wrap a whole model and mean nothing else."""
-_WRAPPERS = _CLEAR_WRAPPERS | {"model", "net", "network", "params", "weights"}
+_WRAPPERS = _CLEAR_WRAPPERS | {
+    "model", "net", "network", "params", "weights", "extra_state", "checkpoint", "ckpt",
+}  # fmt: skip
 """Components that may wrap a whole model."""
 _AVERAGES = "ema|swa|shadow|averaged|polyak|momentum|teacher|target"
 """Words for a state that follows another one slowly."""
 _TRAINED = "non_ema|student|online"
 """Words for the state that is followed."""
-_AFFIX = re.compile(rf"(?:^|(?<=_))(?:{_TRAINED}|{_AVERAGES})(?:_|$)", re.IGNORECASE)
-"""A word of a state as part of a component: `state_dict_ema`, `momentum_encoder`."""
+_AFFIX = re.compile(
+    rf"(?:^|(?<=_))(?:{_TRAINED}|{_AVERAGES})(?:_|$)|^base_(?=encoder$)|(?<=[a-z])_m$",
+    re.IGNORECASE,
+)
+"""A word of a state as part of a component: `state_dict_ema`, `momentum_encoder`, and ALBEF's
+`visual_encoder_m`."""
 _KEPT = "avg|average|best|old|copy|backup|init|initial|prev|previous|encoder_k"
 """Words for a state that was kept beside the one that trained on."""
 _WHOLE = re.compile(rf"^(?:{_KEPT}|raw|current|last|latest|final|encoder_q)$", re.IGNORECASE)
 """Components that are words of states only when they stand alone."""
 _AVERAGE = re.compile(
-    rf"(?:^|[._])(?:(?<!non_)(?:{_AVERAGES})|{_KEPT})(?=$|[._])",
+    rf"(?:^|[._])(?:(?<!non_)(?:{_AVERAGES})|{_KEPT})(?=$|[._])|[a-z]_m$",
     re.IGNORECASE,
 )
 """A word in the label of a state that another one is preferred to."""

@@ -56,8 +56,10 @@ _TRAINING_STATE = re.compile(
 _TRAINING_TENSOR = re.compile(
     r"^(optimizers?|optimizer_states?|optimizer_state_dict|optim|opt|lr_schedulers?|scheduler"
     r"|callbacks|loops|rng_state|random_states|grad_scaler)\."
+    r"|(^|\.)(exp_avg|exp_avg_sq|max_exp_avg_sq|exp_inf|momentum_buffer|square_avg|acc_delta)$"
 )
-"""What the names of training state start with, when it is stored beside the weights."""
+"""What the names of training state start with, when it is stored beside the weights, and what
+those of an optimizer's averages end with."""
 
 
 def is_weight_file(name: str) -> bool:

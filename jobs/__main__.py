@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 some models failed or something broke, 2 bad use, 75 inter
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -61,6 +62,7 @@ def run(arguments: Sequence[str]) -> int:
 
     try:
         code = app(list(arguments), exit_on_error=False, result_action="return_value")
+        sys.stdout.flush()  # here a full disk or a closed pipe can be answered
     except CycloptsError:
         return USE  # cyclopts has printed what was wrong
     except (ZooError, CatalogError) as error:
@@ -71,9 +73,24 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _interrupted()
     except BrokenPipeError:  # `zoo rank ... | head` closed our standard output
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        _drop_output()
+        print(
+            f"zoo: cannot write: {error.strerror}. What was written so far is not whole: free some space "
+            "where it goes and run the same command again",
+            file=sys.stderr,
+        )
+        return FAILED
     return code if isinstance(code, int) else 0
+
+
+def _drop_output() -> None:
+    """What is still to be written to standard output goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

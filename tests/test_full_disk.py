@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.catalogs import ROOT
+from tests.catalogs import ROOT, commit
 from tests.models import small_zoo, weights, write_model
 
 SCRIPT = """
@@ -76,3 +76,16 @@ def test_a_compaction_on_a_full_disk_leaves_nothing_and_goes_on(tmp_path: Path) 
     said = on_a_small_disk(tmp_path, "compact disk/cat", room="0K")
     assert codes(said) == [0, 75, 0, 0, 0], said
     assert "is full" in said and "run `zoo check`" not in said
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+@pytest.mark.parametrize("query", ["select 1", "from range(100000)"], ids=["short", "long"])
+def test_rows_for_a_full_disk_are_no_traceback(tmp_path: Path, query: str) -> None:
+    commit(str(tmp_path / "cat"))
+    command = [sys.executable, "-m", "jobs", "sql", str(tmp_path / "cat"), query, "--format", "csv"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert done.returncode == 1
+    assert done.stderr.startswith("zoo: cannot write: No space left on device") and "\n" not in (
+        done.stderr.rstrip()
+    )

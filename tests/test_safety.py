@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from catalog.errors import QueryError, StorageError
@@ -100,8 +102,6 @@ def test_a_condition_of_a_board_opens_no_file(
 
 
 def test_a_variable_of_this_program_is_no_table(catalog: Path) -> None:
-    import pyarrow as pa
-
     rows = pa.table({"a": [1]})
     with views.connect(catalog) as con, pytest.raises(QueryError, match="rows"):
         ask(con, "from rows")
@@ -119,9 +119,38 @@ def test_a_file_that_is_no_parquet_is_named_and_not_the_query(
 ) -> None:
     (file,) = (catalog / "layers" / "hot").iterdir()
     file.write_bytes(rest)
-    assert zoo("sql", catalog, "select alpha from layers") == 1
-    said = capsys.readouterr().err
-    assert file.name in said and "run `zoo check`" in said
+    for command in (("sql", catalog, "select alpha from layers"), ("rank", "alpha", catalog)):
+        assert zoo(*command) == 1
+        said = capsys.readouterr().err
+        assert file.name in said and "run `zoo check`" in said and "the query" not in said
+
+
+def test_a_parquet_file_of_another_program_is_named_and_not_the_query(
+    catalog: Path, zoo: Zoo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = catalog / "layers" / "hot" / "theirs.parquet"
+    pq.write_table(pa.table({"x": [1]}), file)
+    for command in (("sql", catalog, "select alpha from layers"), ("rank", "alpha", catalog)):
+        assert zoo(*command) == 1
+        said = capsys.readouterr().err
+        assert str(file) in said and "run `zoo check`" in said and "union_by_name" not in said
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("from '{0}/none.csv'", "none.csv"),
+        ("from read_parquet('https://127.0.0.1:1/x.parquet')", "the extension httpfs"),
+        ("install httpfs", "'install' reaches beyond"),
+    ],
+)
+def test_what_fails_beyond_the_catalog_is_not_its_fault(
+    query: str, said: str, catalog: Path, zoo: Zoo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = query.format(catalog.parent)
+    assert zoo("sql", catalog, text, "--allow-files") == 2
+    err = capsys.readouterr().err
+    assert said in err and "zoo check" not in err
 
 
 def test_a_torn_file_is_named(catalog: Path) -> None:

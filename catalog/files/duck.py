@@ -78,7 +78,8 @@ def is_of_files(error: duckdb.Error) -> bool:
 
 
 _NO_PARQUET = re.compile(
-    r"too small to be a Parquet file|No magic bytes|not a parquet|Footer length error",
+    r"too small to be a Parquet file|No magic bytes|not a parquet|Footer length error|"
+    r"schema mismatch in glob",
     re.IGNORECASE,
 )
-"""What DuckDB says of a file that is empty, cut off or something else."""
+"""What DuckDB says of a file that is empty, cut off or something else, or of another program's."""

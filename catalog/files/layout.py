@@ -46,7 +46,13 @@ class Marker:
     version: int
     """Schema version that writers keep to."""
     oldest: int
-    """Schema version that the oldest files may have: that of the program that made the catalog."""
+    """Schema version that the oldest files may have: that of the program that made the catalog.
+
+    A compaction that leaves no such file does not raise it. A program of the older version may still
+    be open, and commit a file of its own at any time; and the empty file of its version, which it takes
+    its columns from, would be the first one by name, which a catalog of one version is read by. It
+    costs nothing where it could be raised: there are few files then.
+    """
 
     def to_bytes(self) -> bytes:
         """The marker as it is stored."""

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 """What a question gives."""
+_NAMES_A_FILE = re.compile(r"[\"'][^\"']*/[^\"']*[\"']|\S+://\S+")
+"""A path or an address in an error of DuckDB."""
+
 Values = Sequence[object] | Mapping[str, object]
 """Values of a query's parameters, by position or by name."""
 
@@ -107,9 +110,25 @@ def _asked(
     try:
         return while_others_write(read)
     except duckdb.Error as error:
-        if is_of_files(error):
-            raise StorageError(f"{blame}: {error}; run `zoo check` to find the file") from error
+        if is_of_files(error) and _names_the_catalog(con, error):
+            first_line = str(error).partition("\n")[0]
+            raise StorageError(
+                f"a file of the catalog cannot be read: {first_line}; run `zoo check` to find the file and "
+                f"all others like it, move them away and sweep again"
+            ) from error
+        if "requires the extension" in str(error):
+            raise QueryError(
+                f"{blame}: {str(error).partition(chr(10))[0]}, and extensions of DuckDB are never fetched or "
+                f"loaded here; fetch the file first, and name it with --allow-files"
+            ) from error
         raise QueryError(f"{blame}: {error}{hint(con, query)}") from error
+
+
+def _names_the_catalog(con: duckdb.DuckDBPyConnection, error: duckdb.Error) -> bool:
+    """True when the error is about a file of the catalog, or names none; a query may name others."""
+    ((glob,),) = con.execute("select getvariable('zoo')").fetchall()
+    root = re.sub(r"\[([*?\[])\]", r"\1", glob)  # as `Folder.glob` quotes it
+    return root in str(error) or not _NAMES_A_FILE.search(str(error))
 
 
 def _rows(con: duckdb.DuckDBPyConnection) -> Answer:

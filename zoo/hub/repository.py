@@ -87,6 +87,10 @@ class HubStore:
         """Files whose every byte was read and whose sha256 was the listed one."""
         return tuple(name for name, file in self._files.items() if file.verified)
 
+    def refused(self) -> Mapping[str, str]:
+        """See `Store.refused`: there are no links here."""
+        return {}
+
     def files(self) -> Mapping[str, int]:
         """See `Store.files`."""
         return {name: meta.size for name, meta in self._listed().items()}

@@ -163,6 +163,10 @@ class FsspecStore:
         revision = self.revision
         return replace(self._location, revision=revision, listed=self._listed)
 
+    def refused(self) -> Mapping[str, str]:
+        """See `Store.refused`: there are no links here."""
+        return {}
+
     def files(self) -> Mapping[str, int]:
         """See `Store.files`."""
         return {name: int(info["size"]) for name, info in self._infos().items()}

@@ -12,7 +12,7 @@ AGAIN: Final = "another "
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A file that could hold weights, and that is not read."""
+    """A file that could hold weights, or the model card, and that is not read."""
 
     file: str
     """Name within its store."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zoo.errors import CheckpointError, MissingPathError, StaleListingError, UnsafeError
-from zoo.io.configs import CONFIGS_OF_A_FILE
+from zoo.io.configs import CONFIG_NAMES, CONFIGS_OF_A_FILE
 from zoo.io.file_names import checked_name, shown
 from zoo.io.files import ByteFile, Counters, LocalFile
 from zoo.io.fingerprint import ListedFile, combine, list_file, that_matter
@@ -27,6 +27,7 @@ from zoo.io.hub_cache import cached_repositories, main_snapshot, repo_id_of, sna
 from zoo.io.other_files import is_data_of
 from zoo.io.slice_folders import refuse_slice
 from zoo.io.stamp import Stamp
+from zoo.io.weight_files import is_index_file, is_weight_file
 from zoo.io.weights_key import weights_key
 
 MAX_FILES = 100_000
@@ -88,6 +89,7 @@ class LocalStore:
         self._snapshot = snapshot_at(self._root) if location.files is None else None
         self._allowed = (self._root, *_blobs_of(self._root))
         self._sizes: dict[str, int] | None = None
+        self._refused: dict[str, str] = {}
         self._revision = location.revision
         self._listed: dict[str, ListedFile] | None = None
         if location.listed is not None:
@@ -124,8 +126,8 @@ class LocalStore:
     def weights_key(self) -> str | None:
         """See `Store.weights_key`: by the digests that the revision was computed from."""
         _ = self.revision  # computed first, the digests come with it
-        if self._listed is None:
-            return None
+        if self._listed is None or self.refused():
+            return None  # its account names the refused files, and no other model's does
         digests = {name: f"blake2b:{file.digest}" for name, file in self._listed.items()}
         return weights_key(self.files(), digests)
 
@@ -142,6 +144,11 @@ class LocalStore:
             self._hold_to_listing(names, prove=False)  # before anything is believed of it
             self._sizes = {name: self._path(name).stat().st_size for name in names}
         return self._sizes
+
+    def refused(self) -> Mapping[str, str]:
+        """See `Store.refused`: links that lead out or nowhere, pipes, devices."""
+        self.files()
+        return self._refused
 
     def open(self, name: str) -> ByteFile:
         """See `Store.open`."""
@@ -207,8 +214,34 @@ class LocalStore:
         self._listed[name] = now  # touched, or another machine's copy: the same bytes
 
     def _names(self) -> list[str]:
+        """Names of the files that are read, or whose opening will say why not; notes those refused."""
         names = self._location.files
-        return sorted(self._walk() if names is None else names)
+        reasons = {name: self._refusal(name) for name in (self._walk() if names is None else names)}
+        self._refused = {name: reason for name, reason in reasons.items() if reason is not None}
+        return sorted(name for name, reason in reasons.items() if reason is None)
+
+    def _refusal(self, name: str) -> str | None:
+        """Why a file that can be done without is not followed; None for all others.
+
+        A model is measured by its weights and its configs; a card, a log or a note that is a link to
+        some other place is no reason to refuse it, nor to read that place.
+        """
+        if is_weight_file(name) or is_index_file(name) or Path(name).name in CONFIG_NAMES:
+            return None
+        path = self._root / name
+        try:
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode):
+                return None
+            self._path(name)
+        except MissingPathError:
+            return "a link that leads nowhere"
+        except UnsafeError:
+            is_link = stat.S_ISLNK(mode)
+            return "a link that leads out of the folder" if is_link else "not a regular file"
+        except (CheckpointError, OSError):
+            return None  # gone, or a name that is no name: told by whoever looks at it
+        return None
 
     def _walk(self) -> list[str]:
         """Names of all files that are not hidden, relative to the root."""

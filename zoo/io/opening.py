@@ -9,6 +9,7 @@ from zoo.errors import CheckpointError
 from zoo.io.checkpoint import Checkpoint
 from zoo.io.configs import main_config, read_configs
 from zoo.io.file_sets import base_name
+from zoo.io.fingerprint import matters
 from zoo.io.gguf_header import Value, read_gguf_header
 from zoo.io.gguf_kinds import pick_gguf
 from zoo.io.group_reading import Indexes, read_group
@@ -23,7 +24,7 @@ from zoo.io.slices import without_slices
 from zoo.io.states import State, one_state
 from zoo.io.states_within import states_within
 from zoo.io.store import Store
-from zoo.io.weight_files import is_training_tensor
+from zoo.io.weight_files import is_training_tensor, unread_kind
 
 _WIDTHS = ("hidden_size", "d_model", "n_embd", "dim")
 """Keys under which a configuration names the width of the hidden state."""
@@ -57,7 +58,12 @@ def open_checkpoint(store: Store) -> Checkpoint:
     if not opened.by_name:
         files = ", ".join(sorted(opened.files))
         raise CheckpointError(f"no weights in {files} of {store.model_id}; wanted tensors")
-    left_out = (left for left in opened.left_out if left.file not in opened.files)
+    left_out = [left for left in opened.left_out if left.file not in opened.files]
+    left_out += [
+        LeftOut(name, 0, reason)
+        for name, reason in store.refused().items()
+        if matters(name) or unread_kind(name)  # the card, and what may hold weights
+    ]
     return Checkpoint(
         opened.by_name.values(),
         RangeReader(store),

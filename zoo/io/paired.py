@@ -76,6 +76,11 @@ class PairedStore:
         base = {f"{FOLDER}/{name}": size for name, size in self._base.files().items()}
         return {**base, **self._adapter.files()}
 
+    def refused(self) -> Mapping[str, str]:
+        """See `Store.refused`."""
+        base = {f"{FOLDER}/{name}": reason for name, reason in self._base.refused().items()}
+        return {**base, **self._adapter.refused()}
+
     def open(self, name: str) -> ByteFile:
         """See `Store.open`."""
         folder, _, rest = name.partition("/")

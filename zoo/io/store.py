@@ -44,6 +44,10 @@ class Store(Protocol):
     def files(self) -> Mapping[str, int]:
         """Relative posix name -> size in bytes, sorted by name. Hidden files are left out."""
 
+    def refused(self) -> Mapping[str, str]:
+        """Files that no number depends on and that must not or cannot be followed, with the reason; they
+        are not among `files`. Weights and configs are among these, and opening them says what is wrong."""
+
     def open(self, name: str) -> ByteFile:
         """The file called `name`; NotFoundError when there is none, UnsafeError when it must not
         be followed. The caller closes it, or leaves that to `close`."""

@@ -48,7 +48,7 @@ class Panel:
 
 def all_layers(panels: Sequence[Panel], *, title: str, num_layers: int) -> Figure:
     """A panel a layer: density, fit, alpha and traps; `num_layers` is how many the model has."""
-    num_columns = min(8, max(1, math.ceil(math.sqrt(1.4 * len(panels)))))
+    num_columns = min(12, max(1, math.ceil(math.sqrt(1.4 * len(panels)))))
     num_rows = max(1, math.ceil(len(panels) / num_columns))
     width = max(num_columns * _WIDTH + 2 * _SIDE, 6.0)
     height = num_rows * _HEIGHT + _HEAD + _FOOT

@@ -252,7 +252,7 @@ def test_offline_a_sweep_reads_the_cache_under_the_keys_of_the_hub(
 def test_offline_a_missing_model_says_so_and_where_it_looked(
     asked: str, words: str, cache: Path, offline: None, zoo: Zoo, capsys: Caught
 ) -> None:
-    assert zoo("analyze", asked) == 1
+    assert zoo("analyze", asked) == 2
     said = capsys.readouterr().err
     assert "HF_HUB_OFFLINE is set" in said and words in said and str(cache) in said
 

@@ -27,9 +27,10 @@ def demo(
         Say nothing but errors and the leaderboards.
     """
     from catalog.read import views
-    from catalog.read.boards import BOARDS, leaderboard
+    from catalog.read.boards import BOARDS, MIN_LAYERS, leaderboard
     from catalog.read.query import ask_rows
     from jobs.demo.build import build
+    from jobs.demo.story import story
     from jobs.screen.boards import print_board
     from jobs.screen.output import print_table
     from jobs.screen.progress import Progress
@@ -44,13 +45,18 @@ def demo(
     result = sweep_spec(spec, text, out=catalog, overwrite="never", limit=None, quiet=quiet)
     shown = out / "catalog"
     with views.connect(catalog) as con:
-        for board in ("traps", "alignment", "alpha"):
-            print(f"\n[zoo rank {board} {shown}]")
-            print_board(leaderboard(con, BOARDS[board], top=10), format="table", quiet=quiet)
+        for board, least in (("traps", 3), ("alpha", MIN_LAYERS), ("alignment", MIN_LAYERS)):
+            option = "" if least == MIN_LAYERS else f" --min-layers {least}"
+            print(f"\n[zoo rank {board} {shown}{option}]")
+            ranked = leaderboard(con, BOARDS[board], top=10, min_layers=least)
+            told = 4 if board == "traps" else 0  # once: it is of the models and not of the board
+            print_board(ranked, format="table", quiet=quiet, num_verdicts=told)
         print(
-            "\nThe run that groks, step by step: memorised, generalising, then declining under traps"
+            "The run that groks, step by step: memorised, generalising, then declining under traps"
         )
         print_table(ask_rows(con, _TRAJECTORY), format="table", quiet=quiet)
+        print("\nWhat to see in these five models, and why")
+        print(story(con))
     progress.say(
         f"""
 The catalog is in {shown}. Next:

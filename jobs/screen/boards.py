@@ -42,16 +42,22 @@ _SHOWN: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 """Columns of each leaderboard that fit a terminal, after rank and model."""
-_MANY_VERDICTS = 3
-"""Models whose evidence is written out below a board."""
 _WIDTH = 100
 """Places of a line of words."""
 
 
 def print_board(
-    found: Leaderboard, *, format: Format, shown: Shown = AS_USUAL, quiet: bool = False
+    found: Leaderboard,
+    *,
+    format: Format,
+    shown: Shown = AS_USUAL,
+    quiet: bool = False,
+    num_verdicts: int = 3,
 ) -> None:
-    """Print a leaderboard; `quiet` leaves out all words but the reasons of those without a rank."""
+    """Print a leaderboard; `quiet` leaves out all words but the reasons of those without a rank.
+
+    `num_verdicts`: models whose evidence is written out below the board.
+    """
     if format in ("csv", "json"):
         print_rows(
             found.rows,
@@ -89,7 +95,7 @@ def print_board(
     if found.below:
         _print_below(found, format, shown, quiet)
     if not quiet:
-        _print_verdict(found, is_md)
+        _print_verdict(found, is_md, num_verdicts)
 
 
 def _columns(found: Leaderboard, rows: Sequence[Row]) -> tuple[str, ...]:
@@ -114,7 +120,7 @@ def _notes(found: Leaderboard) -> str:
         key, *others = found.analyses
         asked = f" ({', '.join(others)}: asked for the same)" if others else ""
         parts.append(f"Analysis {key}{asked}, newest measurement {_time(found.newest)} UTC.")
-        parts.append("low, high: 95 % of the score, by a bootstrap over the layers.")
+        parts.append("low, high: 95 % of the score, by a bootstrap over five or more layers.")
     return " ".join(parts)
 
 
@@ -190,9 +196,9 @@ def _print_below(found: Leaderboard, format: Format, shown: Shown, quiet: bool) 
     print()
 
 
-def _print_verdict(found: Leaderboard, is_md: bool) -> None:
+def _print_verdict(found: Leaderboard, is_md: bool, num_verdicts: int) -> None:
     """Which ranks can be told apart, and what traps, alpha and alignment say of the first models."""
-    written = found.rows[:_MANY_VERDICTS]
+    written = found.rows[:num_verdicts]
     if not written:
         return
     print("### Verdict\n" if is_md else "Verdict")

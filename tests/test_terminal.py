@@ -113,3 +113,10 @@ def test_a_table_in_a_pipe_keeps_every_column_whole(place: Path, zoo: Zoo, capsy
     assert zoo("show", place / "cat", "its-fine-tune") == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()[0].split()) == 25 and err == ""
+
+
+def test_the_words_around_a_board_fit_too(place: Path) -> None:
+    terminal = zoo_at(80, "rank", "traps", "cat", cwd=place)
+    assert terminal.end() == 0
+    lines = [line for line in terminal.screen.splitlines() if "--columns A,B" not in line]
+    assert "Verdict" in terminal.screen and max(map(len, lines)) <= 80

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from jobs.screen.output import print_rows
 from jobs.screen.shown import AS_USUAL, Format, Shown
-from jobs.screen.text import printable
+from jobs.screen.text import printable, screen_width
 
 if TYPE_CHECKING:
     from catalog.read.boards import Agreement, Leaderboard, Ranking, Row
@@ -43,7 +43,7 @@ _SHOWN: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Columns of each leaderboard that fit a terminal, after rank and model."""
 _WIDTH = 100
-"""Places of a line of words."""
+"""Places of a line of words, where the terminal has so many."""
 
 
 def print_board(
@@ -258,7 +258,7 @@ def _print_paragraph(text: str, *, prefix: str = "") -> None:
         print(f"{prefix}{safe.replace('<', '&lt;').replace('|', chr(92) + '|')}")
     else:
         print(textwrap.fill(
-            safe, _WIDTH, initial_indent=prefix, subsequent_indent=prefix and prefix + "  ",
+            safe, min(_WIDTH, screen_width()), initial_indent=prefix, subsequent_indent=prefix and prefix + "  ",
             break_long_words=False, break_on_hyphens=False,
         ))  # fmt: skip
     if prefix == "## ":

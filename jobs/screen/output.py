@@ -6,7 +6,6 @@ import csv
 import json
 import math
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -17,7 +16,7 @@ from typing import Any, Protocol
 from jobs.screen.fit import GAP, Column, Fitted, fit
 from jobs.screen.quantities import Quantity, human, unit_of
 from jobs.screen.shown import AS_USUAL, Format, Shown, TableRows
-from jobs.screen.text import places, printable
+from jobs.screen.text import UNBOUNDED, places, printable, screen_width
 
 
 def print_rows(
@@ -149,7 +148,7 @@ def _print_table(
         for name in names
     ]
     is_screen = sys.stdout.isatty()
-    width = shutil.get_terminal_size().columns if is_screen and not shown.wide else _UNBOUNDED
+    width = UNBOUNDED if shown.wide else screen_width()
     # who names columns wants the first of them most
     fitted = fit(columns, width=width, first=names if shown.columns else first)
     _print_lines(fitted, is_marked=is_screen and not os.environ.get("NO_COLOR"))
@@ -192,10 +191,6 @@ def _left_out(fitted: Fitted, width: int) -> str:
     ]
     said = "; ".join(filter(None, parts))
     return said and f"{said} (--wide shows all, --columns A,B these)"
-
-
-_UNBOUNDED = 1 << 30
-"""The width of a file."""
 
 
 class Table(Protocol):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+
+UNBOUNDED = 1 << 30
+"""Places of a line in a file."""
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 """Stands where text was cut."""
 
@@ -12,6 +17,11 @@ def printable(text: str, *, keep: str = "") -> str:
     They must not reach a terminal, not even by way of a file that is looked at later.
     """
     return "".join(c if c.isprintable() or c in keep else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def screen_width() -> int:
+    """Places of a line on standard output; UNBOUNDED where it is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else UNBOUNDED
 
 
 def places(text: str) -> int:

@@ -11,6 +11,12 @@ _TRAJECTORY = """
     from trajectories where model_id = 'local/grokking-mlp' order by step
 """
 
+_VERDICTS = """
+    select count(*) filter (verdict = 'active'), count(*) filter (verdict = 'benign') from traps
+"""
+PERCEPTRONS = ("grokking-mlp", "mlp-*")
+"""Models of the demo whose traps are probed: seconds, where the encoder takes minutes."""
+
 
 def demo(
     out: Path = Path("demo"), /, *, runner: Literal["local", "ray"] = "ray", quiet: bool = False
@@ -31,11 +37,14 @@ def demo(
     from catalog.read.query import ask_rows
     from jobs.demo.build import build
     from jobs.demo.story import story
+    from jobs.probe.choose import Which
+    from jobs.probe.run import probe_catalog
     from jobs.screen.boards import print_board
     from jobs.screen.output import print_table
     from jobs.screen.progress import Progress
     from jobs.spec.load import load_spec
     from jobs.sweep.run import sweep_spec
+    from zoo.probes.options import ProbeOptions
 
     progress = Progress(quiet=quiet)
     path = build(out, say=progress.say)
@@ -43,6 +52,13 @@ def demo(
     spec = spec.model_copy(update={"run": spec.run.model_copy(update={"runner": runner})})
     catalog = spec.sweep.out or str(out / "catalog")
     result = sweep_spec(spec, text, out=catalog, overwrite="never", limit=None, quiet=quiet)
+    probe_catalog(
+        catalog,
+        Which(models=PERCEPTRONS),
+        ProbeOptions(num_probes=512, max_traps_per_layer=2),
+        run=spec.run.model_copy(update={"runner": "local"}),
+        progress=Progress(quiet=True),
+    )
     shown = out / "catalog"
     with views.connect(catalog) as con:
         for board, least in (("traps", 3), ("alpha", MIN_LAYERS), ("alignment", MIN_LAYERS)):
@@ -57,6 +73,12 @@ def demo(
         print_table(ask_rows(con, _TRAJECTORY), format="table", quiet=quiet)
         print("\nWhat to see in these five models, and why")
         print(story(con))
+        (active, benign) = ask_rows(con, _VERDICTS).rows[0]
+        print(
+            f"\nProbes, random inputs through the perceptrons with one trap replaced: {active} of "
+            f"{active + benign} traps\nchange the outputs more than ordinary modes do (active), {benign} do not "
+            "(benign)   [zoo probe]"
+        )
     progress.say(
         f"""
 The catalog is in {shown}. Next:

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jobs.demo.train import INIT_SCALE, LEARNING_RATE, WIDTH, Snapshot, load_digits, train
+from jobs.demo.train import INIT_SCALE, LEARNING_RATE, WIDTH, Digits, Snapshot, load_digits, train
 from zoo.errors import UseError
 
 NUM_TRAIN = 200
@@ -99,11 +99,13 @@ def _train_one(folder: Path, steps: tuple[int, ...], shuffle_labels: bool, each_
     digits = load_digits(num_train=NUM_TRAIN, seed=SEED, shuffle_labels=shuffle_labels)
     for snapshot in train(digits, steps=steps, seed=SEED):
         target = aside / f"step{snapshot.step:06d}" if each_step else aside
-        _write(target, folder.name, snapshot, shuffle_labels)
+        _write(target, folder.name, snapshot, digits, shuffle_labels)
     aside.rename(folder)
 
 
-def _write(folder: Path, name: str, snapshot: Snapshot, shuffle_labels: bool) -> None:
+def _write(
+    folder: Path, name: str, snapshot: Snapshot, digits: Digits, shuffle_labels: bool
+) -> None:
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True)
@@ -117,6 +119,8 @@ def _write(folder: Path, name: str, snapshot: Snapshot, shuffle_labels: bool) ->
         "num_train": NUM_TRAIN,
         "shuffled_labels": shuffle_labels,
         "step": snapshot.step,
+        "input_mean": round(float(digits.train_images.mean()), 6),  # what probes are drawn like
+        "input_std": round(float(digits.train_images.std()), 6),
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(_card(name, snapshot), encoding="utf-8")

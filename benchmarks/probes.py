@@ -1,0 +1,242 @@
+"""Do probes tell harmful traps from benign ones, and what does an ablation cost?
+
+    python -m benchmarks.probes harm OUT      # the demo's perceptron: J of every trap against its harm
+    python -m benchmarks.probes cost          # forward passes a trap, counted in FLOPs
+
+`harm` trains the network of `zoo demo` (200 digits, far beyond memorisation) and takes it at three steps:
+generalising, at the onset of traps, and in decline. Of every trap of five shuffles and of 20 bulk modes a
+shuffle: J on Gaussian inputs, and how the test error changes when the mode is replaced. It prints a table
+and Spearman's rank correlation with its p-value, and draws `OUT/probes.png`.
+
+`cost` probes a layer at each depth of a 6-layer encoder and a 24-layer decoder (random weights, real
+shapes in miniature) and counts the FLOPs of T ablations over those of one forward pass.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch.utils.flop_counter import FlopCounterMode
+
+from jobs.demo.build import NUM_TRAIN, SEED
+from jobs.demo.train import Digits, Snapshot, load_digits, train
+from zoo.io.memory import memory_checkpoint
+from zoo.measure.model import measure, model_of
+from zoo.options import AnalysisOptions, LayerSelection
+from zoo.probes.ablation import ablation_at
+from zoo.probes.layer import Variant, controls, divergences
+from zoo.probes.modes import shuffled_modes
+from zoo.probes.network import Network
+from zoo.probes.options import ProbeOptions
+from zoo.probes.plain import perceptron
+from zoo.probes.sites import Site, find_site
+from zoo.seeds import layer_key, seed_for
+from zoo.spectral.shuffle import Permutation
+
+STEPS = (30_000, 100_000, 200_000)
+OPTIONS = ProbeOptions(num_probes=1024)
+ANALYSIS = AnalysisOptions(replicates=5, modes=False, incumbent=False)
+
+
+@dataclass(frozen=True)
+class Harm:
+    """One ablated mode."""
+
+    step: int
+    layer: str
+    is_trap: bool
+    excess: float
+    """Of a trap: λ/edge − 1."""
+    jsd: float
+    band: float
+    """95th percentile of J over the bulk modes of its shuffle."""
+    change: float
+    """Change of the test error, in points."""
+
+
+def test_error(network: Network, digits: Digits) -> float:
+    with torch.no_grad():
+        logits = network.module(torch.from_numpy(digits.test_images))
+    return 100 * float((logits.argmax(1).numpy() != digits.test_labels).mean())
+
+
+def harms_of(snapshot: Snapshot, digits: Digits) -> list[Harm]:
+    state = {name: torch.from_numpy(value) for name, value in snapshot.tensors.items()}
+    images = digits.train_images
+    moments = {"input_mean": float(images.mean()), "input_std": float(images.std())}
+    network = perceptron(moments, state)
+    model = model_of(memory_checkpoint(state), LayerSelection(), revision="memory")
+    parameters = dict(network.module.named_parameters())
+    before = test_error(network, digits)
+    harms: list[Harm] = []
+    specs = {spec.layer_index: spec for spec in model.specs}
+    for report in measure(model, ANALYSIS):
+        spec = specs[report.row.name.layer_index]
+        matrix = state[spec.tensor]
+        site = find_site(parameters, matrix, name=spec.tensor)
+        assert site is not None
+        ablation = ablation_at(network.module, site)
+        key = layer_key(spec.tensor, None, None, *matrix.shape)
+        for replicate in sorted({t.measured.replicate for t in report.traps}):
+            traps = [t.measured.trap for t in report.traps if t.measured.replicate == replicate]
+            drawn = seed_for(*key, "shuffle", replicate, 0, 0)
+            modes = shuffled_modes(matrix, Permutation(drawn, matrix.numel()))
+            seed: tuple[str | int, ...] = (*key, replicate, 0, 0)
+            ours = [Variant(modes, trap.rank, 0, seed) for trap in traps]
+            bulk = controls(modes, len(traps), 20, seed)
+            result = divergences(network, ablation, ours, bulk, OPTIONS)
+            band = float(np.quantile(result.of_controls.mean(axis=1), 0.95))
+            values = [*result.of_traps.mean(axis=1), *result.of_controls.mean(axis=1)]
+            excesses = [*(trap.excess_rel for trap in traps), *(float("nan") for _ in bulk)]
+            for number, variant in enumerate([*ours, *bulk]):
+                with ablation.by(variant.change()):
+                    change = test_error(network, digits) - before
+                harms.append(
+                    Harm(
+                        snapshot.step,
+                        spec.tensor,
+                        number < len(ours),
+                        excesses[number],
+                        float(values[number]),
+                        band,
+                        change,
+                    )
+                )
+    return harms
+
+
+def harm(out: Path) -> None:
+    digits = load_digits(num_train=NUM_TRAIN, seed=SEED)
+    harms: list[Harm] = []
+    for snapshot in train(digits, steps=STEPS, seed=SEED):
+        of_step = harms_of(snapshot, digits)
+        harms += of_step
+        print(
+            f"\nstep {snapshot.step:,}: test error {100 * (1 - snapshot.test_accuracy):.1f} %\n"
+            "| layer | traps | J of traps | band | active | Δ test error of traps | of bulk modes |\n"
+            "| --- | --- | --- | --- | --- | --- | --- |"
+        )
+        for layer in sorted({h.layer for h in of_step}):
+            traps = [h for h in of_step if h.layer == layer and h.is_trap]
+            bulk = [h for h in of_step if h.layer == layer and not h.is_trap]
+            jsd, change = [h.jsd for h in traps], [h.change for h in traps]
+            spread = (
+                f"{np.mean([h.change for h in bulk]):.1f} ± {np.std([h.change for h in bulk]):.1f}"
+            )
+            print(
+                f"| {layer} | {len(traps)} | {min(jsd):.4f} to {max(jsd):.4f} | "
+                f"{np.mean([h.band for h in traps]):.4f} | {sum(h.jsd > h.band for h in traps)} | "
+                f"{min(change):+.1f} to {max(change):+.1f} | {spread} |"
+            )
+    for name, chosen in (
+        ("traps", [h for h in harms if h.is_trap]),
+        ("bulk modes", [h for h in harms if not h.is_trap]),
+    ):
+        if len(chosen) > 2:
+            harm_sizes = [abs(h.change) for h in chosen]
+            by_jsd = spearmanr([h.jsd for h in chosen], harm_sizes)
+            print(f"\n{name}: Spearman(J, |Δ test error|) = {by_jsd.statistic:.2f}, "
+                  f"p = {by_jsd.pvalue:.1e}, n = {len(chosen)}")  # fmt: skip
+            if name == "traps":
+                by_size = spearmanr([h.excess for h in chosen], harm_sizes)
+                print(f"{name}: Spearman(size beyond the edge, |Δ test error|) = "
+                      f"{by_size.statistic:.2f}, p = {by_size.pvalue:.1e}")  # fmt: skip
+    draw(harms, out)
+
+
+def draw(harms: list[Harm], out: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        1, len(STEPS), figsize=(12, 4), sharey=True, layout="constrained"
+    )
+    for axis, step in zip(axes, STEPS, strict=True):
+        of_step = [h for h in harms if h.step == step]
+        bulk = [h for h in of_step if not h.is_trap]
+        traps = [h for h in of_step if h.is_trap]
+        axis.scatter(
+            [h.jsd for h in bulk], [h.change for h in bulk], s=10, c="0.7", label="bulk modes"
+        )
+        drawn = axis.scatter(
+            [h.jsd for h in traps], [h.change for h in traps], s=45, edgecolor="black",
+            c=[h.excess for h in traps], cmap="viridis", label="traps", vmin=0, vmax=4,
+        )  # fmt: skip
+        axis.set(title=f"step {step:,}", xlabel="J (nats)", xscale="log")
+        axis.axhline(0, color="0.8", linewidth=1, zorder=0)
+    axes[0].set_ylabel("change of the test error (points)")
+    axes[0].legend(frameon=False)
+    figure.colorbar(drawn, ax=axes, label="size of the trap, λ/edge − 1")
+    out.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out / "probes.png", dpi=120)
+    print(f"\n{out / 'probes.png'}")
+
+
+def cost() -> None:
+    from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM
+
+    small = {
+        "hidden_size": 96,
+        "intermediate_size": 384,
+        "num_attention_heads": 4,
+        "vocab_size": 500,
+    }
+    networks: dict[str, tuple[torch.nn.Module, list[str]]] = {
+        "encoder, 6 layers": (
+            BertForMaskedLM(BertConfig(num_hidden_layers=6, **small)).eval(),
+            [f"bert.encoder.layer.{i}.intermediate.dense.weight" for i in (0, 2, 4, 5)],
+        ),
+        "decoder, 24 layers": (
+            LlamaForCausalLM(LlamaConfig(num_hidden_layers=24, **small)).eval(),
+            [f"model.layers.{i}.mlp.gate_proj.weight" for i in (0, 6, 12, 18, 21, 23)],
+        ),
+    }
+    print(
+        "| network | layer | forward passes for 4 traps | bar 1 + 0.15·4 |\n| --- | --- | --- | --- |"
+    )
+    for name, (module, layers) in networks.items():
+
+        def tokens(count: int, generator: torch.Generator) -> dict[str, object]:
+            ids = torch.randint(0, 500, (count, 32), generator=generator)
+            return {"input_ids": ids, "use_cache": False}
+
+        network = Network(module, "random_tokens", tokens, 32)
+        options = ProbeOptions(num_probes=16)
+        whole = _flops(lambda network=network: network.logits(tokens(16, torch.Generator())))
+        for layer in layers:
+            matrix = module.get_parameter(layer).detach()
+            modes = shuffled_modes(matrix, Permutation(1, matrix.numel()))
+            traps = [Variant(modes, rank, 0, ("cost",)) for rank in range(4)]
+            ablation = ablation_at(module, Site(layer))
+            passes = (
+                _flops(
+                    lambda ablation=ablation, traps=traps, network=network, options=options: (
+                        divergences(network, ablation, traps, [], options)
+                    )
+                )
+                / whole
+            )
+            print(f"| {name} | {layer} | {passes:.2f} | {'met' if passes <= 1.6 else 'missed'} |")
+
+
+def _flops(run: object) -> float:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        run()  # type: ignore[operator]
+    return float(counter.get_total_flops())
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    if sys.argv[1:2] == ["cost"]:
+        cost()
+    elif sys.argv[1:2] == ["harm"] and len(sys.argv) == 3:
+        harm(Path(sys.argv[2]))
+    else:
+        sys.exit(__doc__)

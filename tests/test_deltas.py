@@ -235,7 +235,7 @@ def test_a_merged_lora_is_told_from_the_rounding_of_its_storage() -> None:
     assert row["delta_noise_share"] == pytest.approx(noise / whole, rel=0.05)
     assert row["delta_num_above_noise"] == 6
     assert (row["alpha"], row["tail_status"]) == (None, "too_few")
-    assert row["reason"].startswith("rounding: 6 of 192 eigenvalues are above delta_noise_edge")
+    assert row["reason"].startswith("too_few: 6 of 192 eigenvalues are above what rounding makes")
 
 
 def test_the_edge_of_rounding_holds_for_rounding_alone() -> None:
@@ -245,6 +245,16 @@ def test_the_edge_of_rounding_holds_for_rounding_alone() -> None:
     assert row["delta_noise_share"] == pytest.approx(1.0, rel=0.03)
     assert row["delta_num_above_noise"] == 0
     assert row["lambda_max"] == pytest.approx(row["delta_noise_edge"], rel=0.1)
+
+
+def test_a_tail_that_rounding_has_moved_says_so() -> None:
+    base = normal(128, 96, scale=0.02).bfloat16()
+    update = heavy(128, 96, seed=1)
+    for scale, remark in ((1e-4, True), (1e-2, False)):
+        change = update / update.square().mean().sqrt() * scale
+        row = deltas({Q: (base.float() + change).bfloat16()}, {Q: base})[Q]
+        assert (row["delta_noise_share"] >= 0.1) is remark
+        assert ("alpha is too large" in (row["reason"] or "")) is remark
 
 
 def test_a_difference_below_the_resolution_is_called_so() -> None:

@@ -122,7 +122,7 @@ def test_every_column_of_a_layer_is_recomputed_or_known_to_be_carried_over() -> 
         weight_mean weight_std weight_kurtosis weight_max_abs l2_norm abs_weight_entropy
         rand_lambda_max num_traps_ww farms_alpha farms_alpha_hill read_s spectrum_s shuffle_s total_s bytes_read device
         delta_base delta_relative delta_changed delta_noise_share delta_noise_edge delta_num_above_noise
-        delta_base_tensor delta_base_dtype
+        delta_base_tensor delta_base_dtype num_active_traps
         sweep_id model_id revision analysis_key
         """.split()
     names = [column.name for column in TABLES["layers"].columns]
@@ -324,7 +324,7 @@ def test_a_refit_to_another_level_is_a_unit_that_no_sweep_takes_for_its_own(
     assert count == 6
     spec, _ = load_spec(path)
     assert options_key(spec.options, spec.selection) not in (key, other)
-    assert ask(cat, "select tensor from layers_latest where reason like 'traps at level 0.05%'"
+    assert ask(cat, "select tensor from layers_latest where reason like '%traps at level 0.05%'"
                " and model_id = 'local/odd'") == [("b.weight",), ("conv.weight",), ("rank.weight",)]  # fmt: skip
 
 

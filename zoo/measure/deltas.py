@@ -206,9 +206,10 @@ def _measure(
         difference=facts,
     )
     outcome = measures.measured.outcome
-    if apart is None or apart <= FAR or outcome.reason is not None:
+    if apart is None or apart <= FAR:
         return measures
-    why = f"far: the difference has {apart:.2g} of the norm of the base; another base, or trained anew"
+    why = f"far: the difference has {apart:.2g} of the norm of the base: another base, or trained anew"
+    why = "; ".join(filter(None, (outcome.reason, why)))
     return replace(
         measures, measured=replace(measures.measured, outcome=replace(outcome, reason=why))
     )

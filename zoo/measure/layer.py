@@ -25,7 +25,7 @@ from zoo.spectral.diagnostics import NOT_ASKED_FOR, EntryStatistics, entry_stati
 from zoo.spectral.difference import Difference
 from zoo.spectral.extras import TailExtras, tail_extras
 from zoo.spectral.farms import farms
-from zoo.spectral.own import above, own_spectrum, own_tail
+from zoo.spectral.own import OwnSpectrum, above, own_spectrum, own_tail
 from zoo.spectral.replicate import EntryFacts
 from zoo.spectral.solve import Solved, entry_exponent, solve
 from zoo.spectral.spectrum import Spectrum
@@ -107,7 +107,7 @@ def measure_layer(
         shuffle_s = time.perf_counter() - started
     measured = Measured(
         shape=shape,
-        outcome=Outcome("ok", own.reason or _why_without_tail(fitted, spectrum, tail)),
+        outcome=Outcome("ok", _why(own, difference)),
         own=own,
         entries=statistics,
         shuffles=shuffled.columns,
@@ -126,14 +126,10 @@ def _counted(difference: Difference, fitted: Spectrum) -> Difference:
     return replace(difference, delta_num_above_noise=int(fitted.evals.size))
 
 
-def _why_without_tail(fitted: Spectrum, whole: Spectrum, tail: TailFit | NoTail) -> str | None:
-    """The reason of a difference that has no tail because most of it is rounding; else None."""
-    if fitted.evals.size == whole.evals.size or isinstance(tail, TailFit):
-        return None
-    return (
-        f"rounding: {fitted.evals.size} of {whole.evals.size} eigenvalues are above delta_noise_edge, "
-        "and the tail takes 20"
-    )
+def _why(own: OwnSpectrum, difference: Difference | None) -> str | None:
+    """The reason of a measured layer: what has no number, and what of a difference is not to be trusted."""
+    remark = difference.remark if difference and isinstance(own.tail, TailFit) else None
+    return "; ".join(filter(None, (own.reason, remark))) or None
 
 
 def failed_layer(shape: Shape | None, reason: str) -> LayerMeasures:

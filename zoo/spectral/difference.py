@@ -19,6 +19,9 @@ from zoo.spectral.tracy_widom import johnstone, tw1_quantile
 
 _BLOCK_ENTRIES = 1 << 18
 """Entries looked at together: 2 MiB of float64."""
+WORTH_A_WORD = 0.1
+"""Share of rounding from which the row says so. At a tenth alpha is too large by a tenth: even the
+eigenvalues above the edge are moved by what lies below it (docs/science.md)."""
 _EDGE_LEVEL = 0.01
 """The chance that rounding alone makes an eigenvalue beyond its edge."""
 
@@ -41,6 +44,14 @@ class Difference(Group):
     1 %). The tail is fitted to the eigenvalues above it, and those below count as 0 for the ERG condition."""
     delta_num_above_noise: Annotated[int | None, COUNT, Since(2)] = None
     """Eigenvalues above delta_noise_edge: of a merged LoRA its rank, or less."""
+
+    @property
+    def remark(self) -> str | None:
+        """What is to be known of the tail of such a difference; None where it can be taken as it is."""
+        share = self.delta_noise_share
+        if share is None or share < WORTH_A_WORD:
+            return None
+        return f"rounding: {share:.2g} of the difference is rounding of the stored type, and alpha is too large"
 
     @property
     def is_zero(self) -> bool:

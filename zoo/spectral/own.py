@@ -30,6 +30,11 @@ _NO_TAIL = {
     "constant": "constant: all eigenvalues are equal, which have no tail",
 }
 """Why there is no tail, by its status."""
+_ROUNDING = (
+    "too_few: {above} of {rank} eigenvalues are above what rounding makes (delta_noise_edge), a tail needs "
+    f"{MIN_EVALS}"
+)
+"""Why a difference has none that is mostly rounding."""
 OWN_REASONS = (_LOST, *(text.partition(" ")[0] for text in _NO_TAIL.values()))
 """How the reasons of an `OwnSpectrum` begin, beside others in the column."""
 
@@ -47,6 +52,8 @@ class OwnSpectrum(Group):
     erg: Erg | None = None
     quality: Quality | None = None
     phase: HtsrPhase | None = None
+    num_above_noise: int | None = None
+    """Of a difference, eigenvalues above its rounding; no column of this group."""
 
     @property
     def reason(self) -> str | None:
@@ -56,8 +63,16 @@ class OwnSpectrum(Group):
         lost = out_of_range(self) if self.exponent else None
         if lost is not None:
             reasons.append(f"{_LOST}{lost} leaves float64, its logarithm does not")
+        rank, above_noise = self.scalars.matrix_rank, self.num_above_noise
         if isinstance(self.tail, NoTail):
-            reasons.append(_NO_TAIL[self.tail.tail_status].format(rank=self.scalars.matrix_rank))
+            if (
+                self.tail.tail_status == "too_few"
+                and above_noise is not None
+                and above_noise < rank
+            ):
+                reasons.append(_ROUNDING.format(above=above_noise, rank=rank))
+            else:
+                reasons.append(_NO_TAIL[self.tail.tail_status].format(rank=rank))
         return "; ".join(reasons) or None
 
 
@@ -99,8 +114,9 @@ def own_spectrum(
     """
     evals, exponent = spectrum.evals, spectrum.scale_exponent
     norms = scalars(evals, n=n, m=m, storage_bits=storage_bits)
+    counted = int(above(spectrum, floor).evals.size) if floor > 0.0 else None
     if is_tail_only or evals[-1] <= 0.0:
-        return OwnSpectrum(exponent, norms, tail)
+        return OwnSpectrum(exponent, norms, tail, num_above_noise=counted)
     fitted = tail if isinstance(tail, TailFit) else None
     # a tail that reaches the null space is to end in zeros: the logarithms of noise would decide it
     clean = without_noise(evals, m=m, storage_bits=storage_bits)
@@ -108,7 +124,8 @@ def own_spectrum(
         clean = np.where(evals > math.ldexp(floor, -exponent), clean, 0.0)
         if clean[-1] <= 0.0:  # nothing but rounding
             law = fit_bulk(mean_one(evals), n=n, m=m)
-            return OwnSpectrum(exponent, norms, tail, None if law is None else bulk_of(law, evals))
+            bulk = None if law is None else bulk_of(law, evals)
+            return OwnSpectrum(exponent, norms, tail, bulk, num_above_noise=counted)
     mean_one_evals = mean_one(evals)
     clean_mean_one_evals = mean_one_evals if clean is evals else mean_one(clean)
     effective = erg(
@@ -132,4 +149,4 @@ def own_spectrum(
         mean_one_evals=mean_one_evals,
     )
     bulk = None if law is None else bulk_of(law, evals)
-    return OwnSpectrum(exponent, norms, tail, bulk, effective, overlap, HtsrPhase(phase))
+    return OwnSpectrum(exponent, norms, tail, bulk, effective, overlap, HtsrPhase(phase), counted)

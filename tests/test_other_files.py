@@ -21,9 +21,10 @@ from jobs.sources.find import find_targets
 from jobs.spec.load import parse_spec
 from tests.conftest import Zoo
 from tests.hub_folders import fresh_session
-from zoo.errors import CheckpointError, MissingShardError, UnsafeError
+from zoo.errors import CheckpointError, MissingShardError, TransientError, UnsafeError
 from zoo.io.checkpoint import Checkpoint
-from zoo.io.hdf5 import keras_name
+from zoo.io.files import Counters, MemoryFile
+from zoo.io.hdf5 import keras_name, read_hdf5_table
 from zoo.io.local import LocalLocation
 from zoo.io.opening import open_checkpoint
 from zoo.loopback import HubServer
@@ -352,6 +353,19 @@ def test_a_damaged_hdf5_file_is_a_checkpoint_error(tmp_path: Path) -> None:
         (tmp_path / "cut.h5").write_bytes(data[:end])
         with pytest.raises(CheckpointError):
             opened(tmp_path / "cut.h5")
+
+
+class Unreachable(MemoryFile):
+    """A file whose server is gone."""
+
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        raise TransientError("connection broke")
+
+
+def test_a_line_that_breaks_is_no_damage(tmp_path: Path) -> None:
+    data = put_hdf5(tmp_path / "m.h5", KERAS_2).read_bytes()
+    with pytest.raises(TransientError, match="connection broke"):
+        read_hdf5_table(Unreachable("m.h5", data, Counters()))
 
 
 def test_without_h5py_its_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import io
 import zipfile
 from typing import TYPE_CHECKING
 
-from zoo.errors import CheckpointError
+from zoo.errors import CheckpointError, ZooError
 from zoo.io.files import ByteFile, read_bytes
 from zoo.io.header import MAX_HEADER_BYTES, MAX_TENSORS
 
@@ -53,6 +53,8 @@ class Seekable(io.RawIOBase):
 
     def __init__(self, file: ByteFile, start: int = 0, size: int | None = None) -> None:
         self._file, self._start, self._at = file, start, 0
+        self.error: ZooError | None = None
+        """Why the last read failed; libraries in C lose it on the way."""
         self._size = file.size - start if size is None else size
 
     def seekable(self) -> bool:
@@ -76,7 +78,11 @@ class Seekable(io.RawIOBase):
         length = left if size is None or size < 0 else min(size, left)
         if length > MAX_HEADER_BYTES:
             raise CheckpointError(f"{self._file.name}: a directory of {length:,} bytes")
-        data = read_bytes(self._file, self._start + self._at, length)
+        try:
+            data = read_bytes(self._file, self._start + self._at, length)
+        except ZooError as error:
+            self.error = error
+            raise
         self._at += length
         return data
 

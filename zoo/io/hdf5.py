@@ -50,10 +50,14 @@ def read_hdf5_table(file: ByteFile) -> tuple[tuple[TensorMeta, ...], frozenset[s
         start = data_start(file, entries[_IN_KERAS][0])
     h5py = _h5py(file.name)
     metas: dict[str, TensorMeta] = {}
+    source = Seekable(BlockFile(file), start)
     try:
-        with h5py.File(Seekable(BlockFile(file), start), "r") as opened:
+        with h5py.File(source, "r") as opened:
             opened.visititems(lambda path, item: _add(h5py, file, start, path, item, metas))
-    except (OSError, RuntimeError, KeyError) as error:  # what h5py raises for a damaged file
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        if source.error is not None:  # the file could not be read, which is not its fault
+            raise source.error from error
+        # whichever of these h5py raises, it is for a damaged file
         raise CheckpointError(
             f"{file.name}: no sound Keras or HDF5 file ({error}); fetch it again"
         ) from error

@@ -43,6 +43,11 @@ def test_files_that_are_named_and_not_read_count_by_their_size() -> None:
     assert key(SHARDS, "optimizer.pt") != key(SHARDS)
 
 
+def test_files_of_other_libraries_count_by_their_bytes_where_they_are_all_there_is() -> None:
+    assert key({"model.h5": "x"}) != key({"model.h5": "y"})
+    assert key({}, "model.h5") is None
+
+
 def test_the_only_file_may_have_another_name_unless_that_says_something() -> None:
     assert key({"a.safetensors": "x"}) == key({"b.safetensors": "x"})
     assert key({"a.safetensors": "x"}) != key({"sub/a.safetensors": "x"})

@@ -67,6 +67,7 @@ def plan(
     from jobs.spec.load import load_spec
     from jobs.units.listed import units_of
     from jobs.units.plan import plan_units
+    from jobs.units.speed import slowness
     from zoo.hub.greeting import briefly
     from zoo.machine.later import torch_when_used
 
@@ -79,7 +80,7 @@ def plan(
     rows: list[dict[str, object]] = []
     entries: list[dict[str, object]] = []
     total = {"planned": 0, "layers": 0, "bytes": 0, "unknown": 0, "failed": 0, "unread": 0}
-    seconds = 0.0
+    seconds, slow = 0.0, 0.0
     largest: list[tuple[WeightCost | None, str]] = []
     limit_bytes = _limit_bytes(parsed.run)
     with briefly():  # somebody waits: a Hub that cannot be reached is given up after one try
@@ -95,9 +96,10 @@ def plan(
                 total["layers"] += unit_plan.num_layers
                 total["bytes"] += unit_plan.nbytes
                 total["unknown"] += unit_plan.fates.get("unknown", 0)
-                seconds += unit_plan.seconds
+                slow = slow or slowness()
+                seconds += slow * unit_plan.seconds
                 largest.append((unit_plan.largest, unit_plan.unit.target.model_id))
-                rows.append(_row(unit_plan, limit_bytes))
+                rows.append(_row(unit_plan, limit_bytes, slow))
                 if account:
                     entries += _entries(unit_plan)
     if account:
@@ -165,7 +167,7 @@ def _unread_row(unit: Unit) -> dict[str, object]:
     }
 
 
-def _row(unit_plan: UnitPlan, limit_bytes: int | None) -> dict[str, object]:
+def _row(unit_plan: UnitPlan, limit_bytes: int | None, slow: float) -> dict[str, object]:
     target = unit_plan.unit.target
     largest = unit_plan.largest
     return {
@@ -182,7 +184,7 @@ def _row(unit_plan: UnitPlan, limit_bytes: int | None) -> dict[str, object]:
         "bytes": unit_plan.nbytes,
         "peak_bytes": largest.peak_bytes if largest is not None else None,
         "requests": unit_plan.requests,
-        "est_s": round(unit_plan.seconds, 1),
+        "est_s": round(slow * unit_plan.seconds, 1),
         "note": _note(unit_plan, limit_bytes),
     }
 

@@ -81,7 +81,9 @@ class Tally:
                 continue
             self.num_done += 1
             self.num_taken_over += 1
-            self._progress.done(unit.target.model_id, unit.target.step, summary)
+            self._progress.done(
+                unit.target.model_id, unit.target.step, summary, nbytes=unit.target.nbytes
+            )
         return left
 
     def take_again(self, before: Unit, after: Unit) -> Unit | None:

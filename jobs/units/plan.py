@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from jobs.sources.target import Failure, failure_of
 from jobs.units.bytes import ByteRow, byte_rows
+from jobs.units.cost import layer_seconds
 from jobs.units.unit import GIB, Task, Unit
 from zoo.errors import TransientError, ZooError
 from zoo.io.left_out import LeftOut
-from zoo.options import FULL_SHUFFLE_UP_TO, AnalysisOptions
+from zoo.options import AnalysisOptions
 
 if TYPE_CHECKING:
     from zoo.layers.spec import LayerSpec
@@ -31,16 +32,6 @@ MAX_TASKS = 64
 PLAN_ABOVE_BYTES = GIB
 """Units larger than this, or of unknown size, have their headers read before work starts, to be split."""
 _HEADER_THREADS = 8
-_SECONDS_PER_CUBE = 6e-11
-"""One float64 eigenvalue solve of side m takes about this times m³ on one thread of a 2020s server core,"""
-_SECONDS_PER_PRODUCT = 2.2e-11
-"""the Gram product before it this times n·m²,"""
-_SECONDS_PER_ENTRY = 6e-9
-"""statistics and conversions this times n·m,"""
-_SECONDS_PER_SHUFFLED = 1e-8
-"""a shuffle, whose full spectrum costs a second solve, this times n·m,"""
-_SECONDS_PER_TOP = 7e-8
-"""and a shuffle with the search for its largest eigenvalues this times n·m. Measured, m from 200 to 2,880."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +86,7 @@ class UnitPlan:
 
     @property
     def seconds(self) -> float:
-        """Estimated seconds on one worker."""
+        """Estimated seconds of one worker on the machine of `jobs.units.cost`."""
         return sum(w.seconds for w in self.weights)
 
 
@@ -158,7 +149,10 @@ def _cost(pieces: Pieces, options: AnalysisOptions) -> WeightCost:
         name=pieces.weight.name,
         nbytes=pieces.nbytes,
         peak_bytes=peak_bytes(pieces.numel),
-        seconds=sum(spec.num_slices * _seconds(*_sides(spec), options) for spec in specs),
+        seconds=sum(
+            layer_seconds(*_sides(spec), num_slices=spec.num_slices, options=options)
+            for spec in specs
+        ),
         num_layers=len(specs),
     )
 
@@ -166,20 +160,6 @@ def _cost(pieces: Pieces, options: AnalysisOptions) -> WeightCost:
 def _sides(spec: LayerSpec) -> tuple[int, int]:
     rows, cols = spec.rows or 0, spec.cols or 0
     return max(rows, cols), min(rows, cols)
-
-
-def _seconds(n: int, m: int, options: AnalysisOptions) -> float:
-    solve = m**3 * _SECONDS_PER_CUBE + n * m * m * _SECONDS_PER_PRODUCT
-    shuffles = options.fixed_replicates or 1
-    mode = options.shuffle_mode
-    if mode == "auto":
-        mode = "full" if m <= FULL_SHUFFLE_UP_TO else "top"
-    extra = {
-        "none": 0.0,
-        "full": shuffles * (solve + n * m * _SECONDS_PER_SHUFFLED),
-        "top": shuffles * n * m * _SECONDS_PER_TOP,
-    }[mode]
-    return solve + n * m * _SECONDS_PER_ENTRY + extra + 1e-3
 
 
 def tasks_of(plan: UnitPlan, *, device: str) -> tuple[Task, ...]:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 
 from zoo.io.file_sets import base_name, folder_of
+from zoo.io.fingerprint import that_matter
 from zoo.io.weight_files import is_index_file, is_training_state, is_weight_file, unread_kind
 
 INERT_SETTINGS = frozenset(
@@ -31,19 +32,22 @@ def weights_key(sizes: Mapping[str, int], digests: Mapping[str, str | None]) -> 
     """16 bytes as hex over the weight files among `sizes` (name -> bytes); None where a digest lacks.
 
     `digests`: of what the files hold, by name; equal ones must mean equal bytes. Of files that could hold
-    weights and are never read (training state, other formats) the name and the size count: the account
-    of a model names them.
+    weights and are not read (training state, other formats beside ours) the name and the size count: the
+    account of a model names them.
     """
     facts: list[tuple[str, str]] = []
+    may_be_read = that_matter(sizes)
     for name, size in sizes.items():
-        is_read = (is_weight_file(name) and not is_training_state(name)) or is_index_file(name)
-        if unread_kind(name) is None and is_read:
-            digest = digests.get(name)
-            if digest is None:
-                return None
-            facts.append((name, digest))
-        elif is_weight_file(name) or unread_kind(name) is not None:
+        is_container = is_weight_file(name)
+        if not (is_container or is_index_file(name) or unread_kind(name) is not None):
+            continue
+        if name not in may_be_read or (is_container and is_training_state(name)):
             facts.append((name, f"not read, {size} bytes"))
+            continue
+        digest = digests.get(name)
+        if digest is None:
+            return None
+        facts.append((name, digest))
     if len(facts) == 1:
         facts = [(_alone(name), digest) for name, digest in facts]
     return _hash(facts) if facts else None

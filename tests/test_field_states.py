@@ -256,3 +256,25 @@ def test_plan_sweep_and_show_name_what_is_not_measured(
         out, err = capsys.readouterr()
         assert {row["tensor"] for row in json.loads(out)} == expected.values.keys(), model
         assert all(word in err for word in named.values()), (model, err)
+
+
+def test_folders_of_a_trainer_are_steps_where_a_pattern_asks_for_them(
+    zoo: Zoo, capsys: Output, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    checkpoints_of_a_trainer(tmp_path / "run")
+    spec, catalog = tmp_path / "spec.toml", tmp_path / "out"
+    pattern = r"checkpoint-(\d+)"
+    spec.write_text(
+        f"[[source]]\npath = '{tmp_path}/run'\nstep_pattern = '{pattern}'\n[traps]\nshuffle = 'none'\n"
+    )
+    assert zoo("sweep", spec, "--out", catalog, "--runner", "local") == 0
+    capsys.readouterr()
+    question = "select model_id, step, tensor, lambda_max from layers"
+    zoo("sql", catalog, question, "--format", "json")
+    rows = rows_of(capsys)
+    assert {row["model_id"] for row in rows} == {"local/run"}
+    for step in (500, 1000):
+        values = {row["tensor"]: row["lambda_max"] for row in rows if row["step"] == step}
+        assert values == pytest.approx(tops(llama(step)), rel=1e-5)
+    assert len(rows) == 18

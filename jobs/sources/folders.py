@@ -60,6 +60,7 @@ def list_targets(source: Source, where: str, say: Say) -> Iterator[Target]:
     pattern = re.compile(source.step_pattern) if source.step_pattern else None
     wanted = models
     if pattern is not None:
+        models = [step for model in models for step in _steps_in(model, pattern)]
         by_text = {_step_text(model): model for model in models}
         wanted = [by_text[text] for text in with_steps(list(by_text), pattern, where, say)]
     with ThreadPoolExecutor(_FINGERPRINT_THREADS) as pool:  # hashing releases the interpreter
@@ -105,6 +106,21 @@ def _models_at(path: Path, *, alone: bool, left: list[str]) -> Iterator[Path]:
         yield from _snapshots(path, None) or [path] if alone else _snapshots(path, left)
     else:
         yield from list(_model_folders_below(path, left)) or [path]
+
+
+def _steps_in(model: Path, pattern: re.Pattern[str]) -> list[Path]:
+    """The folders of the steps in a model's folder that holds no weights itself, such as the
+    `checkpoint-500` of a trainer; `model` where there are none."""
+    if step_of(model, pattern) is not None or not os.path.isdir(model) or holds_slices(model):
+        return [model]
+    try:
+        names = os.listdir(model)
+    except OSError:
+        return [model]
+    if any(is_model_file(name) for name in names):
+        return [model]
+    inner = [path for name in sorted(names) if _is_model_folder(path := model / name)]
+    return [path for path in inner if step_of(path, pattern) is not None] or [model]
 
 
 def _model_folders_below(tree: Path, left: list[str]) -> Iterator[Path]:

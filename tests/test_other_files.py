@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 import warnings
 import zipfile
@@ -19,6 +20,7 @@ from safetensors.numpy import save_file
 import zoo
 from jobs.sources.find import find_targets
 from jobs.spec.load import parse_spec
+from tests.catalogs import ROOT
 from tests.conftest import Zoo
 from tests.hub_folders import fresh_session
 from zoo.errors import CheckpointError, MissingShardError, TransientError, UnsafeError
@@ -356,16 +358,36 @@ def test_a_damaged_hdf5_file_is_a_checkpoint_error(tmp_path: Path) -> None:
 
 
 class Unreachable(MemoryFile):
-    """A file whose server is gone."""
+    """A file whose server is gone after so many reads."""
+
+    reads_left = 0
 
     def read_into(self, start: int, buffer: memoryview) -> None:
-        raise TransientError("connection broke")
+        self.reads_left -= 1
+        if self.reads_left < 0:
+            raise TransientError("connection broke")
+        super().read_into(start, buffer)
 
 
-def test_a_line_that_breaks_is_no_damage(tmp_path: Path) -> None:
-    data = put_hdf5(tmp_path / "m.h5", KERAS_2).read_bytes()
+@pytest.mark.parametrize("reads", [0, 1, 2])
+def test_a_line_that_breaks_is_no_damage(reads: int, tmp_path: Path) -> None:
+    layers = {f"layer{i}/kernel": matrix(i, 60, 50) for i in range(9)}
+    data = put_hdf5(tmp_path / "m.h5", layers).read_bytes()
+    file = Unreachable("m.h5", data, Counters())
+    file.reads_left = reads
     with pytest.raises(TransientError, match="connection broke"):
-        read_hdf5_table(Unreachable("m.h5", data, Counters()))
+        read_hdf5_table(file)
+
+
+def test_a_process_ends_well_after_a_line_that_broke() -> None:
+    """h5py, left alone with an exception while it opens a file, ended in a segmentation fault."""
+    code = (
+        "from tests.test_other_files import Unreachable, read_hdf5_table, Counters, TransientError\n"
+        "try: read_hdf5_table(Unreachable('m.h5', bytes(9999), Counters()))\n"
+        "except TransientError: print('transient')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (0, "transient\n"), done.stderr
 
 
 def test_without_h5py_its_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import io
 import zipfile
 from typing import TYPE_CHECKING
 
-from zoo.errors import CheckpointError, ZooError
+from zoo.errors import CheckpointError
 from zoo.io.files import ByteFile, read_bytes
 from zoo.io.header import MAX_HEADER_BYTES, MAX_TENSORS
 
@@ -53,8 +53,6 @@ class Seekable(io.RawIOBase):
 
     def __init__(self, file: ByteFile, start: int = 0, size: int | None = None) -> None:
         self._file, self._start, self._at = file, start, 0
-        self.error: ZooError | None = None
-        """Why the last read failed; libraries in C lose it on the way."""
         self._size = file.size - start if size is None else size
 
     def seekable(self) -> bool:
@@ -73,16 +71,17 @@ class Seekable(io.RawIOBase):
     def tell(self) -> int:
         return self._at
 
+    @property
+    def position(self) -> int:
+        """Where the next read starts in the whole file."""
+        return self._start + self._at
+
     def read(self, size: int | None = -1) -> bytes:
         left = max(0, self._size - self._at)
         length = left if size is None or size < 0 else min(size, left)
         if length > MAX_HEADER_BYTES:
             raise CheckpointError(f"{self._file.name}: a directory of {length:,} bytes")
-        try:
-            data = read_bytes(self._file, self._start + self._at, length)
-        except ZooError as error:
-            self.error = error
-            raise
+        data = read_bytes(self._file, self._start + self._at, length)
         self._at += length
         return data
 

@@ -7,15 +7,19 @@ are written as Keras writes them in its layers: `dense.kernel`, whatever the ver
 from __future__ import annotations
 
 import importlib
+import io
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from zoo.errors import CheckpointError
+from zoo.errors import CheckpointError, TransientError, ZooError
 from zoo.io.archives import Seekable, data_start, zip_entries
 from zoo.io.blocks import BlockFile
-from zoo.io.files import ByteFile
+from zoo.io.files import ByteFile, read_bytes
 from zoo.io.header import MAX_TENSORS, TensorMeta
 from zoo.io.numpy_files import code_of
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _IN_KERAS: Final = "model.weights.h5"
 """The HDF5 file inside a `.keras` archive."""
@@ -48,21 +52,78 @@ def read_hdf5_table(file: ByteFile) -> tuple[tuple[TensorMeta, ...], frozenset[s
                 f"{file.name}: an archive without {_IN_KERAS}; save the model again"
             )
         start = data_start(file, entries[_IN_KERAS][0])
-    h5py = _h5py(file.name)
+    source = _Quiet(Seekable(BlockFile(file), start))
     metas: dict[str, TensorMeta] = {}
-    source = Seekable(BlockFile(file), start)
-    try:
-        with h5py.File(source, "r") as opened:
-            opened.visititems(lambda path, item: _add(h5py, file, start, path, item, metas))
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        if source.error is not None:  # the file could not be read, which is not its fault
-            raise source.error from error
-        # whichever of these h5py raises, it is for a damaged file
-        raise CheckpointError(
-            f"{file.name}: no sound Keras or HDF5 file ({error}); fetch it again"
-        ) from error
+    complaint = _walk(_h5py(file.name), source, file, start, metas)
+    if (
+        source.failed_at is not None
+    ):  # not the fault of what is in the file: read there again, to hear why
+        read_bytes(file, *source.failed_at)
+        raise TransientError(f"{file.name} could not be read, and now it can; try again")
+    if complaint:
+        raise CheckpointError(complaint)
     ordered = tuple(sorted(metas.values(), key=lambda meta: meta.start))
     return ordered, frozenset(name for name in metas if _TRAINING.match(name))
+
+
+def _walk(
+    h5py: Any, source: _Quiet, file: ByteFile, start: int, metas: dict[str, TensorMeta]
+) -> str | None:
+    """Fill `metas`; what is wrong with the file, or None.
+
+    Gives words, as an exception keeps what the library made for the file alive: freed after the library
+    itself, at the end of the process, that is a segmentation fault.
+    """
+
+    def visit(path: str, item: Any) -> str | None:
+        try:
+            _add(h5py, file, start, path, item, metas)
+        except CheckpointError as error:
+            return str(error)  # ends the walk
+        return None
+
+    try:
+        with h5py.File(source, "r") as opened:
+            words = opened.visititems(visit)
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        # whichever of these h5py raises, it is for a damaged file
+        return f"{file.name}: no sound Keras or HDF5 file ({error}); fetch it again"
+    return None if words is None else str(words)
+
+
+class _Quiet(io.RawIOBase):
+    """A file for h5py, which must see no exception: a read that fails gives zeros, and its place is kept."""
+
+    def __init__(self, file: Seekable) -> None:
+        self._file = file
+        self.failed_at: tuple[int, int] | None = None
+        """(start, bytes) in the whole file of the first read that failed."""
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        at = self._file.position
+        num_read = 0
+        if self.failed_at is None:
+            try:
+                num_read = self._file.readinto(view)
+            except ZooError:  # told by whoever looks at `failed_at`
+                self.failed_at = at, len(view)
+        view[num_read:] = bytes(
+            len(view) - num_read
+        )  # h5py reads beyond the end of a file cut short
+        return len(view)
 
 
 def _add(

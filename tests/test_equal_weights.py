@@ -196,3 +196,47 @@ def test_new_text_on_the_hub_costs_no_byte_of_a_weight(
     assert ask(tmp_path / "cat", query) == [(13, 25)]
     latest = "select distinct licence from models_latest where is_final and name <> 'again'"
     assert ask(tmp_path / "cat", latest) == [("gpl",)]
+
+
+def test_a_refit_keeps_what_the_measurement_took_and_status_pays_once(
+    models: Path, sweep: Callable[..., Path], zoo: Zoo, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    catalog = sweep()
+    spec = tmp_path / "refit.toml"
+    spec.write_text("[[source]]\npath = 'zoo/*'\n[tail]\nbootstrap = 5\n")
+    assert zoo("refit", catalog, "--spec", spec, "-j", 1) == 0
+    facts = "seconds, bytes_read, requests"
+    query = f"select {facts} from models order by committed_at"
+    before, after = ask(catalog, query)
+    assert before == after and ask(catalog, f"select {facts} from models_latest") == [before]
+    assert ask(catalog, "select count(measured_at) from models_latest") == [(1,)]
+    capsys.readouterr()
+    assert zoo("status", catalog, "--format", "json") == 0
+    told = {row["item"]: row["value"] for row in json.loads(capsys.readouterr().out)}
+    assert told["fetched"] == before[1] and told["taken over from equal weights"] == 0
+
+
+def test_differences_to_a_base_are_taken_over_under_the_id_of_the_own_base(
+    tmp_path: Path, zoo: Zoo
+) -> None:
+    """A fine-tune and its base, both copied: no layer is measured again, nor is one of W − W_base."""
+    base = weights(1, (60, 40))
+    tuned = {name: weight + 0.1 * weights(2, (60, 40))[name] for name, weight in base.items()}
+    sources = ""
+    for suffix in ("", "2"):
+        write_model(tmp_path / f"base{suffix}", base)
+        write_model(tmp_path / f"tuned{suffix}", tuned)
+        sources += f"[[source]]\npath = 'tuned{suffix}'\nbase = 'base{suffix}'\n"
+    (tmp_path / "base2" / "README.md").write_text(CARD)  # another revision of the base
+    spec = tmp_path / "spec.toml"
+    spec.write_text(f"{sources}[layers]\ndeltas = true\n")
+    assert zoo("sweep", spec, "--out", tmp_path / "cat", "-j", 1) == 0
+    query = (
+        "select model_id, delta_base, frobenius_norm_sq from layers where delta_base is not null"
+    )
+    (one, two) = sorted(ask(tmp_path / "cat", query), key=str)
+    assert (one[:2], two[:2]) == (("local/tuned", "local/base"), ("local/tuned2", "local/base2"))
+    assert one[2] == two[2] and sorted(flag for _, flag in taken(tmp_path / "cat")) == [False, True]
+    own = "select count(distinct base_revision), min(deltas_analysed) from models"
+    assert ask(tmp_path / "cat", own) == [(2, 1)]

@@ -24,7 +24,7 @@ PROMPT = "zoo> "
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("prompt") / "it's a catalog"
-    commit(str(root))
+    commit(str(root), layers=[{"alpha": 3.0 + i} for i in range(6)])
     return root
 
 

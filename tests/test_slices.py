@@ -141,6 +141,20 @@ def test_whole_copies_of_several_ranks_are_no_slices(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
+def test_a_configuration_tells_whole_copies_whatever_they_are_called(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(
+        json.dumps({"hidden_size": D, "num_attention_heads": HEADS})
+    )
+    for i in range(2):
+        store(tmp_path, f"mp_rank_{i:02}/model.safetensors", llama())
+    with pytest.raises(CheckpointError, match="nothing tells slices from whole copies"):
+        opened(tmp_path)
+    for i, part in enumerate(cut(llama(), LLAMA_AXES, 2)):
+        store(tmp_path, f"mp_rank_{i:02}/model.safetensors", part)
+    with opened(tmp_path) as checkpoint:
+        assert_whole(checkpoint, llama())
+
+
 @pytest.mark.parametrize("extra", ["layers.0.mystery.weight", "vision.proj_in.weight"])
 def test_a_tensor_whose_axis_nobody_knows_is_named(extra: str, tmp_path: Path) -> None:
     for i, part in enumerate(cut(llama(), LLAMA_AXES, 2)):

@@ -118,13 +118,12 @@ def _whole(base: str, slices: Sequence[_Slice], known: frozenset[int]) -> State:
         by_layer.setdefault((each.mark.layer or 0, each.mark.pipeline), []).append(each)
     aside: dict[str, str] = {}
     stages: list[tuple[int | None, list[TensorMeta]]] = []
-    width, is_whole = _width_of(slices, names), False
+    width = _width_of(slices, names)
     for _, same in sorted(by_layer.items()):
         joined = _Join([s.state for s in same], width, names, aside).tensors()
         stages.append((same[0].mark.layer, joined))
-    if any(not s.mark.is_sure for s in slices):
-        is_whole = not _is_evident(slices, width, known)
-    if is_whole:
+    is_doubtful = any(not s.mark.is_sure for s in slices)
+    if not _are_slices(slices, width, known, is_doubtful=is_doubtful):
         raise _cannot(names, "nothing tells slices from whole copies")
     first = min(slices, key=lambda s: (s.mark.layer or 0, s.mark.pipeline, s.mark.tensor)).state
     folder = "/".join(part for part in base.split("/")[:-1] if "*" not in part)
@@ -159,14 +158,23 @@ def _width_of(slices: Sequence[_Slice], names: str) -> int | None:
     return width
 
 
-def _is_evident(slices: Sequence[_Slice], width: int | None, known: frozenset[int]) -> bool:
-    """True when the sizes tell that these are slices: attention as wide as the model, or a size
-    that the configuration names."""
+def _are_slices(
+    slices: Sequence[_Slice], width: int | None, known: frozenset[int], *, is_doubtful: bool
+) -> bool:
+    """False for whole copies: one device's attention is as wide as the configuration says.
+
+    Where the names leave it open (`is_doubtful`) all devices' together has to be of such a width,
+    or of that of the hidden state.
+    """
     first = {t.name: t.shape for t in slices[0].state.tensors}
     attention, num = attention_width(first), len({s.mark.tensor for s in slices})
     if num == 1 or width is None:
         return True
-    return attention is not None and num * attention in known | {width} and attention != width
+    if attention is None:
+        return not is_doubtful
+    if is_doubtful:
+        return num * attention in known | {width} and attention != width
+    return attention not in known or num * attention in known
 
 
 @dataclass(frozen=True, slots=True)

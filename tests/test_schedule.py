@@ -174,4 +174,4 @@ def test_a_death_for_want_of_memory_says_how_much_was_wanted(peak: int, is_told:
         assert made.next(0.0) is one
         ended = end(made, one, Died("crash", "killed by SIGKILL"))
     assert isinstance(ended, UnitFailed)
-    assert ("takes up to 9.66 GB, and there are 8.59 GB" in ended.message) is is_told
+    assert ("may take up to 9.66 GB, and there are 8.59 GB" in ended.message) is is_told

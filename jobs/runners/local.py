@@ -24,7 +24,7 @@ from jobs.runners.lifetime import leave_with_driver
 from jobs.runners.outcome import Died, Outcome
 from jobs.runners.protocol import Done
 from jobs.runners.worker import Work, attempt, start_worker
-from zoo.machine.memory import machine_limit
+from zoo.machine.memory import machine_limit, process_limit
 
 if TYPE_CHECKING:
     from jobs.runners.pacing import SharedPacing
@@ -88,7 +88,8 @@ class LocalRunner(Generic[TaskT, ResultT]):
         self._num_workers = workers
         self._per_worker = 1 + ahead
         self.num_slots = workers * self._per_worker
-        self.memory_bytes = memory_bytes or int(machine_limit().nbytes * _MEMORY_SHARE)
+        most = min(int(machine_limit().nbytes * _MEMORY_SHARE), process_limit().nbytes * workers)
+        self.memory_bytes = memory_bytes or most
 
     def submit(self, task: TaskT) -> None:
         """See `Runner.submit`."""

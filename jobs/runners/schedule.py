@@ -170,9 +170,10 @@ class Schedule(Generic[UnitT, TaskT, ResultT]):
         if task.peak_bytes <= self._memory_bytes:
             return ""
         return (
-            f". Its largest matrix takes up to {task.peak_bytes / 1e9:.2f} GB, and there are "
-            f"{self._memory_bytes / 1e9:.2f} GB for all workers ([run] memory, or most of the machine's): "
-            f"sweep it on a larger machine, or leave the matrix out ([layers] exclude; `zoo plan` names it)"
+            f". Its largest matrix may take up to {task.peak_bytes / 1e9:.2f} GB, and there are "
+            f"{self._memory_bytes / 1e9:.2f} GB for all workers ([run] memory, or what the machine, its "
+            f"container and ulimit -v leave): sweep it on a larger machine, or leave the matrix out "
+            f"([layers] exclude; `zoo plan` names it)"
         )
 
     def _drop(self, unit: UnitT) -> None:

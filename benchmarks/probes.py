@@ -155,10 +155,11 @@ def draw(harms: list[Harm], out: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    steps = sorted({h.step for h in harms})  # those that have a trap
     figure, axes = pyplot.subplots(
-        1, len(STEPS), figsize=(12, 4), sharey=True, layout="constrained"
+        1, len(steps), figsize=(10, 4), sharey=True, layout="constrained"
     )
-    for axis, step in zip(axes, STEPS, strict=True):
+    for axis, step in zip(axes, steps, strict=True):
         of_step = [h for h in harms if h.step == step]
         bulk = [h for h in of_step if not h.is_trap]
         traps = [h for h in of_step if h.is_trap]

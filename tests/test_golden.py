@@ -17,6 +17,10 @@ NEVER = {
         "author",
         "downloads",
         "likes",
+        "activation_sparsity",  # of probes, as those below
+        "circuit_complexity",
+        "diagnostics_data",
+        "diagnostics_reason",
         "measured_at",
     },  # the Hub's, and of what is measured for another row
     "traps": {  # of probes, which the golden zoo does not make

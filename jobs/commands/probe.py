@@ -8,13 +8,14 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from jobs.screen.shown import AS_USUAL, Format, Shown
+from jobs.screen.typed import ModelName, Place
 
 COLUMNS = ("verdict", "traps")
 
 
 def probe(
-    catalog: str,
-    *models: str,
+    catalog: Place,
+    *models: ModelName,
     family: str | None = None,
     top: int | None = None,
     again: bool = False,

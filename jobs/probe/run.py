@@ -6,8 +6,6 @@ where it stopped.
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -22,8 +20,8 @@ from catalog.read.stored_units import StoredRows, UnitFiles
 from jobs.probe.choose import ProbeUnit, Which, probe_units, target_of
 from jobs.probe.work import PROBING, Probed, ProbeResult, ProbeTask, without_a_network
 from jobs.refit.pen import Pen
-from jobs.runners.protocol import Runner
 from jobs.runners.schedule import Schedule, UnitFailed
+from jobs.runners.starting import start_runner
 from jobs.screen.progress import Progress
 from jobs.spec.tables import RunTable, Spec
 from zoo.cells import cells
@@ -122,7 +120,9 @@ def _probe(
     diagnostics: bool,
 ) -> None:
     """Turns of starting tasks and committing what came back, in this thread alone."""
-    with closing(_runner(run, units)) as runner:
+    hub = HubOptions() if any(u.source.startswith(("hub:", "query:")) for u in units) else None
+    starting = start_runner(PROBING, run, hub=hub, most_workers=len(units))
+    with closing(starting) as runner:
         schedule: Schedule[ProbeUnit, ProbeTask, ProbeResult] = Schedule(
             memory_bytes=runner.memory_bytes, retries=run.retries
         )
@@ -214,26 +214,3 @@ def num_active(traps: Sequence[Mapping[str, object]]) -> float | None:
     if not shuffles:
         return None
     return sum(row["verdict"] == "active" for row in probed) / len(shuffles)
-
-
-def _runner(run: RunTable, units: Sequence[ProbeUnit]) -> Runner[ProbeTask, ProbeResult]:
-    """Workers of their own class: local processes or Ray actors."""
-    hub = HubOptions() if any(u.source.startswith(("hub:", "query:")) for u in units) else None
-    if run.runner == "ray":
-        from jobs.runners.ray import RayRunner
-
-        return RayRunner(
-            PROBING,
-            address=run.address,
-            workers=run.workers,
-            cpus=run.cpus,
-            gpus=run.gpus,
-            memory_bytes=run.memory,
-            hub=hub,
-        )
-    from jobs.runners.local import LocalRunner
-
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    workers = min(run.workers or max(1, cores // run.cpus), max(1, len(units)))
-    budget = run.memory * workers if run.memory else None
-    return LocalRunner(PROBING, workers=workers, threads=run.cpus, memory_bytes=budget, hub=hub)

@@ -3,8 +3,6 @@ out."""
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -12,15 +10,13 @@ from typing import TYPE_CHECKING
 from catalog.errors import DiskFullError, StorageError
 from catalog.files.lock import sweep_lock
 from catalog.write.commits import prepare
-from jobs.runners.protocol import Runner
+from jobs.runners.starting import start_runner
 from jobs.screen.progress import Progress, hear_hub
 from jobs.spec.tables import Spec
 from jobs.sweep.ledger import Ledger, Overwrite
 from jobs.sweep.loop import SweepResult, run_sweep
-from jobs.sweep.task_rows import TaskRows
 from jobs.sweep.work import MEASURING
 from jobs.units.listed import units_of
-from jobs.units.unit import Task
 from zoo.errors import UseError
 
 if TYPE_CHECKING:
@@ -46,7 +42,7 @@ def sweep_spec(
                 spec,
                 ledger=ledger,
                 units=units,
-                start_runner=lambda: _runner(spec, hub),
+                start_runner=lambda: start_runner(MEASURING, spec.run, hub=hub),
                 overwrite=overwrite,
                 limit=limit,
                 progress=progress,
@@ -76,28 +72,6 @@ def _hub_options() -> HubOptions:
     from zoo.hub.session import process_client
 
     return process_client().options
-
-
-def _runner(spec: Spec, hub: HubOptions | None) -> Runner[Task, TaskRows]:
-    run = spec.run
-    if run.runner == "ray":
-        from jobs.runners.ray import RayRunner
-
-        return RayRunner(
-            MEASURING,
-            address=run.address,
-            workers=run.workers,
-            cpus=run.cpus,
-            gpus=run.gpus,
-            memory_bytes=run.memory,
-            hub=hub,
-        )
-    from jobs.runners.local import LocalRunner
-
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    workers = run.workers or max(1, cores // run.cpus)
-    budget = run.memory * workers if run.memory else None
-    return LocalRunner(MEASURING, workers=workers, threads=run.cpus, memory_bytes=budget, hub=hub)
 
 
 def _say_result(result: SweepResult, out: str, progress: Progress) -> None:

@@ -1,0 +1,50 @@
+"""The runner that `[run]` of a spec asks for: processes of this machine, or Ray actors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, TypeVar
+
+from jobs.runners.protocol import Runner
+from jobs.runners.worker import Work
+from jobs.spec.tables import RunTable
+
+if TYPE_CHECKING:
+    from zoo.hub.client import HubOptions
+
+TaskT = TypeVar("TaskT")
+ResultT = TypeVar("ResultT")
+
+
+def start_runner(
+    work: Work[TaskT, ResultT],
+    run: RunTable,
+    *,
+    hub: HubOptions | None,
+    most_workers: int | None = None,
+) -> Runner[TaskT, ResultT]:
+    """Workers for `work`; `hub`: how patient they are with a Hub, None when they need none.
+
+    `most_workers`: a pool of processes has no more, where there is no work for them.
+    """
+    if run.runner == "ray":
+        from jobs.runners.ray import RayRunner
+
+        return RayRunner(
+            work,
+            address=run.address,
+            workers=run.workers,
+            cpus=run.cpus,
+            gpus=run.gpus,
+            memory_bytes=run.memory,
+            hub=hub,
+        )
+    from jobs.runners.local import LocalRunner
+
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    workers = run.workers or max(1, cores // run.cpus)
+    if most_workers is not None:
+        workers = max(1, min(workers, most_workers))
+    budget = run.memory * workers if run.memory else None
+    return LocalRunner(work, workers=workers, threads=run.cpus, memory_bytes=budget, hub=hub)

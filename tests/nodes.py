@@ -86,6 +86,7 @@ def main(folder: Path) -> None:
         progress=Progress(quiet=True),
     )
     ended = {**asdict(result), "deaths": deaths, "exit_code": result.exit_code}
+    del ended["model_ids"]  # a set, and nobody asks
     ended["done_before"] = runner.done_before
     (folder / "ended.json").write_text(json.dumps(ended))
     cluster.shutdown()

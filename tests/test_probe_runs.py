@@ -195,3 +195,22 @@ def test_active_traps_are_counted_a_shuffle() -> None:
     assert num_active([row(0, "active"), row(0, "benign"), row(1, "active")]) == 1.0
     assert num_active([row(0, "benign"), row(4, "unprobed")]) == 0.0
     assert num_active([row(0, "unprobed")]) is None
+
+
+def test_active_traps_are_on_the_board_and_along_a_run(
+    tmp_path: Path, zoo: Zoo, capsys: Output
+) -> None:
+    for step in (1, 2):
+        put_mlp(tmp_path / "run" / f"step{step}")
+    spec = tmp_path / "s.toml"
+    spec.write_text("[[source]]\npath = 'run/*'\nstep_pattern = 'step(\\d+)'\n[run]\nworkers = 1\n")
+    cat = tmp_path / "cat"
+    assert zoo("sweep", spec, "--out", cat, "--quiet") == 0
+    assert zoo("probe", cat, "--diagnostics", *FEW) == 0
+    capsys.readouterr()
+    assert zoo("rank", "traps", cat, "--min-layers", 1, "--format", "json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    (total,) = ask(cat, "select sum(num_active_traps) from layers where step = 2")[0]
+    assert row["total_active_traps"] == total
+    steps = ask(cat, "select step, total_active_traps, activation_sparsity > 0 from trajectories")
+    assert steps == [(1, total, True), (2, total, True)]

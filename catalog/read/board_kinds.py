@@ -58,7 +58,7 @@ BOARDS: dict[str, Board] = {
                 "mean_traps", "mean_traps_stderr", "total_traps",
                 "num_layers_tested", "num_layers_trapped", "num_layers_p01",
                 "max_trap_excess", "min_trap_p_value", "total_traps_tw",
-                "total_traps_mean", "total_traps_entries", "total_traps_ww",
+                "total_traps_mean", "total_traps_entries", "total_traps_ww", "total_active_traps",
             ),
         ),
         Board(

@@ -12,7 +12,7 @@ with measured as materialized (
     select
         model_id, revision, analysis_key, tensor, part, expert,
         num_traps, num_traps_tw, num_traps_mean, num_traps_entries, num_traps_ww, trap_excess_max,
-        trap_p_value, alpha, alpha_stderr, alpha_low, alpha_high, alpha_hat, log_alpha_norm,
+        num_active_traps, trap_p_value, alpha, alpha_stderr, alpha_low, alpha_high, alpha_hat, log_alpha_norm,
         ks_distance, erg_log_ratio, erg_delta,
         log_norm, log_spectral_norm, stable_rank, frobenius_norm_sq
     from internal.raw_layers semi join internal.shown_models
@@ -60,6 +60,7 @@ scores as (
         sum(num_traps_mean) as total_traps_mean,
         sum(num_traps_entries) as total_traps_entries,
         sum(num_traps_ww)::bigint as total_traps_ww,
+        sum(num_active_traps) as total_active_traps,
         -- power-law tails
         count(alpha) as num_layers_fitted,
         avg(alpha) as mean_alpha,
@@ -125,6 +126,7 @@ select
     s.total_traps, s.mean_traps, s.mean_traps_stderr, s.num_layers_trapped,
     s.num_layers_p01, s.num_layers_with_p, s.max_trap_excess, s.min_trap_p_value,
     s.total_traps_tw, s.total_traps_mean, s.total_traps_entries, s.total_traps_ww,
+    s.total_active_traps,
     coalesce(s.num_layers_fitted, 0) as num_layers_fitted,
     s.mean_alpha, s.weighted_alpha, s.median_alpha, s.std_alpha,
     s.mean_abs_alpha_minus_2, s.mean_abs_alpha_minus_2_stderr, s.share_alpha_2_6,
@@ -138,6 +140,7 @@ select
     case when isfinite(k.spearman_alpha_erg_delta) then k.spearman_alpha_erg_delta end
         as spearman_alpha_erg_delta,
     s.mean_log_norm, s.mean_log_spectral_norm, s.mean_stable_rank, s.frobenius_norm_sq,
+    m.activation_sparsity, m.circuit_complexity,
     coalesce(m.asked, m.options_key, m.analysis_key) as compared_as
 from internal.shown_units as m
 left join scores as s using (model_id, revision, analysis_key)

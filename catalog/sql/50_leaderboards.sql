@@ -90,7 +90,7 @@ select
     rank, model_id, family, step, num_params,
     mean_traps, mean_traps_stderr, total_traps, num_layers_tested, num_layers_trapped,
     num_layers_p01, max_trap_excess, min_trap_p_value, total_traps_tw, total_traps_mean,
-    total_traps_entries, total_traps_ww,
+    total_traps_entries, total_traps_ww, total_active_traps,
     layers_failed, num_revisions, architecture, author, base_model, analysis, revision
 from internal.board('traps', 5, null)
 where standing = 'ranked'

@@ -49,10 +49,11 @@ peaks as (
 select
     model_id, step, revision,
     mean_traps, total_traps, num_layers_tested, num_layers_trapped, max_trap_excess,
-    total_traps_tw, total_traps_ww,
+    total_traps_tw, total_traps_ww, total_active_traps,
     mean_alpha, mean_abs_alpha_minus_2, share_alpha_2_6, num_layers_fitted,
     mean_abs_erg_log_ratio, mean_erg_delta, num_layers_aligned,
     sqrt(frobenius_norm_sq) as l2_norm, mean_log_spectral_norm, mean_stable_rank,
+    activation_sparsity, circuit_complexity,
     train_accuracy, test_accuracy,
     case
         when train_accuracy is null or test_accuracy is null or peak - base < 0.1 then null

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _SHOWN: dict[str, tuple[str, ...]] = {
     "traps": (
         "mean_traps", "low", "high", "total_traps", "num_layers_trapped", "num_layers_tested",
-        "max_trap_excess", "total_traps_tw", "total_traps_ww",
+        "max_trap_excess", "total_traps_tw", "total_traps_ww", "total_active_traps",
     ),
     "alignment": (
         "mean_abs_erg_log_ratio", "low", "high", "num_layers_aligned", "mean_abs_alpha_minus_2",

@@ -64,6 +64,13 @@ def stored_layers(
     return name, layers
 
 
+def stored_steps(con: duckdb.DuckDBPyConnection, model: str) -> tuple[str, list[dict[str, object]]]:
+    """(model id, its rows of `trajectories`) of a model that `find_model` finds; no rows without steps."""
+    model_id = find_model(con, model).model_id
+    query = "from trajectories where model_id = $model_id order by step"
+    return model_id, ask(con, query, {"model_id": model_id}).to_pylist()
+
+
 def _spectrum(cell: pa.ListScalar, exponent: int | None) -> Spectrum | None:
     if not cell.is_valid or exponent is None:
         return None

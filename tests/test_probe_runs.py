@@ -214,3 +214,5 @@ def test_active_traps_are_on_the_board_and_along_a_run(
     assert row["total_active_traps"] == total
     steps = ask(cat, "select step, total_active_traps, activation_sparsity > 0 from trajectories")
     assert steps == [(1, total, True), (2, total, True)]
+    assert zoo("show", cat, "run", "--plot", tmp_path / "pictures", "--quiet") == 0
+    assert (tmp_path / "pictures" / "trajectory.png").stat().st_size > 10_000

@@ -102,10 +102,11 @@ def _pictures(
 ) -> list[Path]:
     """Draw the pictures of a model, or of what training changed, from stored spectra; their files."""
     from catalog.read.views import connect
-    from jobs.portraits import VIEWS, stored_layers
-    from zoo.pictures.album import album
+    from jobs.portraits import stored_layers, stored_steps
+    from zoo.pictures.album import album, over_steps
     from zoo.pictures.press import print_pictures
 
-    with connect(catalog, only=VIEWS) as con:
+    with connect(catalog) as con:
         name, stored = stored_layers(con, model, deltas=deltas)
-    return list(print_pictures(album(name, stored, layers), folder).values())
+        run = () if deltas else over_steps(*stored_steps(con, model))
+    return list(print_pictures((*album(name, stored, layers), *run), folder).values())

@@ -19,6 +19,7 @@ from zoo.pictures.drawing import Cells, number
 from zoo.pictures.layers import layer_figure, layer_title
 from zoo.pictures.overview import alpha_by_depth, funnel
 from zoo.pictures.panels import MAX_PANELS, Panel, all_layers
+from zoo.pictures.trajectory import trajectory
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,6 +69,13 @@ def album(model_id: str, reports: Sequence[Measured], layers: Wanted = ()) -> tu
         Picture("funnel", partial(funnel, rows, title=model_id)),
     ]
     return (*pictures, *(_single(model_id, panel) for panel in _asked_for(panels, layers)))
+
+
+def over_steps(model_id: str, rows: Sequence[Cells]) -> tuple[Picture, ...]:
+    """`trajectory`, of a model with two steps or more; `rows` of the view `trajectories`."""
+    if len(rows) < 2:
+        return ()
+    return (Picture("trajectory", partial(trajectory, rows, title=model_id)),)
 
 
 def layer_name(columns: Cells) -> str:

@@ -161,6 +161,7 @@ class Sleeper:
         self.slept.append(seconds)
 
 
+@pytest.mark.usefixtures("_configured")
 def test_a_hub_that_says_how_long_to_wait_is_asked_again_just_then(
     root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -50,7 +50,8 @@ def test_no_row_is_wider_than_the_terminal(command: str, columns: int, place: Pa
     terminal = zoo_at(columns, *(word.replace("\0", " ") for word in words), cwd=place)
     assert terminal.end() == 0
     table, note = parted(terminal.screen)
-    assert table and max(map(len, table)) <= columns, terminal.screen
+    has_rows = bool(table) or command.startswith("refit")  # which prints what moved, here nothing
+    assert has_rows and all(len(line) <= columns for line in table), terminal.screen
     assert not note or note.endswith("(--wide shows all, --columns A,B these)")
 
 

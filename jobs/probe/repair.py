@@ -54,7 +54,7 @@ def save_without(root: str, model: str, ablated: Sequence[Ablated], folder: Path
     from safetensors.torch import save_file
 
     from zoo.measure.model import open_model
-    from zoo.probes.removal import change_without, loaded_matrices
+    from zoo.probes.removal import change_without
     from zoo.probes.sites import find_site
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -81,7 +81,7 @@ def save_without(root: str, model: str, ablated: Sequence[Ablated], folder: Path
                 raise UseError(
                     f"--ablate: {item.layer} is stored in codes or a convolution; wanted a plain matrix"
                 )
-            matrix = loaded_matrices(opened, spec)[0]
+            matrix = spec.load(opened.checkpoint)[0]
             name = spec.weight.sources[0]
             site = find_site({name: state[name]}, matrix, name=name)
             assert site is not None, "a plain matrix is a part of its tensor"

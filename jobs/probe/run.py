@@ -25,7 +25,6 @@ from jobs.runners.starting import start_runner
 from jobs.screen.progress import Progress
 from jobs.spec.tables import RunTable, Spec
 from zoo.cells import cells
-from zoo.hub.client import HubOptions
 from zoo.probes.options import ProbeOptions
 
 NAME = "probe"
@@ -120,8 +119,8 @@ def _probe(
     diagnostics: bool,
 ) -> None:
     """Turns of starting tasks and committing what came back, in this thread alone."""
-    hub = HubOptions() if any(u.source.startswith(("hub:", "query:")) for u in units) else None
-    starting = start_runner(PROBING, run, hub=hub, most_workers=len(units))
+    asks_hub = any(unit.source.startswith(("hub:", "query:")) for unit in units)
+    starting = start_runner(PROBING, run, asks_hub=asks_hub, most_workers=len(units))
     with closing(starting) as runner:
         schedule: Schedule[ProbeUnit, ProbeTask, ProbeResult] = Schedule(
             memory_bytes=runner.memory_bytes, retries=run.retries

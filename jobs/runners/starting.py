@@ -21,13 +21,14 @@ def start_runner(
     work: Work[TaskT, ResultT],
     run: RunTable,
     *,
-    hub: HubOptions | None,
+    asks_hub: bool,
     most_workers: int | None = None,
 ) -> Runner[TaskT, ResultT]:
-    """Workers for `work`; `hub`: how patient they are with a Hub, None when they need none.
+    """Workers for `work`; those that ask a Hub are as patient with it as this process.
 
     `most_workers`: a pool of processes has no more, where there is no work for them.
     """
+    hub = _patience() if asks_hub else None
     if run.runner == "ray":
         from jobs.runners.ray import RayRunner
 
@@ -48,3 +49,9 @@ def start_runner(
         workers = max(1, min(workers, most_workers))
     budget = run.memory * workers if run.memory else None
     return LocalRunner(work, workers=workers, threads=run.cpus, memory_bytes=budget, hub=hub)
+
+
+def _patience() -> HubOptions:
+    from zoo.hub.session import process_client
+
+    return process_client().options

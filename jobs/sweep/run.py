@@ -20,7 +20,7 @@ from jobs.units.listed import units_of
 from zoo.errors import UseError
 
 if TYPE_CHECKING:
-    from zoo.hub.client import HubOptions
+    pass
 
 MANY_UNITS = 1000
 """A sweep of more units than this ends with a word on compaction."""
@@ -35,14 +35,13 @@ def sweep_spec(
     with _locked(out, spec.sweep.name):
         units = units_of(spec, progress.say)
         kinds = {origin.kind for unit in units for origin in unit.target.origins}
-        hub = _hub_options() if "hub" in kinds else None
         ledger = Ledger(out, name=spec.sweep.name, spec_text=text)
         try:
             result = run_sweep(
                 spec,
                 ledger=ledger,
                 units=units,
-                start_runner=lambda: start_runner(MEASURING, spec.run, hub=hub),
+                start_runner=lambda: start_runner(MEASURING, spec.run, asks_hub="hub" in kinds),
                 overwrite=overwrite,
                 limit=limit,
                 progress=progress,
@@ -65,13 +64,6 @@ def _locked(out: str, name: str) -> Iterator[None]:
         except StorageError as error:
             raise UseError(str(error)) from error
         yield
-
-
-def _hub_options() -> HubOptions:
-    """Workers are as patient with a Hub as this process."""
-    from zoo.hub.session import process_client
-
-    return process_client().options
 
 
 def _say_result(result: SweepResult, out: str, progress: Progress) -> None:

@@ -8,10 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from zoo.seeds import layer_key
+
 if TYPE_CHECKING:
     import torch
 
     from zoo.formats.weight import Entry, Weight
+    from zoo.io.checkpoint import Checkpoint
     from zoo.io.header import RowRange
 
 Kernel = Literal["none", "trailing", "leading", "middle"]
@@ -164,6 +167,22 @@ class LayerSpec:
     def leading(self) -> RowRange | None:
         """Range of axis 0 of the weight that this layer needs, or None for all of it."""
         return None if self.weight is None else self.cut.leading(self.weight.shape)
+
+    @property
+    def seed_key(self) -> tuple[str, ...]:
+        """What seeds the shuffles of the layer: the same wherever and whenever it is measured."""
+        assert self.rows is not None and self.cols is not None
+        return layer_key(self.tensor, self.part, self.expert, self.rows, self.cols)
+
+    def load(self, checkpoint: Checkpoint) -> torch.Tensor:
+        """`[num_slices, rows, cols]`, read without the rest of its weight where that can be.
+
+        Of a measurable layer. Raises what `Weight.load` does.
+        """
+        assert self.weight is not None
+        rows = self.leading
+        loaded = self.weight.load(checkpoint, rows)
+        return self.matrices(loaded, offset=rows[0] if rows else 0)
 
     def matrices(self, loaded: torch.Tensor, *, offset: int = 0) -> torch.Tensor:
         """`[num_slices, rows, cols]` of the loaded weight, or of its rows from `offset` on."""

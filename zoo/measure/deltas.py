@@ -21,7 +21,6 @@ from zoo.layers.spec import LayerSpec
 from zoo.measure.layer import LayerMeasures, failed_layer, measure_layer, skipped_layer
 from zoo.measure.row import Shape
 from zoo.options import AnalysisOptions
-from zoo.seeds import layer_key
 from zoo.spectral.difference import Difference, difference, grid_of
 
 if TYPE_CHECKING:
@@ -201,7 +200,7 @@ def _measure(
     measures = measure_layer(
         matrices,
         options=options,
-        seed_key=layer_key(delta.tensor, delta.part, delta.expert, delta.rows, delta.cols),
+        seed_key=delta.seed_key,
         storage_bits=bits,
         difference=facts,
     )

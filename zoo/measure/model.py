@@ -29,7 +29,6 @@ from zoo.measure.base import BaseModel, check_partners, open_base
 from zoo.measure.memory import naming_shortage
 from zoo.measure.nothing import is_without_layers, why_without_layers
 from zoo.options import AnalysisOptions, LayerSelection
-from zoo.seeds import layer_key
 from zoo.version import UNKNOWN
 
 if (
@@ -347,7 +346,7 @@ def _measure_specs(
     for (slices, *_), group in groupby(specs, key=lambda s: (s.num_slices, s.rows, s.cols)):
         equal = tuple(group)
         cut = [spec.matrices(loaded, offset=rows[0] if rows else 0) for spec in equal]
-        keys = [_seed_key(spec) for spec in equal]
+        keys = [spec.seed_key for spec in equal]
         bits = weight.storage_bits
         if slices == 1:
             alone = [matrices[0] for matrices in cut]
@@ -356,12 +355,6 @@ def _measure_specs(
             continue
         for spec, matrices, key in zip(equal, cut, keys, strict=True):
             yield spec, measure_layer(matrices, options=options, seed_key=key, storage_bits=bits)
-
-
-def _seed_key(spec: LayerSpec) -> tuple[str, ...]:
-    """What seeds the shuffles of a layer: the same wherever and whenever it is measured."""
-    assert spec.rows is not None and spec.cols is not None
-    return layer_key(spec.tensor, spec.part, spec.expert, spec.rows, spec.cols)
 
 
 def _unmeasured(spec: LayerSpec) -> LayerReport:

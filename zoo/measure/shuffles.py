@@ -15,7 +15,7 @@ from jaxtyping import Float64, Shaped
 from zoo.machine.device import with_cpu_fallback
 from zoo.measure.row import MeasuredTrap
 from zoo.options import FULL_SHUFFLE_UP_TO, AnalysisOptions
-from zoo.seeds import generator, seed_for
+from zoo.seeds import generator
 from zoo.spectral.arrays import Doubles
 from zoo.spectral.localisation import MADE_BY_MEAN, Localisation, Sector, TrapCauses
 from zoo.spectral.replicate import EntryFacts, Shuffled, measure_full, measure_top
@@ -128,9 +128,7 @@ def _replicate(
     """The replicate of that number: the layer shuffled once, in `full` or only its top."""
     k, rows, cols = layer.matrices.shape
     permutations = tuple(
-        Permutation(
-            seed_for(*layer.seed_key, "shuffle", replicate, index, layer.options.seed), rows * cols
-        )
+        Permutation.of(layer.seed_key, replicate, index, layer.options.seed, size=rows * cols)
         for index in range(k)
     )
     measure = measure_full if full else measure_top

@@ -21,7 +21,6 @@ from zoo.probes.network import Network, UnprobeableError
 from zoo.probes.options import ProbeOptions
 from zoo.probes.plain import PERCEPTRONS, from_factory, perceptron
 from zoo.probes.sites import find_site
-from zoo.seeds import layer_key, seed_for
 from zoo.spectral.arrays import Vector
 from zoo.spectral.shuffle import Permutation
 
@@ -136,11 +135,7 @@ def _probed_layer(
     """The traps of one layer, those of one shuffled slice together."""
     if spec.weight is None or not spec.is_measurable:
         raise UnprobeableError(f"{spec.tensor} is not measured any more")
-    rows = spec.leading
-    loaded = spec.weight.load(model.checkpoint, rows)
-    matrices = spec.matrices(loaded, offset=rows[0] if rows else 0)
-    assert spec.rows is not None and spec.cols is not None
-    key = layer_key(spec.tensor, spec.part, spec.expert, spec.rows, spec.cols)
+    matrices, key = spec.load(model.checkpoint), spec.seed_key
     parameters = dict(network.module.named_parameters())
     for replicate, place, of_slice, modes in _by_slice(matrices, traps, key, shuffle_seed):
         site = find_site(parameters, matrices[place], name=spec.tensor)
@@ -174,8 +169,8 @@ def _by_slice(
         for place in range(num_slices):
             if not left:
                 break
-            drawn = seed_for(*key, "shuffle", replicate, place, seed)
-            modes = shuffled_modes(matrices[place], Permutation(drawn, rows * cols))
+            permutation = Permutation.of(key, replicate, place, seed, size=rows * cols)
+            modes = shuffled_modes(matrices[place], permutation)
             known = _ranks(left, modes)
             if known:
                 yield replicate, place, known, modes

@@ -11,11 +11,10 @@ import torch
 from jaxtyping import Float
 
 from zoo.errors import CheckpointError
+from zoo.probes.options import Position
 
 ProbeKind = Literal["random_tokens", "gaussian", "data"]
 """What is fed in."""
-Position = Literal["last", "all"]
-"""Which position of a sequence is compared: the last one, or all of them, averaged."""
 Inputs = Mapping[str, Any]
 """Keyword arguments of one forward pass, or `input` alone for a module that takes one tensor."""
 

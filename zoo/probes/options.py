@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from zoo.errors import UseError
-from zoo.probes.network import Position
 
+Position = Literal["last", "all"]
+"""Which position of a sequence is compared: the last one, or all of them, averaged."""
 MIN_CONTROLS = 20
 """Fewest ablations of bulk modes that a verdict rests on."""
 

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from zoo.errors import UseError
-from zoo.probes.network import POSITIONAL, Inputs, Network, Position, UnprobeableError
+from zoo.probes.network import POSITIONAL, Inputs, Network, UnprobeableError
+from zoo.probes.options import Position
 
 _ACTIVATIONS: dict[str, type[torch.nn.Module]] = {
     "relu": torch.nn.ReLU, "gelu": torch.nn.GELU, "tanh": torch.nn.Tanh,

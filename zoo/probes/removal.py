@@ -12,12 +12,11 @@ from jaxtyping import Float32, Real
 from zoo.errors import UseError
 from zoo.io.memory import memory_checkpoint
 from zoo.layers.spec import LayerSpec
-from zoo.measure.model import Model, measure, model_of
+from zoo.measure.model import measure, model_of
 from zoo.options import AnalysisOptions, LayerSelection
 from zoo.probes.modes import shuffled_modes
 from zoo.probes.replacement import replacement
 from zoo.probes.sites import Site, find_site
-from zoo.seeds import layer_key, seed_for
 from zoo.spectral.shuffle import Permutation
 
 
@@ -104,7 +103,7 @@ def remove_traps(
         traps = [t.measured for t in report.traps][:max_traps_per_layer]
         if not traps:
             continue
-        matrices = loaded_matrices(model, spec)
+        matrices = spec.load(model.checkpoint).detach().clone()
         places: dict[int, list[int]] = {}
         for trap in traps:
             places.setdefault(trap.trap.slice_index, []).append(trap.trap.rank)
@@ -128,14 +127,6 @@ def remove_traps(
     return RemovedTraps(removed, kept)
 
 
-def loaded_matrices(model: Model, spec: LayerSpec) -> Real[torch.Tensor, "k rows cols"]:
-    """The slices of a layer, read from its checkpoint; a copy."""
-    assert spec.weight is not None
-    rows = spec.leading
-    loaded = spec.weight.load(model.checkpoint, rows)
-    return spec.matrices(loaded, offset=rows[0] if rows else 0).detach().clone()
-
-
 def change_without(
     matrix: Real[torch.Tensor, "rows cols"],
     spec: LayerSpec,
@@ -145,11 +136,9 @@ def change_without(
     seed: int,
 ) -> Float32[torch.Tensor, "rows cols"]:
     """ΔW that replaces the modes of those ranks of the first shuffle of slice `place`: Σ (R − T)."""
-    assert spec.rows is not None and spec.cols is not None
-    key = layer_key(spec.tensor, spec.part, spec.expert, spec.rows, spec.cols)
-    drawn = seed_for(*key, "shuffle", 0, place, seed)
-    modes = shuffled_modes(matrix, Permutation(drawn, spec.rows * spec.cols))
-    change = torch.zeros(spec.rows, spec.cols)
+    key = spec.seed_key
+    modes = shuffled_modes(matrix, Permutation.of(key, 0, place, seed, size=matrix.numel()))
+    change = torch.zeros(matrix.shape)
     for rank in ranks:
         change += replacement(modes.carried(rank), *key, 0, place, seed, "replacement", rank, 0)
     return change

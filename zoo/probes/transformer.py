@@ -16,7 +16,8 @@ import torch
 
 from zoo.errors import UseError
 from zoo.probes.inputs import draw_for, num_tokens, of_config
-from zoo.probes.network import Inputs, Network, Position, ProbeKind, UnprobeableError
+from zoo.probes.network import Inputs, Network, ProbeKind, UnprobeableError
+from zoo.probes.options import Position
 
 
 def transformer(

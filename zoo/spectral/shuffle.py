@@ -19,6 +19,7 @@ from jaxtyping import Int, Shaped
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
+from zoo.seeds import seed_for
 from zoo.spectral.arrays import Indices
 
 ONE_PASS_ENTRIES = 1 << 24
@@ -40,6 +41,16 @@ class Permutation:
 
     seed: int
     size: int
+
+    @classmethod
+    def of(
+        cls, layer: tuple[str, ...], replicate: int, place: int, seed: int, *, size: int
+    ) -> Permutation:
+        """The shuffle of that number of one slice of a layer. The one place that seeds shuffles.
+
+        `layer`: see `zoo.seeds.layer_key`. `place`: number of the slice. `seed`: the user's.
+        """
+        return cls(seed_for(*layer, "shuffle", replicate, place, seed), size)
 
     def apply(self, values: Values) -> Values:
         """A new array holding the entries of `values` in permuted order; same dtype."""

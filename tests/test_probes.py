@@ -22,6 +22,7 @@ from zoo.io.store import reading
 from zoo.measure.model import Model, measure, open_model
 from zoo.measure.row import Probe
 from zoo.options import AnalysisOptions, LayerSelection
+from zoo.probes import model as probing
 from zoo.probes.ablation import ablation_at
 from zoo.probes.divergence import jensen_shannon
 from zoo.probes.layer import Variant, batches, controls, divergences
@@ -385,3 +386,20 @@ def test_probes_are_seeded_and_cut_into_batches_by_their_size_alone() -> None:
 def test_options_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(UseError, match=next(iter(wrong))):
         ProbeOptions(**wrong)  # type: ignore[arg-type]
+
+
+def test_traps_beyond_the_cap_are_no_bulk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = spiked(48, 40, seed=1)
+    matrix[7, 9] = matrix[20, 30] = 3.0
+    save_file({"fc1.weight": matrix}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mlp"}))
+    bulks: list[int] = []
+    whole = probing.controls
+    monkeypatch.setattr(
+        probing,
+        "controls",
+        lambda modes, num, *more: (bulks.append(num), whole(modes, num, *more))[1],
+    )
+    probes = probed(tmp_path)
+    assert sum(p.trap.replicate == 0 for p in probes) == 3
+    assert bulks == [3]  # one trap is probed, three are no control

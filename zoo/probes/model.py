@@ -112,7 +112,7 @@ def probe_traps(
             continue
         try:
             yield from _probed_layer(
-                model, network, specs[layer_index], chosen, options, shuffle_seed
+                model, network, specs[layer_index], of_layer, chosen, options, shuffle_seed
             )
         except UnprobeableError as error:
             yield from (_unprobed(trap, str(error)) for trap in chosen)
@@ -129,15 +129,24 @@ def _probed_layer(
     network: Network,
     spec: LayerSpec,
     traps: Sequence[KnownTrap],
+    chosen: Sequence[KnownTrap],
     options: ProbeOptions,
     shuffle_seed: int,
 ) -> Iterator[ProbedTrap]:
-    """The traps of one layer, those of one shuffled slice together."""
+    """The `chosen` ones of the traps of a layer, those of one shuffled slice together.
+
+    The bulk begins below all of a slice's traps, also below those that a cap leaves out.
+    """
     if spec.weight is None or not spec.is_measurable:
         raise UnprobeableError(f"{spec.tensor} is not measured any more")
     matrices, key = spec.load(model.checkpoint), spec.seed_key
     parameters = dict(network.module.named_parameters())
-    for replicate, place, of_slice, modes in _by_slice(matrices, traps, key, shuffle_seed):
+    wanted = {trap.replicate for trap in chosen}
+    known = [trap for trap in traps if trap.replicate in wanted]
+    for replicate, place, of_slice, modes in _by_slice(matrices, known, key, shuffle_seed):
+        probed = [(trap, rank) for trap, rank in of_slice if trap in chosen]
+        if not probed:
+            continue
         site = find_site(parameters, matrices[place], name=spec.tensor)
         if site is None:
             raise UnprobeableError(
@@ -146,11 +155,11 @@ def _probed_layer(
             )
         ablation = ablation_at(network.module, site)
         seed: tuple[str | int, ...] = (*key, replicate, place, options.seed)
-        variants = [Variant(modes, rank, 0, seed) for _, rank in of_slice]
+        variants = [Variant(modes, rank, 0, seed) for _, rank in probed]
         num_traps = 1 + max(rank for _, rank in of_slice)
         bulk = controls(modes, num_traps, options.num_controls, seed)
         result = divergences(network, ablation, variants, bulk, options)
-        for (trap, _), values in zip(of_slice, result.of_traps, strict=True):
+        for (trap, _), values in zip(probed, result.of_traps, strict=True):
             probe = _probe(values, result, network, options, is_shared=ablation.is_shared)
             yield ProbedTrap(trap, probe)
 

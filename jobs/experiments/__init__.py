@@ -1,0 +1,1 @@
+"""The papers' experiments: each trains, sweeps, probes and prints its numbers beside the published ones."""

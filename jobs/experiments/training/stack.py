@@ -90,7 +90,7 @@ class Chunks:
         """The graph of one chunk. The steps that warm it up are undone."""
         before = {name: tensor.clone() for name, tensor in self._kept().items()}
         self._prepare(done, self._length)
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]  (torch's own)
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's own
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for k in range(3):  # libraries choose their kernels and compile them now

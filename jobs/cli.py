@@ -32,6 +32,7 @@ _COMMANDS = {
     "show": "One model's layers.",
     "compare": "Two models side by side.",
     "sql": "DuckDB over the catalog, all views registered; a prompt without a query.",
+    "ask": "Named questions: outliers, base against fine-tune, what moved, coverage, cost, ...",
     "probe": "Random inputs through the networks: which traps matter.",
     "refit": "Tail, edge and ERG numbers again, from the stored spectra alone.",
     "compact": "Merge a catalog's small files.",

@@ -22,6 +22,7 @@ from catalog.read.boards import (
 from catalog.read.definitions import views_of
 from catalog.read.model_page import VIEWS, compare, layer_columns, layers_of
 from catalog.read.query import Answer, ask, ask_rows
+from catalog.read.questions import bound, find_question, values_of
 from catalog.read.safety import check_statements
 from catalog.read.views import connect
 from jobs import portraits
@@ -129,6 +130,17 @@ class OpenCatalog:
         """See `Catalog.sql`."""
         _check_pandas()
         return self.arrow(query, values).to_pandas()
+
+    def ask(self, name: str, **parameters: object) -> Any:
+        """See `Catalog.ask`."""
+        _check_pandas()
+        question = find_question(name)
+        given = {key: "null" if value is None else str(value) for key, value in parameters.items()}
+        values = values_of(question, given)
+        with connect(self.root, only=question.views) as con:
+            check_statements(con, question.sql, Folder.parse(self.root), allow_files=False)
+            with bound(con, question, values):
+                return ask(con, question.sql, blame=question.name).to_pandas()
 
     def arrow(self, query: str, values: Mapping[str, object] | None = None) -> pa.Table:
         """See `Catalog.arrow`."""

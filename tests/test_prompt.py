@@ -57,6 +57,13 @@ def test_the_prompt_says_what_there_is(prompt: Terminal) -> None:
     answer(prompt, ".nope\r", "no command '.nope'; .help lists them")
 
 
+def test_the_prompt_asks_named_questions(prompt: Terminal) -> None:
+    answer(prompt, ".questions\r", "What moved between two sweeps?")
+    answer(prompt, '.ask to\t "top=1"\r', "org/a")
+    answer(prompt, ".ask top size=1\r", "no parameter 'size'")
+    answer(prompt, ".ask 'top\r", "No closing quotation")
+
+
 def test_tab_completes_views_and_columns(prompt: Terminal) -> None:
     answer(prompt, "select count(*) as n from leaderboard_al\tp\t\r", "leaderboard_alpha")
     answer(prompt, "from layers select erg_log_r\t\r", "erg_log_ratio\n")

@@ -67,6 +67,9 @@ class Catalog(Protocol):
     def sql(self, query: str, values: Mapping[str, object] | None = None) -> Any:
         """The rows of a DuckDB query over all tables and views; `values` fill `$names` in it."""
 
+    def ask(self, name: str, **parameters: object) -> Any:
+        """The answer to a named question, as `zoo ask` gives it: `ask("top", family="llama")`."""
+
     def arrow(self, query: str, values: Mapping[str, object] | None = None) -> Any:
         """As `sql`, as a pyarrow Table."""
 

@@ -40,3 +40,7 @@ select * exclude (generation)
 from internal.raw_layers semi join internal.shown_latest
     using (sweep_id, model_id, revision, analysis_key, generation)
 where delta_base is not null;
+
+-- True of the revision that `wanted` names: an id is its newest one, `id@revision` (all 40 digits) that one.
+create or replace macro internal.is_named(wanted, model_id, revision, is_final) as
+(model_id = wanted and is_final) or concat(model_id, '@', revision) = wanted;

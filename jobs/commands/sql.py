@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from jobs.screen.shown import AS_USUAL, Format, Shown
+from jobs.screen.answers import AnswerFormat
+from jobs.screen.shown import AS_USUAL, Shown
 from jobs.screen.typed import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     import duckdb
-
-    from catalog.read.query import Answer
 
 
 def sql(
@@ -25,8 +24,12 @@ def sql(
     *,
     file: Annotated[Path | None, Parameter(name=("--file", "-f"))] = None,
     views: bool = False,
+    list_: Annotated[bool, Parameter(name="--list")] = False,
     allow_files: bool = False,
-    format: Format = "table",
+    format: AnswerFormat = "table",
+    out: Annotated[Path | None, Parameter(name=("--out", "-o"))] = None,
+    plot: Path | None = None,
+    axes: str | None = None,
     shown: Shown = AS_USUAL,
     quiet: bool = False,
 ) -> int:
@@ -45,31 +48,47 @@ def sql(
         File of SQL statements.
     views
         Print SQL that defines the views for a DuckDB of your own, and ask nothing: `duckdb -init FILE`.
+    list_
+        The named questions that `zoo ask` answers.
     allow_files
         Let the query read and write other files (`read_csv`, `copy … to …`); never files of the catalog.
     format
-        How to print.
+        How to print; parquet writes a file.
+    out
+        File for `--format parquet` (default: query.parquet).
+    plot
+        Folder for a picture: one numeric column of the rows by another.
+    axes
+        Its columns, vertical and horizontal, such as `alpha,layer_index`. Default: the first two with several
+        values.
     quiet
         Nothing but rows and errors.
     """
     from catalog.errors import QueryError
     from catalog.read.definitions import views_of
     from catalog.read.guide import stock_script
-    from catalog.read.query import ask_rows
+    from catalog.read.query import ask, ask_rows
     from catalog.read.views import connect, define
+    from jobs.commands.ask import list_questions
+    from jobs.commands.sql_prompt import prompt
+    from jobs.screen.answers import check_places, give_answer
     from zoo.errors import UseError
 
+    for option, is_given in (("--views", views), ("--list", list_)):
+        if is_given and (query is not None or file is not None):
+            raise UseError(f"{option}: got it with a query; wanted one of them")
     if views:
-        if query is not None or file is not None:
-            raise UseError("--views: got it with a query; wanted one of them")
         print(stock_script(catalog))
         return 0
+    if list_:
+        return list_questions("table" if format == "parquet" else format, shown, quiet)
+    check_places(format, out, plot, axes)
     if query is not None and file is not None:
         raise UseError("got a query and --file; wanted one of them")
     if file is not None:
         try:
             query = file.read_text(encoding="utf-8")
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise UseError(f"--file: cannot read {str(file)!r}: {error}") from error
     if query is None and not sys.stdin.isatty():
         query = sys.stdin.read()
@@ -78,20 +97,28 @@ def sql(
             'got an empty query; wanted SQL, such as "select * from layers_latest limit 5"'
         )
     if query is None:
+        if format == "parquet" or plot is not None:
+            raise UseError("--format parquet and --plot want a query; the prompt prints rows")
         with connect(catalog, allow_files=allow_files) as con:
             check = _checker(con, catalog, allow_files)
-            return _prompt(con, check, format, shown, quiet)
+            return prompt(con, catalog, check, format, shown, quiet)
     only = views_of(query)
     with connect(catalog, only=only, allow_files=allow_files) as con:
         _checker(con, catalog, allow_files)(query)
+
+        def give() -> None:
+            give_answer(
+                lambda: ask_rows(con, query), lambda: ask(con, query),
+                name="query", format=format, shown=shown, quiet=quiet, out=out, plot=plot, axes=axes,
+            )  # fmt: skip
+
         try:
-            answer = ask_rows(con, query)
+            give()
         except QueryError:
             if only is None:
                 raise
             define(con)  # the name of a view was put together, or the message may propose one
-            answer = ask_rows(con, query)
-    _print(answer, format, shown, quiet)
+            give()
     return 0
 
 
@@ -104,144 +131,3 @@ def _checker(
 
     folder = Folder.parse(catalog)
     return lambda query: check_statements(con, query, folder, allow_files=allow_files)
-
-
-def _ask(
-    con: duckdb.DuckDBPyConnection,
-    query: str,
-    check: Callable[[str], None],
-    format: Format,
-    shown: Shown,
-    quiet: bool,
-) -> int:
-    from catalog.errors import QueryError
-    from catalog.read.query import ask_rows
-    from jobs.screen.text import printable
-    from zoo.errors import UseError
-
-    try:
-        check(query)
-        _print(ask_rows(con, query), format, shown, quiet)
-    except (QueryError, UseError) as error:
-        print(printable(f"zoo: {error}", keep="\n"), file=sys.stderr)
-        return 2
-    return 0
-
-
-def _print(answer: Answer, format: Format, shown: Shown, quiet: bool) -> None:
-    from jobs.screen.output import print_table
-
-    if answer.column_names not in ((), ("Success",), ("Count",)) or answer.rows:  # SET, CREATE
-        print_table(answer, format=format, quiet=quiet, shown=shown, exact=True)
-
-
-def _prompt(
-    con: duckdb.DuckDBPyConnection,
-    check: Callable[[str], None],
-    format: Format,
-    shown: Shown,
-    quiet: bool,
-) -> int:
-    from catalog.read.words import completions
-    from jobs.screen.prompt import LineEditor, history_file
-
-    def complete(before: str, word: str) -> Sequence[str]:
-        if word.startswith("."):
-            return [command for command in _DOTS if command.startswith(word)]
-        if before.startswith(".schema "):
-            before = "from "
-        return completions(con, " ".join([*lines, before]), word)
-
-    if not quiet:
-        print(
-            "DuckDB over the catalog. .help says more, Tab completes, exit or Ctrl-D leaves.",
-            file=sys.stderr,
-        )
-    lines: list[str] = []
-    with LineEditor(complete, history_file()) as editor:
-        while True:
-            try:
-                lines.append(editor.read("...> " if lines else "zoo> "))
-            except EOFError:
-                print(file=sys.stderr)
-                return 0
-            except KeyboardInterrupt:
-                print(file=sys.stderr)
-                lines = []
-                continue
-            text = "\n".join(lines).strip()
-            if not text:
-                lines = []
-            elif text.lower() in _LEAVE:
-                return 0
-            elif text.startswith("."):
-                editor.remember(text)
-                _dot(con, text, format, shown, quiet)
-                lines = []
-            elif text.endswith(";") or (
-                len(lines) == 1 and _is_complete(text) and not _more_comes()
-            ):
-                editor.remember(text)
-                _ask(con, text, check, format, shown, quiet)
-                lines = []
-
-
-def _dot(
-    con: duckdb.DuckDBPyConnection, text: str, format: Format, shown: Shown, quiet: bool
-) -> None:
-    """Answer a command that is no SQL."""
-    from catalog.read.guide import schema_of, tables_of
-    from jobs.screen.output import print_rows
-    from jobs.screen.text import printable
-
-    command, _, name = text.rstrip("; ").partition(" ")
-    name = name.strip().strip('"')
-    if command == ".help":
-        print(_HELP)
-        return
-    if command not in (".tables", ".schema"):
-        print(printable(f"zoo: no command {command!r}; .help lists them"), file=sys.stderr)
-        return
-    answer = tables_of(con) if command == ".tables" else schema_of(con, name)
-    if not answer.rows:
-        print(printable(f"zoo: no table or view {name!r}; .tables lists them"), file=sys.stderr)
-        return
-    columns = [c for c in answer.column_names if not (name and c == "table")]
-    print_rows(answer.to_pylist(), columns=columns, format=format, quiet=quiet)
-
-
-_DOTS = (".help", ".tables", ".schema", ".exit", ".quit")
-"""Commands of the prompt that are no SQL."""
-_HELP = """\
-.tables         tables and views, and what a row of each is
-.schema         every column of all of them
-.schema NAME    columns of one, with types and meanings
-exit, Ctrl-D    leave; Ctrl-C drops what was typed so far
-
-Anything else is SQL of DuckDB; a statement of several lines ends with a
-semicolon. Tab completes names and words; the arrow keys go through what was
-typed before, here or in an earlier session. A name that is a reserved word of
-SQL, or no plain word, is written in double quotes: "group".
-
-Start with:
-  from leaderboard_traps
-  select role, median(alpha) from layers_latest group by all order by 2"""
-_LEAVE = ("exit", "quit", ".exit", ".quit", "exit;", "quit;", "\\q")
-"""What people type to leave a prompt."""
-
-
-def _more_comes() -> bool:
-    """True while lines of a pasted statement wait to be read."""
-    import select
-
-    return bool(select.select([sys.stdin], [], [], 0.05)[0])
-
-
-def _is_complete(text: str) -> bool:
-    """One line that DuckDB can parse needs no semicolon."""
-    import duckdb
-
-    try:
-        return bool(duckdb.extract_statements(text))
-    except duckdb.Error:
-        return False

@@ -53,7 +53,15 @@ def _models(context: CompletionContext) -> list[str]:
     return [name for name in (*whole, *short) if name.startswith(context.incomplete)]
 
 
+def _questions(context: CompletionContext) -> list[str]:
+    from catalog.read.questions import questions
+
+    return [name for name in questions() if name.startswith(context.incomplete)]
+
+
 BoardName = Annotated[Place, Parameter(completer=_boards)]
 """The name of a leaderboard; a catalog will do, as `rank` takes both in either order."""
 ModelName = Annotated[str, Parameter(completer=_models)]
 """A model of the catalog named before it."""
+QuestionName = Annotated[str, Parameter(completer=_questions)]
+"""A named question, or a file of SQL."""

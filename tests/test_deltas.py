@@ -18,7 +18,9 @@ from zoo.io.local import LocalLocation
 from zoo.io.paired import PairedLocation
 from zoo.io.store import reading
 from zoo.measure import model as measuring
-from zoo.measure.model import open_model, pieces_of
+from zoo.measure import pieces as pieces_module
+from zoo.measure.model import open_model
+from zoo.measure.pieces import pieces_of
 from zoo.options import AnalysisOptions, LayerSelection
 from zoo.spectral.tails import TailFit, fit_tail
 
@@ -214,7 +216,7 @@ def test_a_large_stack_is_compared_expert_by_expert(
     base, tuned = (
         put(tmp_path / n, {name: t}, **config) for n, t in (("base", before), ("tuned", after))
     )
-    monkeypatch.setattr(measuring, "_WHOLE_BYTES", 0)
+    monkeypatch.setattr(pieces_module, "_WHOLE_BYTES", 0)
     report = zoo.analyze(tuned, base=base)
     assert [row["expert"] for row in report.deltas] == [0, 1, 2]
     expected = (after.double() - before.double()).square().sum((1, 2))
@@ -350,7 +352,7 @@ def test_each_byte_of_both_is_read_once(tmp_path: Path) -> None:
         headers = store.counters.bytes_read
         reports = list(measuring.measure(model, AnalysisOptions(metrics="tail")))
         read = store.counters.bytes_read - headers
-    planned = sum(pieces.nbytes for pieces in pieces_of(model))
+    planned = sum(pieces.nbytes for pieces in pieces_of(model.specs))
     assert read == planned == 2 * 4 * 300 * 200 * 4
     assert read == sum(report.row.reading.bytes_read for report in reports)
 

@@ -14,8 +14,9 @@ from zoo.hub.client import HubClient, HubOptions
 from zoo.hub.listing import resolve_model
 from zoo.hub.repository import HubStore
 from zoo.loopback.server import HubServer
-from zoo.measure import model as model_module
-from zoo.measure.model import LayerReport, measure, open_model
+from zoo.measure import pieces as pieces_module
+from zoo.measure.model import measure, open_model
+from zoo.measure.reports import LayerReport
 from zoo.options import AnalysisOptions, LayerSelection
 
 EXPERTS, FFN, HIDDEN = 4, 160, 320
@@ -70,7 +71,7 @@ def test_a_big_stack_of_experts_is_read_once_expert_by_expert(
     tensors = mxfp4_experts()
     write_model(tmp_path / "acme" / "moe", tensors, config=GPT_OSS)
     whole, _, _ = read_through_hub(tmp_path)
-    monkeypatch.setattr(model_module, "_WHOLE_BYTES", 0)
+    monkeypatch.setattr(pieces_module, "_WHOLE_BYTES", 0)
     pieces, fetched, analysed = read_through_hub(tmp_path)
     stored = sum(t.nbytes for name, t in tensors.items() if not name.endswith("_bias"))
     assert len(pieces) == 3 * EXPERTS
@@ -83,7 +84,7 @@ def test_a_big_stack_of_experts_is_read_once_expert_by_expert(
 def test_experts_left_out_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = mxfp4_experts()
     write_model(tmp_path / "acme" / "moe", tensors, config=GPT_OSS)
-    monkeypatch.setattr(model_module, "_WHOLE_BYTES", 0)
+    monkeypatch.setattr(pieces_module, "_WHOLE_BYTES", 0)
     reports, fetched, analysed = read_through_hub(tmp_path, LayerSelection(experts="sample:1"))
     stored = sum(t.nbytes for name, t in tensors.items() if not name.endswith("_bias"))
     assert [r.columns["part"] for r in reports] == [None, "gate", "up"]
@@ -100,7 +101,7 @@ def test_parts_of_a_big_fused_matrix_are_read_by_their_rows(
     config = {"model_type": "phi3", "num_attention_heads": 2, "hidden_size": 200}
     write_model(tmp_path / "acme" / "moe", tensors, config=config)
     whole, _, _ = read_through_hub(tmp_path)
-    monkeypatch.setattr(model_module, "_WHOLE_BYTES", 0)
+    monkeypatch.setattr(pieces_module, "_WHOLE_BYTES", 0)
     pieces, fetched, analysed = read_through_hub(tmp_path)
     assert [r.columns["part"] for r in pieces] == ["q", "k", "v"]
     assert analysed == tensors[name].nbytes

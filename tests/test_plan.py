@@ -16,7 +16,7 @@ from jobs.units.unit import GIB, Task, Unit
 from tests.models import weights, write_model
 from tests.test_model import EXPERTS, GPT_OSS, mxfp4_experts
 from zoo.errors import HeaderError, ZooError
-from zoo.measure import model as model_module
+from zoo.measure import pieces as pieces_module
 
 Fed = list[tuple[Unit, tuple[Task, ...] | ZooError]]
 
@@ -40,7 +40,7 @@ def test_a_plan_counts_only_the_experts_that_will_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_model(tmp_path / "zoo" / "moe", mxfp4_experts(), config=GPT_OSS)
-    monkeypatch.setattr(model_module, "_WHOLE_BYTES", 0)
+    monkeypatch.setattr(pieces_module, "_WHOLE_BYTES", 0)
     (everything,) = map(plan_unit, units(tmp_path))
     (sample,) = map(plan_unit, units(tmp_path, "[layers]\nexperts = 'sample:1'\n"))
     assert (everything.num_layers, sample.num_layers) == (3 * EXPERTS, 3)

@@ -16,6 +16,7 @@
     │   └── TransientError          429, 5xx, stall, broken connection             cause: hub_transient
     │       └── ChangedError           the file changed while it was being read
     │           └── StaleListingError     files are not those that were listed    cause: changed
+    ├── DeviceLostError          the accelerator of this worker answers no more    cause: infra
     └── ResourceError            not enough memory for this layer on this worker   cause: resource
 
 `cause` is the value stored in the column `failures.cause`; the retry policy is decided by it alone.
@@ -116,3 +117,9 @@ class ResourceError(ZooError):
     """Not enough memory for this layer on this worker; a bigger one may manage."""
 
     cause = "resource"
+
+
+class DeviceLostError(ZooError):
+    """The accelerator of this worker answers no more: the worker ends, and another one takes its task."""
+
+    cause = "infra"

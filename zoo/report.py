@@ -19,7 +19,7 @@ from zoo.columns import names_of
 from zoo.errors import UseError
 from zoo.formats.weight import Entry
 from zoo.io.left_out import LeftOut, in_one_line
-from zoo.measure.model import LayerReport
+from zoo.measure.reports import LayerReport
 from zoo.measure.row import LayerRow
 from zoo.summary import Summary, summary_of
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 
 from jobs.sweep.task_rows import ModelFacts
 from zoo.card import Card
-from zoo.measure.model import LayerReport, Model
+from zoo.measure.model import Model
+from zoo.measure.reports import LayerReport
 from zoo.measure.row import SpectrumRow, TensorRow
 
 

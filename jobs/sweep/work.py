@@ -17,7 +17,7 @@ def prepare() -> None:
     from zoo.machine.heap import return_large_arrays
 
     return_large_arrays()
-    for module in ("zoo.measure.model", "zoo.measure.batch", "zoo.measure.deltas"):
+    for module in ("zoo.measure.model", "zoo.measure.one_by_one"):
         importlib.import_module(module)
 
 

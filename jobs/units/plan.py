@@ -19,15 +19,17 @@ from jobs.units.cost import layer_seconds
 from jobs.units.unit import GIB, Task, Unit
 from zoo.errors import TransientError, ZooError
 from zoo.io.left_out import LeftOut
+from zoo.measure.plan import MOST_SECTIONS, SECTION_BYTES, sections
 from zoo.options import AnalysisOptions
 
 if TYPE_CHECKING:
     from zoo.layers.spec import LayerSpec
-    from zoo.measure.model import Pieces
+    from zoo.measure.pieces import Pieces
 
-TASK_BYTES = 2 * GIB
-"""A unit whose weights are larger is split, so that one big model does not serialise the night."""
-MAX_TASKS = 64
+TASK_BYTES = SECTION_BYTES
+"""A unit whose weights are larger is split: a task is a section of `zoo.measure.plan`, so that splitting changes
+no number on an accelerator either."""
+MAX_TASKS = MOST_SECTIONS
 """Of one unit: each of them reads the header of every shard again, and the Hub counts requests."""
 PLAN_ABOVE_BYTES = GIB
 """Units larger than this, or of unknown size, have their headers read before work starts, to be split."""
@@ -114,14 +116,15 @@ def _try_plan(unit: Unit) -> UnitPlan | Failure:
 
 def plan_unit(unit: Unit) -> UnitPlan:
     """Open the headers of a unit. Raises CheckpointError or SourceError when they cannot be read."""
-    from zoo.measure.model import open_model, pieces_of
+    from zoo.measure.model import open_model
+    from zoo.measure.pieces import pieces_of
 
     with unit.target.reading() as store:
         model = open_model(store, unit.selection)
         requests = store.counters.requests
     return UnitPlan(
         unit=unit,
-        weights=tuple(_cost(piece, unit.options) for piece in pieces_of(model)),
+        weights=tuple(_cost(piece, unit.options) for piece in pieces_of(model.specs)),
         num_layers=len(model.specs),
         num_deltas=sum(s.delta_base is not None for s in model.specs),
         num_skipped=sum(s.skip_reason is not None for s in model.specs),
@@ -164,7 +167,9 @@ def _sides(spec: LayerSpec) -> tuple[int, int]:
 
 def tasks_of(plan: UnitPlan, *, device: str) -> tuple[Task, ...]:
     """Cut a unit into tasks of about TASK_BYTES, whole weights each: at least one, about MAX_TASKS at most."""
-    groups = list(_groups(plan.weights, max(TASK_BYTES, plan.nbytes // MAX_TASKS)))
+    sizes = [weight.nbytes for weight in plan.weights]
+    cuts = sections(sizes, section_bytes=TASK_BYTES, most_sections=MAX_TASKS)
+    groups = [plan.weights[first:last] for first, last in cuts]
     if len(groups) <= 1:
         peak = max((w.peak_bytes for w in plan.weights), default=GIB)
         return (Task(plan.unit, nbytes=plan.nbytes, peak_bytes=peak, device=device),)
@@ -180,19 +185,6 @@ def tasks_of(plan: UnitPlan, *, device: str) -> tuple[Task, ...]:
         )
         for number, group in enumerate(groups)
     )
-
-
-def _groups(weights: tuple[WeightCost, ...], most: int) -> Iterator[list[WeightCost]]:
-    group: list[WeightCost] = []
-    nbytes = 0
-    for weight in weights:
-        if group and nbytes + weight.nbytes > most:
-            yield group
-            group, nbytes = [], 0
-        group.append(weight)
-        nbytes += weight.nbytes
-    if group:
-        yield group
 
 
 class TaskFeed:

@@ -76,7 +76,7 @@ def _load(
     scales = checkpoint.read(stem + "scales").float()
     zeros = _unpacked(checkpoint.read(stem + "qzeros"))
     values = _unpacked(checkpoint.read(stem + "qweight"))
-    group = torch.arange(values.shape[0], dtype=torch.int32) // size
+    group = torch.arange(values.shape[0], dtype=torch.int32, device=values.device) // size
     apply_groups(values, group, scales, zeros)
     weight = values.t()
     return weight if rows is None else weight[rows[0] : rows[1]]
@@ -84,7 +84,7 @@ def _load(
 
 def _unpacked(words: torch.Tensor) -> torch.Tensor:
     """int32 [n, k] to float32 [n, 8k], the numbers of a word in their proper order."""
-    numbers = torch.empty(words.shape[0], words.shape[1], 8)
+    numbers = words.new_empty(words.shape[0], words.shape[1], 8, dtype=torch.float32)
     for i, position in enumerate(_POSITIONS):
         numbers[:, :, i] = (words >> (4 * position)) & 15
     return numbers.flatten(1)

@@ -21,6 +21,8 @@ E8M0[255] = np.nan
 
 _LOOKED_UP_CODES = 1 << 22
 """Codes that are looked up at a time: only so many are held as int32 beside the values."""
+_LOOKED_UP_ON_DEVICE = 1 << 26
+"""The same on an accelerator, where a call takes longer than its work on a few million codes."""
 
 
 def unpack_words(words: torch.Tensor, *, bits: int, count: int, dense: bool = True) -> torch.Tensor:
@@ -37,7 +39,7 @@ def unpack_words(words: torch.Tensor, *, bits: int, count: int, dense: bool = Tr
     if missing > 0:
         words = torch.cat([words, words.new_zeros(missing, words.shape[1])])
     periods = words[: num_periods * num_words].view(num_periods, num_words, -1)
-    numbers = torch.empty(num_periods, per_period, words.shape[1], dtype=torch.uint8)
+    numbers = words.new_empty(num_periods, per_period, words.shape[1], dtype=torch.uint8)
     mask = (1 << bits) - 1
     for i in range(per_period):
         word, offset = divmod(i * bits, 32)
@@ -58,10 +60,11 @@ def unpack_nibbles(packed: torch.Tensor, *, high_first: bool = False) -> torch.T
 
 def look_up(codes: torch.Tensor, table: torch.Tensor | NDArray[np.float32]) -> torch.Tensor:
     """`table[codes]` for uint8 codes, in float32 and without an int64 copy of all codes."""
-    held = torch.as_tensor(table)
-    values = torch.empty(codes.shape, dtype=torch.float32)
+    held = torch.as_tensor(table, device=codes.device)
+    values = torch.empty(codes.shape, dtype=torch.float32, device=codes.device)
+    most = _LOOKED_UP_CODES if codes.device.type == "cpu" else _LOOKED_UP_ON_DEVICE
     flat_codes, flat_values = codes.reshape(-1), values.view(-1)
-    for start in range(0, flat_codes.numel(), _LOOKED_UP_CODES):
-        part = slice(start, start + _LOOKED_UP_CODES)
+    for start in range(0, flat_codes.numel(), most):
+        part = slice(start, start + most)
         torch.index_select(held, 0, flat_codes[part].int(), out=flat_values[part])
     return values

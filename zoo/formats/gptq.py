@@ -178,7 +178,10 @@ def _load(layout: _Layout, checkpoint: Checkpoint, rows: RowRange | None = None)
                 f"{scales.shape[0] - 1}"
             )
     else:
-        group = torch.arange(layout.num_in, dtype=torch.int32) // layout.group_size
+        group = (
+            torch.arange(layout.num_in, dtype=torch.int32, device=scales.device)
+            // layout.group_size
+        )
     stored = checkpoint.read(stem + "qweight")
     values = unpack_words(stored, bits=bits, count=layout.num_in).float()
     del stored

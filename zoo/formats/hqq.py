@@ -106,7 +106,7 @@ def _load(
             f"{name}: {list(stored.shape)} for {bits}-bit codes in groups of {size} along axis "
             f"{axis}; wanted {[step, grouped[1]]}"
         )
-    values = torch.empty(step * per_item, grouped[1])
+    values = stored.new_empty(step * per_item, grouped[1], dtype=torch.float32)
     for i in range(per_item):
         shift = bits * (per_item - 1 - i)
         values[i * step : (i + 1) * step] = (stored >> shift) & ((1 << bits) - 1)

@@ -203,7 +203,8 @@ def _load_packed(
         words = checkpoint.read(f"{stem}_zero_point")
         unpacked = unpack_words(words, bits=bits, count=packing.num_out, dense=packing.dense_zeros)
         zeros = unpacked.float() - half
-    group = torch.arange(packing.num_in, dtype=torch.int32) // packing.group_size
+    group = torch.arange(packing.num_in, dtype=torch.int32, device=scale.device)
+    group = group // packing.group_size
     if packing.has_order:
         group = checkpoint.read(f"{stem}_g_idx").int()
         if not 0 <= int(group.min()) <= int(group.max()) < scale.shape[1]:

@@ -146,7 +146,7 @@ def _codes(words: torch.Tensor, num_in: int, bits: int) -> torch.Tensor:
         columns = words.view(torch.int32).flatten(0, -2).t().contiguous()
         return unpack_words(columns, bits=bits, count=num_in).float().t()
     stored = words.view(torch.uint8).flatten(0, -2)
-    matrix = torch.empty(stored.shape[0], stored.shape[1], 8 // bits)
+    matrix = stored.new_empty(stored.shape[0], stored.shape[1], 8 // bits, dtype=torch.float32)
     for i in range(8 // bits):
         matrix[..., i] = (stored >> (bits * i)) & ((1 << bits) - 1)
     return matrix.flatten(1)

@@ -152,7 +152,7 @@ def _load(layout: _Layout, checkpoint: Checkpoint, rows: RowRange | None = None)
     num_out, num_in = layout.shape
     values = _numbers(checkpoint.read(layout.name), layout)
     scale = checkpoint.read(f"{layout.name}_scale").float()
-    zeros = torch.zeros(())
+    zeros = torch.zeros((), device=scale.device)
     if layout.has_zeros:
         stored = checkpoint.read(f"{layout.name}_zero_point")
         is_packed = layout.kind.endswith("4") and stored.numel() * 8 >= num_out and stored.ndim > 0
@@ -161,7 +161,8 @@ def _load(layout: _Layout, checkpoint: Checkpoint, rows: RowRange | None = None)
         scale = scale.T if layout.is_scale_transposed else scale
         zeros = zeros[:, :num_out] if zeros.ndim == 2 else torch.zeros_like(scale)
         values = values[:, :num_out].contiguous()
-        apply_groups(values, torch.arange(num_in) // layout.group_size, scale, zeros)
+        group = torch.arange(num_in, device=scale.device) // layout.group_size
+        apply_groups(values, group, scale, zeros)
         weight = values.t()
     else:
         zeros = zeros.flatten()[:num_out, None] if zeros.numel() > 1 else zeros.reshape(1, 1)
@@ -173,7 +174,7 @@ def _numbers(stored: torch.Tensor, layout: _Layout) -> torch.Tensor:
     """Stored numbers as float32, those of a word in their proper order."""
     if not layout.kind.endswith("4"):
         return stored.float()
-    out = torch.empty(*stored.shape, 8)
+    out = stored.new_empty(*stored.shape, 8, dtype=torch.float32)
     for i in range(8):
         place = _REORDERED[i] if layout.is_reordered else i
         out[..., i] = (stored >> (4 * place)) & 15

@@ -5,7 +5,8 @@ Knows nothing of what a tensor means, of quantisation, or of layers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from types import MappingProxyType
 from typing import Literal, Protocol
 
@@ -85,6 +86,15 @@ class Checkpoint:
             raise NotFoundError(f"no tensor {name!r} in the checkpoint")
         return self._reader.read(self.tensors[name], rows)
 
+    def moved(self, move: Callable[[torch.Tensor], torch.Tensor]) -> Checkpoint:
+        """The same checkpoint, whose tensors come as `move` returns them: on another device, say.
+
+        Its files belong to this one, which is to be closed; the two must not be read at a time.
+        """
+        other = copy(self)
+        other._reader = _Moving(self._reader, move)
+        return other
+
     def expect(self, names: Iterable[str]) -> None:
         """Announce the tensors that will be read, so that neighbours can be fetched together."""
         self._reader.expect(tuple(self.tensors[name] for name in names))
@@ -98,3 +108,22 @@ class Checkpoint:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _Moving:
+    """A reader whose tensors are moved before anyone sees them."""
+
+    def __init__(self, reader: Reader, move: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        self._reader = reader
+        self._move = move
+
+    def read(self, meta: TensorMeta, rows: RowRange | None) -> torch.Tensor:
+        """See `Reader.read`."""
+        return self._move(self._reader.read(meta, rows))
+
+    def expect(self, metas: tuple[TensorMeta, ...]) -> None:
+        """See `Reader.expect`."""
+        self._reader.expect(metas)
+
+    def close(self) -> None:
+        """Nothing: the files are the other's."""

@@ -8,12 +8,13 @@ behind shuffled Gram matrices are float32, 1e-6 relative, far below a Tracy-Wido
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 
-from zoo.errors import UseError
+from zoo.errors import DeviceLostError, UseError
 
 GRAM_DTYPE = torch.float64
 """Precision of Gram matrices and eigenvalues."""
@@ -59,3 +60,38 @@ def with_cpu_fallback(
         torch.cuda.empty_cache()
     cpu = torch.device("cpu")
     return work(cpu), cpu
+
+
+def memory_bytes(device: torch.device) -> int:
+    """Memory of the accelerator in all, whoever uses it."""
+    return int(torch.cuda.get_device_properties(device).total_memory)
+
+
+def is_device_shortage(error: BaseException) -> bool:
+    """True when `error` says that the accelerator has too little memory left, in whichever library's words."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    words = ("CUDA error: out of memory", "ALLOC_FAILED", "CUBLAS_STATUS_NOT_INITIALIZED")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
+def is_device_lost(error: BaseException) -> bool:
+    """True when `error` says that the accelerator answers no more: every later call in this process fails as well."""
+    if is_device_shortage(error) or not isinstance(error, RuntimeError):
+        return False
+    return type(error).__name__ == "AcceleratorError" or "CUDA error: " in str(error)
+
+
+@contextmanager
+def naming_lost_device() -> Iterator[None]:
+    """Errors of an accelerator that is gone become a DeviceLostError: no fault of what was measured."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_device_lost(error):
+            raise
+        first = str(error).splitlines()[0]
+        raise DeviceLostError(
+            f"the accelerator answers no more ({first}); the work goes to another worker. Wanted a card that "
+            "nvidia-smi lists without an error"
+        ) from error

@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import psutil
 
@@ -95,8 +94,13 @@ def block_tensors(block: int) -> Iterator[Tensor]:
         yield Tensor(f"{stem}.{norm}.weight", "BF16", (HIDDEN,))
 
 
-def write_shard(path: Path, tensors: list[Tensor], rng: np.random.Generator) -> None:
-    """A safetensors file, streamed: sorted by type and name, as its library does."""
+def write_shard(
+    path: Path, tensors: list[Tensor], rng: np.random.Generator, *, quick: bool = False
+) -> None:
+    """A safetensors file, streamed: sorted by type and name, as its library does.
+
+    `quick`: the values of a tensor repeat after CHUNK bytes; drawing them takes longer than writing.
+    """
     tensors = sorted(tensors, key=lambda t: (-BYTES[t.dtype], t.name))
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     at = 0
@@ -112,8 +116,11 @@ def write_shard(path: Path, tensors: list[Tensor], rng: np.random.Generator) -> 
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(raw)) + raw)
         for tensor in tensors:
+            drawn = b""
             for start in range(0, tensor.nbytes, CHUNK):
-                file.write(values(tensor, min(CHUNK, tensor.nbytes - start), rng))
+                nbytes = min(CHUNK, tensor.nbytes - start)
+                drawn = drawn if quick and start else values(tensor, nbytes, rng)
+                file.write(drawn[:nbytes])
 
 
 def values(tensor: Tensor, nbytes: int, rng: np.random.Generator) -> bytes:
@@ -126,8 +133,8 @@ def values(tensor: Tensor, nbytes: int, rng: np.random.Generator) -> bytes:
     return rng.integers(0, 256, nbytes, dtype=np.uint8).tobytes()
 
 
-def build(folder: Path, *, blocks: int, embedding: bool) -> list[Tensor]:
-    """The repository; its tensors."""
+def build(folder: Path, *, blocks: int, embedding: bool, quick: bool = False) -> list[Tensor]:
+    """The repository; its tensors. `quick`: see `write_shard`."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(CONFIG))
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
@@ -137,7 +144,7 @@ def build(folder: Path, *, blocks: int, embedding: bool) -> list[Tensor]:
     weight_map: dict[str, str] = {}
     for number, tensors in enumerate(shards, 1):
         name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        write_shard(folder / name, tensors, np.random.default_rng(number))
+        write_shard(folder / name, tensors, np.random.default_rng(number), quick=quick)
         weight_map |= dict.fromkeys((t.name for t in tensors), name)
     index = {"metadata": {"total_size": 0}, "weight_map": weight_map}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
@@ -216,6 +223,8 @@ def main() -> int:
 
 def measure(root: Path, spec: Path) -> None:
     """Plan for all experts and for the spec, then the sweep."""
+    import duckdb  # the files alone can be made without it
+
     everything = root / "all.toml"
     everything.write_text('[[source]]\nhub = "openai/gpt-oss-20b"\n')
     zoo("plan", spec, "--quiet")  # the server hashes its files

@@ -54,6 +54,10 @@ class StageTimes:
     """Finishing them on the processor: fits, and waiting for these."""
     starved_s: float = 0.0
     """Waiting for a batch to be full, after the first one."""
+    first_s: float | None = None
+    """`time.perf_counter()` when the first batch began,"""
+    last_s: float | None = None
+    """and when the accelerator was through with the last one."""
     batches: list[tuple[int, int, int, float]] = field(default_factory=list)
     """(rows, cols, matrices, seconds) of each batch."""
 
@@ -278,13 +282,15 @@ class _Pipeline:
             if isinstance(item, _Broken):
                 raise item.error
             started = time.perf_counter()
-            if waiting_since is not None:
+            if waiting_since is None:
+                self._times.first_s = started
+            else:
                 self._times.starved_s += started - waiting_since
             hand_over(item.held)
             specs = item.batch.specs
             measures = _begin(item.batch, item.held, self._options)
             item.held.clear()
-            waiting_since = time.perf_counter()
+            waiting_since = self._times.last_s = time.perf_counter()
             self._times.compute_s += waiting_since - started
             shape = (specs[0].rows or 0, specs[0].cols or 0, len(specs))
             self._times.batches.append((*shape, waiting_since - started))

@@ -11,10 +11,9 @@ from zoo.errors import UseError
 from zoo.machine.device import choose_device, with_cpu_fallback
 from zoo.measure import batch
 from zoo.measure.batch import measure_layers
-from zoo.measure.layer import measure_layer
 from zoo.options import AnalysisOptions
 from zoo.spectral.krylov import Operator
-from zoo.spectral.solve import _eigenvalues_cuda, eigenvalues
+from zoo.spectral.solve import _eigenvalues_on, eigenvalues
 
 CPU = torch.device("cpu")
 OPTIONS = AnalysisOptions(device="cpu")
@@ -53,8 +52,9 @@ def test_memory_running_out_on_the_accelerator_moves_the_work_to_the_cpu() -> No
 def test_the_batched_solve_agrees_with_the_cpu(shape: tuple[int, int, int]) -> None:
     stack = noise(*shape)
     ours = eigenvalues(stack, storage_bits=32, device=CPU)
-    assert _eigenvalues_cuda(stack, exponent=0, device=CPU) == pytest.approx(ours, rel=1e-9)
-    scaled = _eigenvalues_cuda(stack * 2.0**100, exponent=100, device=CPU)
+    values, solver = _eigenvalues_on(stack, exponent=0, device=CPU)
+    assert (values, solver) == (pytest.approx(ours, rel=1e-9), "torch")
+    scaled, _ = _eigenvalues_on(stack * 2.0**100, exponent=100, device=CPU)
     assert scaled == pytest.approx(ours, rel=1e-9)
 
 
@@ -68,26 +68,15 @@ def test_the_accelerators_products_are_those_of_the_cpu() -> None:
     )
 
 
-def test_equal_matrices_measured_together_are_those_measured_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    stack = noise(3, 70, 50)
-    keys = [("r", "experts", "", str(i)) for i in range(3)]
-    monkeypatch.setattr(
-        batch,
-        "_solved",
-        lambda s, bits, d: eigenvalues(torch.stack(tuple(s)), storage_bits=bits, device=CPU),
-    )
-    together = measure_layers(list(stack), options=OPTIONS, seed_keys=keys, storage_bits=32)
-    for matrix, key, found in zip(stack, keys, together, strict=True):
-        alone = measure_layer(matrix[None], options=OPTIONS, seed_key=key, storage_bits=32)
-        assert found.columns["trap_counts"] == alone.columns["trap_counts"]
-        assert found.columns["alpha"] == pytest.approx(alone.columns["alpha"], rel=1e-6)
-
-
 def test_the_experts_of_a_stack_are_measured_together(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    monkeypatch.setattr(batch, "_solved", lambda s, bits, d: sizes.append(len(s)))
+    one_by_one = batch._one_by_one
+
+    def counted(matrices: list[torch.Tensor], *rest: object) -> object:
+        sizes.append(len(matrices))
+        return one_by_one(matrices, *rest)
+
+    monkeypatch.setattr(batch, "_one_by_one", counted)
     stack = {"model.layers.0.mlp.experts.down_proj": noise(4, 32, 24)}
     assert len(zoo.analyze(stack, options=OPTIONS).layers) == 4
     assert sizes == [4]

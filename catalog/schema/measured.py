@@ -291,6 +291,17 @@ LAYER = (
            "Seconds in its shuffles."),
     Column("device", TEXT, "text",
            "Where the spectrum was computed: `cpu`, `cuda`."),
+    Column("solver", TEXT, "text",
+           "What computed the eigenvalues: `lapack`, `cusolver_batched`, `torch_batched`, or"
+           " `torch` for one matrix after the other. Their values differ in the last bits.",
+           since=3),
+    Column("permutation", TEXT, "text",
+           "How the entries were shuffled: `fisher_yates` (on a CPU, and in all rows that "
+           "are older than this column) or `philox` (on an accelerator); NULL without "
+           "shuffles.", since=3),
+    Column("batch_size", INT, "count",
+           "Layers that were solved together; fewer than planned where the accelerator ran "
+           "out of memory.", since=3),
     # zoo.measure.row.Reading
     Column("read_s", REAL, "s",
            "Seconds waiting for the layer's bytes."),

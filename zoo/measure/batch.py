@@ -1,70 +1,173 @@
-"""Equal matrices that are layers of their own (the experts of a block), measured together.
+"""Equal layers of a model, measured together.
 
-On an accelerator their Gram matrices and eigenvalues come from one batched call, which fills it; on
-the CPU they are measured one after the other, which is as fast. Same values either way.
+On an accelerator a whole batch goes through every step at once (`device_batch`); on the CPU they are measured one after
+the other. The members of a batch follow from the order in which they are given, their shape and the card alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
 
-import numpy as np
 import torch
-from jaxtyping import Float64, Shaped
+from jaxtyping import Shaped
 
+from zoo.machine.cusolver import CusolverError
 from zoo.machine.device import choose_device
-from zoo.measure.layer import LayerMeasures, measure_layer
+from zoo.machine.helpers import Helpers, shared_helpers
+from zoo.measure.device_batch import measure_batch
+from zoo.measure.layer import LayerMeasures, as_float, measure_layer, remarked
 from zoo.options import AnalysisOptions
-from zoo.spectral.arrays import Doubles
-from zoo.spectral.solve import eigenvalues
+from zoo.spectral.batch_sizes import batch_size, device_bytes, memory_class
 
-_BATCH_BYTES = 4 << 30
-"""The matrices of one batch take no more than this in float64, as the accelerator holds them."""
+Layers = Sequence[Shaped[torch.Tensor, "*shape"]] | Shaped[torch.Tensor, "layers *shape"]
+"""Equal layers, one by one or as one tensor: matrices [rows, cols], or slices [k, rows, cols] that are pooled."""
 
 
 def measure_layers(
-    matrices: Sequence[Shaped[torch.Tensor, "rows cols"]],
+    matrices: Layers,
     *,
     options: AnalysisOptions,
     seed_keys: Sequence[tuple[str, ...]],
     storage_bits: int,
 ) -> Iterator[LayerMeasures]:
-    """Measure each of the equal `matrices` as a layer; one seed key each."""
+    """Measure each of the equal `matrices` as a layer; one seed key each.
+
+    They may be on any device. On an accelerator the first batch has gone through it when this returns, and the results
+    wait for helper processes: whoever asks for the next batch before taking these keeps the device busy.
+    """
     if len(seed_keys) != len(matrices):
         raise ValueError(f"{len(seed_keys)} seed keys for {len(matrices)} matrices; give one each")
-    solved = _solved(matrices, storage_bits, choose_device(options.device))
-    for index, (matrix, key) in enumerate(zip(matrices, seed_keys, strict=True)):
+    device = choose_device(options.device)
+    if device.type == "cpu" or not len(matrices) or matrices[0].numel() == 0:
+        return _one_by_one(matrices, options, seed_keys, storage_bits)
+    if device.index is None:
+        device = torch.device(device.type, torch.cuda.current_device())
+    size = _layers_a_batch(matrices[0], device)
+    if size == 0:
+        why = f"{_shape(matrices[0])} does not fit the accelerator"
+        return _on_cpu(matrices, options, seed_keys, storage_bits, why)
+    starts = range(0, len(matrices), size)
+    begun = (
+        measure_on(
+            device,
+            matrices[start : start + size],
+            options=options,
+            seed_keys=seed_keys[start : start + size],
+            storage_bits=storage_bits,
+            helpers=shared_helpers(),
+        )
+        for start in starts
+    )
+    return _one_ahead(next(begun), begun)
+
+
+def measure_on(
+    device: torch.device,
+    matrices: Layers,
+    *,
+    options: AnalysisOptions,
+    seed_keys: Sequence[tuple[str, ...]],
+    storage_bits: int,
+    helpers: Helpers,
+) -> Iterator[LayerMeasures]:
+    """Measure equal layers as one batch on `device`. Where they find no room, in halves, and at last on the CPU."""
+    try:
+        return measure_batch(
+            _stacked(matrices, device),
+            options=options,
+            seed_keys=seed_keys,
+            storage_bits=storage_bits,
+            helpers=helpers,
+        )
+    except (torch.OutOfMemoryError, CusolverError) as error:
+        why = f"{type(error).__name__} on the accelerator"
+    # not while the exception is alive, which holds every tensor of the batch
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    if len(matrices) == 1:
+        return _on_cpu(matrices, options, seed_keys, storage_bits, why)
+    half = -(-len(matrices) // 2)
+    return chain.from_iterable(
+        measure_on(
+            device,
+            matrices[part],
+            options=options,
+            seed_keys=seed_keys[part],
+            storage_bits=storage_bits,
+            helpers=helpers,
+        )
+        for part in (slice(None, half), slice(half, None))
+    )
+
+
+def _layers_a_batch(matrix: Shaped[torch.Tensor, "*shape"], device: torch.device) -> int:
+    """Layers like this one that go together; 0 where the card has no room for a single one."""
+    total = torch.cuda.get_device_properties(device).total_memory
+    rows, cols = matrix.shape[-2:]
+    k = matrix.numel() // (rows * cols)
+    order, longer = min(rows, cols), max(rows, cols)
+    if device_bytes(k, order, longer, itemsize=matrix.element_size()) > 0.9 * total:
+        return 0
+    return max(1, batch_size(order, memory_class(total), longer=longer) // k)
+
+
+def _stacked(matrices: Layers, device: torch.device) -> Shaped[torch.Tensor, "layers k rows cols"]:
+    """The layers as one tensor on the device; the tensor itself where it is one."""
+    if isinstance(matrices, torch.Tensor) and matrices.device == device:
+        stack = as_float(matrices.detach())
+    else:
+        first = matrices[0]
+        stack = torch.empty((len(matrices), *first.shape), dtype=first.dtype, device=device)
+        for place, matrix in zip(stack, matrices, strict=True):
+            place.copy_(matrix.detach(), non_blocking=True)
+        stack = as_float(stack)
+    return stack[:, None] if stack.ndim == 3 else stack
+
+
+def _one_ahead(
+    first: Iterator[LayerMeasures], others: Iterator[Iterator[LayerMeasures]]
+) -> Iterator[LayerMeasures]:
+    """All layers in order; a batch is begun before those of the one before it are waited for."""
+    for later in others:
+        yield from first
+        first = later
+    yield from first
+
+
+def _one_by_one(
+    matrices: Layers,
+    options: AnalysisOptions,
+    seed_keys: Sequence[tuple[str, ...]],
+    storage_bits: int,
+) -> Iterator[LayerMeasures]:
+    for matrix, key in zip(matrices, seed_keys, strict=True):
         yield measure_layer(
-            matrix[None],
+            matrix if matrix.ndim == 3 else matrix[None],
             options=options,
             seed_key=key,
             storage_bits=storage_bits,
-            solved=None if solved is None else solved[index : index + 1],
         )
 
 
-def _solved(
-    matrices: Sequence[Shaped[torch.Tensor, "rows cols"]], storage_bits: int, device: torch.device
-) -> Float64[Doubles, "layers m"] | None:
-    """Eigenvalues of every matrix by batched solves; None where each is to be solved by itself."""
-    if device.type == "cpu" or len(matrices) < 2 or storage_bits == 64:
-        return None
-    numel = matrices[0].numel()
-    if numel == 0:
-        return None
-    size = max(1, _BATCH_BYTES // (8 * numel))
-    try:
-        parts = [
-            eigenvalues(
-                torch.stack(tuple(matrices[start : start + size])),
-                storage_bits=storage_bits,
-                device=device,
-            )
-            for start in range(0, len(matrices), size)
-        ]
-    except torch.OutOfMemoryError:
-        torch.cuda.empty_cache()
-        return None
-    except ValueError:  # a non-finite entry: its matrix fails by itself, the others are measured
-        return None
-    return np.concatenate(parts)
+def _on_cpu(
+    matrices: Layers,
+    options: AnalysisOptions,
+    seed_keys: Sequence[tuple[str, ...]],
+    storage_bits: int,
+    why: str,
+) -> Iterator[LayerMeasures]:
+    """One after the other on the CPU; every row says why."""
+    alone = _one_by_one(
+        [matrix.cpu() for matrix in matrices],
+        replace(options, device="cpu"),
+        seed_keys,
+        storage_bits,
+    )
+    for measures in alone:
+        yield remarked(measures, f"on_cpu: {why}")
+
+
+def _shape(matrix: Shaped[torch.Tensor, "*shape"]) -> str:
+    return " x ".join(map(str, matrix.shape))

@@ -10,26 +10,24 @@ import time
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float64, Shaped
+from jaxtyping import Shaped
 
 from zoo.cells import cells
 from zoo.machine.device import choose_device, with_cpu_fallback
+from zoo.measure.fits import LayerEvals, OwnPart, own_part
 from zoo.measure.row import Effort, Measured, MeasuredTrap, Outcome, Shape, Status
 from zoo.measure.shuffles import Layer, ShuffledLayer, measure_shuffles
 from zoo.options import AnalysisOptions
-from zoo.seeds import generator
-from zoo.spectral.arrays import Doubles
 from zoo.spectral.bulk_entries import Moments
-from zoo.spectral.clipped_tail import Clipping
 from zoo.spectral.diagnostics import NOT_ASKED_FOR, EntryStatistics, entry_statistics
 from zoo.spectral.difference import Difference
-from zoo.spectral.extras import TailExtras, tail_extras
-from zoo.spectral.farms import farms
-from zoo.spectral.own import OwnSpectrum, above, own_spectrum, own_tail
+from zoo.spectral.farms import Farms, farms
+from zoo.spectral.own import OwnSpectrum
 from zoo.spectral.replicate import EntryFacts
+from zoo.spectral.shuffled import Shuffles
 from zoo.spectral.solve import Solved, entry_exponent, solve
 from zoo.spectral.spectrum import Spectrum
-from zoo.spectral.tails import NoTail, TailFit
+from zoo.spectral.tails import TailFit
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +53,12 @@ def measure_layer(
     options: AnalysisOptions,
     seed_key: tuple[str, ...],
     storage_bits: int,
-    solved: Float64[Doubles, "k m"] | None = None,
     difference: Difference | None = None,
 ) -> LayerMeasures:
     """Measure `matrices`, k pooled slices, of any real dtype.
 
     `seed_key`: revision, tensor, part, expert; replicate, slice and the user's seed are appended
     here. `storage_bits`: bits of a stored number, which set the numerical-rank tolerance.
-    `solved`: the eigenvalues, where a batch has computed them before (`zoo.measure.batch`).
     `difference`: the matrices are W − W_base, of which this is known.
     Non-finite entries and empty matrices are outcomes (`failed`, `skipped`), not errors.
     """
@@ -70,66 +66,91 @@ def measure_layer(
     shape = Shape.of(k, rows, cols)
     if matrices.numel() == 0:
         return skipped_layer(shape, "empty")
-    matrices = _as_float(matrices.detach())
+    matrices = as_float(matrices.detach())
     started = time.perf_counter()
     (statistics, solution), device = with_cpu_fallback(
-        lambda where: _solve(matrices, storage_bits, solved, options, where),
+        lambda where: _solve(matrices, storage_bits, options, where),
         choose_device(options.device),
     )
     if solution is None:
         count = statistics.non_finite
         return failed_layer(shape, f"non_finite: {count} of {matrices.numel()} entries")
     max_abs = statistics.weight_max_abs or 0.0
-    entries = EntryFacts(max_abs, _moments(statistics), entry_exponent(max_abs))
+    entries = EntryFacts(max_abs, moments_of(statistics), entry_exponent(max_abs))
     layer = Layer(matrices, options, seed_key, entries, solution, device)
-    spectrum = Spectrum.rounded(solution.evals.reshape(-1), 2 * entries.exponent)
     floor = (difference.delta_noise_edge if difference else None) or 0.0
-    fitted = above(spectrum, floor)
-    tail, clipping = own_tail(
-        fitted, m=layer.m, storage_bits=storage_bits, clip_fingers=options.clip_fingers
+    evals = LayerEvals(
+        solution.evals, 2 * entries.exponent, layer.n, layer.m, storage_bits, seed_key, floor
     )
-    own = own_spectrum(
-        spectrum,
-        tail,
-        n=layer.n,
-        m=layer.m,
-        storage_bits=storage_bits,
-        is_tail_only=options.metrics == "tail",
-        floor=floor,
-    )
+    part = own_part(evals, options)
     sides = farms(matrices, storage_bits=storage_bits) if options.farms else None
-    extras = _extras(layer, fitted, tail, clipping, storage_bits)
     spectrum_s, shuffle_s = time.perf_counter() - started, None
     shuffled = ShuffledLayer()
     if options.shuffle_mode != "none":
         started = time.perf_counter()
-        shuffled = measure_shuffles(layer, spectrum)
+        shuffled = measure_shuffles(layer, part.spectrum)
         shuffle_s = time.perf_counter() - started
-    measured = Measured(
-        shape=shape,
-        outcome=Outcome("ok", _why(own, difference)),
-        own=own,
-        entries=statistics,
-        shuffles=shuffled.columns,
-        extras=extras,
-        farms=sides,
-        difference=difference and _counted(difference, fitted),
-        effort=Effort(spectrum_s, shuffle_s, layer.device.type),
+    measured = measured_layer(
+        shape,
+        part,
+        statistics,
+        shuffled.columns,
+        sides,
+        difference,
+        Effort(
+            spectrum_s,
+            shuffle_s,
+            layer.device.type,
+            solver=solution.solver,
+            permutation=None if shuffled.columns is None else "fisher_yates",
+            batch_size=1,
+        ),
     )
-    return LayerMeasures(measured, shuffled.traps, spectrum, shuffled.first)
+    return LayerMeasures(measured, shuffled.traps, part.spectrum, shuffled.first)
 
 
-def _counted(difference: Difference, fitted: Spectrum) -> Difference:
+def measured_layer(
+    shape: Shape,
+    part: OwnPart,
+    statistics: EntryStatistics,
+    shuffles: Shuffles | None,
+    sides: Farms | None,
+    difference: Difference | None,
+    effort: Effort,
+) -> Measured:
+    """The groups of columns of a measured layer."""
+    return Measured(
+        shape=shape,
+        outcome=Outcome("ok", _why(part.own, difference)),
+        own=part.own,
+        entries=statistics,
+        shuffles=shuffles,
+        extras=part.extras,
+        farms=sides,
+        difference=difference and _counted(difference, part.num_fitted),
+        effort=effort,
+    )
+
+
+def _counted(difference: Difference, num_fitted: int) -> Difference:
     """The facts of a difference, now that its eigenvalues are known."""
     if difference.delta_noise_edge is None:
         return difference
-    return replace(difference, delta_num_above_noise=int(fitted.evals.size))
+    return replace(difference, delta_num_above_noise=num_fitted)
 
 
 def _why(own: OwnSpectrum, difference: Difference | None) -> str | None:
     """The reason of a measured layer: what has no number, and what of a difference is not to be trusted."""
     remark = difference.remark if difference and isinstance(own.tail, TailFit) else None
     return "; ".join(filter(None, (own.reason, remark))) or None
+
+
+def remarked(measures: LayerMeasures, remark: str) -> LayerMeasures:
+    """The same layer with a remark in its reason."""
+    outcome = measures.measured.outcome
+    reason = "; ".join(filter(None, (outcome.reason, remark)))
+    measured = replace(measures.measured, outcome=replace(outcome, reason=reason))
+    return replace(measures, measured=measured)
 
 
 def failed_layer(shape: Shape | None, reason: str) -> LayerMeasures:
@@ -142,9 +163,9 @@ def skipped_layer(shape: Shape | None, reason: str) -> LayerMeasures:
     return _unmeasured(shape, "skipped", reason)
 
 
-def _as_float(
-    matrices: Shaped[torch.Tensor, "k rows cols"],
-) -> Shaped[torch.Tensor, "k rows cols"]:
+def as_float(
+    matrices: Shaped[torch.Tensor, "*shape"],
+) -> Shaped[torch.Tensor, "*shape"]:
     """The matrices themselves, or whole numbers in a type that holds them exactly."""
     if matrices.is_floating_point():
         return matrices
@@ -155,13 +176,12 @@ def _as_float(
 def _solve(
     matrices: Shaped[torch.Tensor, "k rows cols"],
     storage_bits: int,
-    solved: Float64[Doubles, "k m"] | None,
     options: AnalysisOptions,
     device: torch.device,
 ) -> tuple[EntryStatistics, Solved | None]:
     """Statistics of the entries, and the eigenvalues if they are finite."""
     resident = matrices.to(device)
-    if options.metrics == "tail" and solved is None:
+    if options.metrics == "tail":
         plain = _solved_plainly(resident, storage_bits, device)
         if plain is not None:
             return NOT_ASKED_FOR, plain
@@ -169,8 +189,6 @@ def _solve(
     if statistics.non_finite:
         return statistics, None
     exponent = entry_exponent(statistics.weight_max_abs or 0.0)
-    if solved is not None and exponent == 0:
-        return statistics, Solved(solved, (None,) * len(solved))
     return statistics, solve(
         resident,
         storage_bits=storage_bits,
@@ -188,13 +206,15 @@ def _solved_plainly(
         solution = solve(matrices, storage_bits=storage_bits, device=device)
     except ValueError:  # not finite: the statistics will count
         return None
-    trace = float(solution.evals.sum())  # within numel of the largest entry's square
-    if entry_exponent(math.sqrt(trace)) or entry_exponent(math.sqrt(trace / matrices.numel())):
-        return None
-    return solution
+    return solution if is_plain(float(solution.evals.sum()), matrices.numel()) else None
 
 
-def _moments(statistics: EntryStatistics) -> Moments | None:
+def is_plain(trace: float, numel: int) -> bool:
+    """True where Σw² tells that no entry needs scaling: it is within `numel` of the largest entry's square."""
+    return not (entry_exponent(math.sqrt(trace)) or entry_exponent(math.sqrt(trace / numel)))
+
+
+def moments_of(statistics: EntryStatistics) -> Moments | None:
     """The moments of all entries; None for constant ones, and where their powers leave float64."""
     mean, std = statistics.weight_mean, statistics.weight_std
     if statistics.weight_kurtosis is None or mean is None or std is None:
@@ -202,29 +222,6 @@ def _moments(statistics: EntryStatistics) -> Moments | None:
     if not 1e-60 < std < 1e60:  # its fourth power is taken
         return None
     return Moments(mean, std**2, statistics.weight_kurtosis)
-
-
-def _extras(
-    layer: Layer,
-    spectrum: Spectrum,
-    tail: TailFit | NoTail,
-    clipping: Clipping | None,
-    storage_bits: int,
-) -> TailExtras | None:
-    """What the options ask for beyond the power law; nothing by default."""
-    options = layer.options
-    if not (options.alternatives or options.bootstrap or options.clip_fingers):
-        return None
-    return tail_extras(
-        spectrum,
-        tail,
-        clipping,
-        m=layer.m,
-        storage_bits=storage_bits,
-        tail_models=options.alternatives,
-        num_draws=options.bootstrap,
-        rng=generator(*layer.seed_key, "bootstrap", options.seed),
-    )
 
 
 def _unmeasured(shape: Shape | None, status: Status, reason: str) -> LayerMeasures:

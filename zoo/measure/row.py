@@ -145,6 +145,14 @@ class Effort(Group):
     """Seconds in its shuffles."""
     device: Annotated[str, TEXT]
     """Where the spectrum was computed: `cpu`, `cuda`."""
+    solver: Annotated[str | None, TEXT, Since(3)] = None
+    """What computed the eigenvalues: `lapack`, `cusolver_batched`, `torch_batched`, or `torch` for one matrix
+    after the other. Their values differ in the last bits."""
+    permutation: Annotated[str | None, TEXT, Since(3)] = None
+    """How the entries were shuffled: `fisher_yates` (on a CPU, and in all rows that are older than this column)
+    or `philox` (on an accelerator); NULL without shuffles."""
+    batch_size: Annotated[int | None, COUNT, Since(3)] = None
+    """Layers that were solved together; fewer than planned where the accelerator ran out of memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,26 +7,20 @@ layer's own columns are made.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float64, Shaped
+from jaxtyping import Shaped
 
 from zoo.machine.device import with_cpu_fallback
 from zoo.measure.row import MeasuredTrap
 from zoo.options import FULL_SHUFFLE_UP_TO, AnalysisOptions
 from zoo.seeds import generator
-from zoo.spectral.arrays import Doubles
 from zoo.spectral.localisation import MADE_BY_MEAN, Localisation, Sector, TrapCauses
 from zoo.spectral.replicate import EntryFacts, Shuffled, measure_full, measure_top
-from zoo.spectral.replication import (
-    MANY_REPLICATES_BELOW,
-    MOST_REPLICATES,
-    is_settled,
-    staged_up_to,
-)
+from zoo.spectral.replication import MOST_REPLICATES, is_settled, staged_up_to
 from zoo.spectral.shuffle import Permutation
-from zoo.spectral.shuffled import Shuffles, beside_shuffle, incumbent_count, over_replicates
+from zoo.spectral.shuffled import Shuffles, shuffle_columns
 from zoo.spectral.solve import Solved, divided
 from zoo.spectral.spectrum import Spectrum
 from zoo.spectral.trap_modes import (
@@ -84,7 +78,6 @@ class ShuffledLayer:
 def measure_shuffles(layer: Layer, spectrum: Spectrum) -> ShuffledLayer:
     """Shuffle the layer as often as the options say, and measure every shuffle."""
     options, n, m = layer.options, layer.n, layer.m
-    exponent = layer.entries.exponent
     mode = options.shuffle_mode
     if mode == "auto":
         mode = "full" if m <= FULL_SHUFFLE_UP_TO else "top"
@@ -98,24 +91,24 @@ def measure_shuffles(layer: Layer, spectrum: Spectrum) -> ShuffledLayer:
         full = mode == "full" and (not replicates or m < CHEAP_FULL_BELOW)
         bulks = replicates[0].bulks if replicates else None
         replicates.append(_replicate(layer, len(replicates), full=full, bulks=bulks))
-    test = over_replicates(
-        spectrum, [r.test for r in replicates], n=n, m=m, exponent=exponent, near=near
+    columns, rand = shuffle_columns(
+        spectrum,
+        [r.test for r in replicates],
+        [r.evals for r in replicates],
+        lambda_max=replicates[0].lambda_max,
+        n=n,
+        m=m,
+        exponent=2 * layer.entries.exponent,
+        near=near,
+        incumbent=options.incumbent,
     )
-    evals = replicates[0].evals
-    rand, beside, num_traps_ww = None, None, None
-    if evals is not None:
-        rand = Spectrum.rounded(evals.reshape(-1), 2 * exponent)
-        sigma = None if test is None else test.rand_mp_sigma
-        beside = beside_shuffle(spectrum, rand, sigma=sigma, n=n, m=m)
-        if options.incumbent:
-            num_traps_ww = incumbent_count(_pooled(replicates, rand), n=n, m=m)
     rows = _trap_rows(layer, replicates)
-    causes = _causes(rows, len(replicates)) if options.modes and test is not None else None
-    shuffles = Shuffles(2 * exponent, replicates[0].lambda_max, test, beside, causes, num_traps_ww)
-    return ShuffledLayer(shuffles, rows, rand)
+    if options.modes and columns.test is not None:
+        columns = replace(columns, causes=causes_of(rows, len(replicates)))
+    return ShuffledLayer(columns, rows, rand)
 
 
-def _causes(rows: tuple[MeasuredTrap, ...], num_replicates: int) -> TrapCauses:
+def causes_of(rows: tuple[MeasuredTrap, ...], num_replicates: int) -> TrapCauses:
     """The traps of the rows by what makes them, a replicate on average."""
     overlaps = [row.localisation.mean_overlap for row in rows if row.localisation is not None]
     num_mean = sum(overlap >= MADE_BY_MEAN for overlap in overlaps)
@@ -145,14 +138,6 @@ def _replicate(
         layer.device,
     )
     return shuffled
-
-
-def _pooled(replicates: Sequence[Shuffled], rand: Spectrum) -> list[Float64[Doubles, " ..."]]:
-    """The shuffled eigenvalues that the incumbent pools: every replicate's where the layer, all its
-    slices together, has fewer than 100."""
-    if rand.evals.size >= MANY_REPLICATES_BELOW:
-        return [rand.evals]
-    return [replicate.evals for replicate in replicates if replicate.evals is not None]
 
 
 def _trap_rows(layer: Layer, replicates: Sequence[Shuffled]) -> tuple[MeasuredTrap, ...]:

@@ -17,7 +17,7 @@ from jaxtyping import Real
 from zoo.spectral.arrays import Vector
 from zoo.spectral.trap_test import BulkEntries
 
-_SAMPLE_ENTRIES = 1 << 14
+SAMPLE_ENTRIES = 1 << 14
 """Entries from which the cut is estimated."""
 _NEAR_SHARE = 1e-2
 """Share of the entries beyond the first of the two quantiles that fix the exponential tail."""
@@ -56,7 +56,7 @@ def bulk_entries(
     """
     if not 0.0 < max_abs < math.inf:
         return BulkEntries(0.0, 0.0)
-    sample = shuffled[:_SAMPLE_ENTRIES].to(torch.float64).numpy() / max_abs
+    sample = shuffled[:SAMPLE_ENTRIES].to(torch.float64).numpy() / max_abs
     cut = min(tail_cut(sample, size=shuffled.numel()), 1.0)
     if moments is not None:
         rest = _without_extremes(shuffled, moments, beyond=cut * max_abs) if cut < 1.0 else None
@@ -72,8 +72,12 @@ def _without_extremes(
 
     The mean is kept: a few entries move it by less than 1e-3 standard deviations.
     """
-    large = entries[entries.abs() > beyond].to(torch.float64).numpy()
-    count = entries.numel()
+    large: Vector = entries[entries.abs() > beyond].to(torch.float64).numpy()
+    return without_extremes(large, entries.numel(), moments)
+
+
+def without_extremes(large: Vector, count: int, moments: Moments) -> BulkEntries | None:
+    """The moments of `count` entries less those of the `large` ones; None when little would remain."""
     second = count * moments.variance
     fourth = count * moments.variance**2 * (moments.kurtosis + 3.0)
     squares = (large - moments.mean) ** 2
@@ -91,17 +95,29 @@ def tail_cut(sample: Vector, *, size: int) -> float:
     Two upper quantiles of the sample are extrapolated exponentially. Infinite for samples of 20 or
     fewer, and where the quantiles are 0.
     """
-    at_least = min(_MIN_FAR_ENTRIES, int(_MAX_FAR_SHARE * sample.size))
-    far = max(round(_FAR_SHARE * sample.size), at_least, 4)
-    near = max(round(_NEAR_SHARE * sample.size), 5 * far)
-    if sample.size <= near:
+    places = quantile_places(sample.size)
+    if places is None:
         return math.inf
+    far, near = places
     ordered = np.partition(np.abs(sample), (sample.size - near, sample.size - far))
     low, high = float(ordered[sample.size - near]), float(ordered[sample.size - far])
+    return cut_beyond(low, high, far=far, near=near, sampled=sample.size, size=size)
+
+
+def quantile_places(sampled: int) -> tuple[int, int] | None:
+    """(far, near): of so many sampled |w| the far-th and the near-th largest fix the tail; None for too few."""
+    at_least = min(_MIN_FAR_ENTRIES, int(_MAX_FAR_SHARE * sampled))
+    far = max(round(_FAR_SHARE * sampled), at_least, 4)
+    near = max(round(_NEAR_SHARE * sampled), 5 * far)
+    return None if sampled <= near else (far, near)
+
+
+def cut_beyond(low: float, high: float, *, far: int, near: int, sampled: int, size: int) -> float:
+    """`tail_cut` from the near-th (`low`) and the far-th (`high`) largest of `sampled` entries."""
     if high <= 0.0:
         return math.inf
     decay = (high - low) / math.log(near / far)
-    return high + decay * math.log(far / sample.size * size / _EXPECTED_BEYOND)
+    return high + decay * math.log(far / sampled * size / _EXPECTED_BEYOND)
 
 
 def _moments(
@@ -124,6 +140,14 @@ def _moments(
         squares = block * block
         count += block.size
         sums += (block.sum(), block @ block, squares @ block, squares @ squares)
+    return bulk_from_sums(count, sums, extreme=extreme, inside=inside, shift=shift)
+
+
+def bulk_from_sums(
+    count: int, sums: Vector, *, extreme: float, inside: float, shift: float
+) -> BulkEntries:
+    """The bulk from Σd, Σd², Σd³, Σd⁴ of the `count` entries within the cut, d their distance from `shift`,
+    and from Σw² beyond and within it."""
     mean, second, third, fourth = sums / max(count, 1)
     variance = second - mean**2
     if variance <= 1e-14 * (second + shift**2):

@@ -76,6 +76,18 @@ def entry_statistics(matrices: Tensor | ArrayLike) -> EntryStatistics:
     return _merge(table, low=low, high=high, exponent=exponent)
 
 
+def statistics_of_table(table: BlockTable) -> EntryStatistics | None:
+    """The statistics of one matrix from the sums of its blocks; None where they say that entries are not
+    finite or have to be scaled first."""
+    low, high = float(table[:, _LOW].min()), float(table[:, _HIGH].max())
+    max_abs = max(abs(low), abs(high))
+    if not math.isfinite(max_abs) or math.isnan(low) or math.isnan(high):
+        return None
+    if max_abs > 0.0 and not _SAFE_RANGE[0] < max_abs < _SAFE_RANGE[1]:
+        return None
+    return _merge(table, low=low, high=high, exponent=0)
+
+
 _COUNT, _MEAN, _M2, _M3, _M4, _ABS, _ENTROPY, _LOW, _HIGH = range(9)
 """Columns of the block table: number of entries, their mean, Σd², Σd³ and Σd⁴ of their distances d
 from it, Σ|w|, −Σ|w| ln|w|, smallest, largest."""

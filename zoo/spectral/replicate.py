@@ -26,10 +26,10 @@ from zoo.spectral.solve import divided, eigenvalues, solve
 from zoo.spectral.symmetric import Reduction
 from zoo.spectral.trap_test import BulkEntries, ShuffleTest, trap_test
 
-_TOLERANCE = 1e-5
+TOLERANCE = 1e-5
 """An eigenvalue has converged when a pass changes it by less than this share of λ_max: 1e-3
 Tracy-Widom units or less at any size met so far."""
-_MAX_PASSES = 60
+MAX_PASSES = 60
 """A search for the top that has not converged after so many passes is given up for a full solve."""
 _BATCH_BYTES = 16 << 20
 """Shuffled slices are held and solved together up to this size in float32; one at least."""
@@ -214,8 +214,8 @@ def top_slice(
             rng=np.random.Generator(np.random.SFC64([permutation.seed, 1 << 41])),
             wanted=wanted,
             vectors=vectors,
-            tolerance=_TOLERANCE,
-            max_passes=_MAX_PASSES,
+            tolerance=TOLERANCE,
+            max_passes=MAX_PASSES,
             dtype=dtype,
         )
 

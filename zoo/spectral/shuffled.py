@@ -22,7 +22,7 @@ from zoo.spectral.incumbent import incumbent_fit
 from zoo.spectral.inputs import spectrum_of
 from zoo.spectral.localisation import TrapCauses
 from zoo.spectral.mp import ks_distance
-from zoo.spectral.replication import combined, standard_error
+from zoo.spectral.replication import MANY_REPLICATES_BELOW, combined, standard_error
 from zoo.spectral.spectrum import Spectrum
 from zoo.spectral.trap_test import ShuffleTest
 
@@ -80,6 +80,39 @@ class Shuffles(Group):
     """None where no modes were computed."""
     num_traps_ww: Annotated[int | None, COUNT]
     """Traps by WeightWatcher's recipe."""
+
+
+def shuffle_columns(
+    spectrum: Spectrum,
+    tests: Sequence[ShuffleTest | None],
+    whole: Sequence[Float64[Doubles, "k m"] | None],
+    *,
+    lambda_max: float,
+    n: int,
+    m: int,
+    exponent: int,
+    near: float | None,
+    incumbent: bool,
+) -> tuple[Shuffles, Spectrum | None]:
+    """Every column but the causes of the traps, and the spectrum of the first shuffle where all of it is known.
+
+    `tests`, `whole`: of every replicate; all eigenvalues in units of 2^exponent, or None where they are not to
+    be looked at. `lambda_max`: of the first. `incumbent`: count as WeightWatcher does, too.
+    """
+    test = over_replicates(spectrum, tests, n=n, m=m, exponent=exponent // 2, near=near)
+    first = whole[0]
+    if first is None:
+        return Shuffles(exponent, lambda_max, test, None, None, None), None
+    rand = Spectrum.rounded(first.reshape(-1), exponent)
+    sigma = None if test is None else test.rand_mp_sigma
+    beside = beside_shuffle(spectrum, rand, sigma=sigma, n=n, m=m)
+    num_traps_ww = None
+    if incumbent:
+        # the incumbent pools every replicate's where all slices together have fewer than 100
+        is_pooled = rand.evals.size < MANY_REPLICATES_BELOW
+        pooled = [evals for evals in whole if evals is not None] if is_pooled else [rand.evals]
+        num_traps_ww = incumbent_count(pooled, n=n, m=m)
+    return Shuffles(exponent, lambda_max, test, beside, None, num_traps_ww), rand
 
 
 def over_replicates(

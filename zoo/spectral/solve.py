@@ -17,6 +17,7 @@ from scipy.linalg import blas
 
 from zoo.machine.device import GRAM_DTYPE
 from zoo.spectral.arrays import ArrayLike, Doubles, Reals
+from zoo.spectral.batched_solve import Solver, grams, symmetric_eigenvalues_of
 from zoo.spectral.inputs import stack_of
 from zoo.spectral.symmetric import NOT_FINITE, Reduction, symmetric_eigenvalues
 
@@ -37,7 +38,7 @@ _ONE_CALL_UP_TO = 64
 _KEPT_ORDER = 1024
 """Reductions of a larger order are not kept: beside such a solve, a search for a few eigenvectors
 costs little."""
-_SVD_BELOW = 1e-9
+SVD_BELOW = 1e-9
 """Float64 data whose smallest λ is below this share of λ_max needs an SVD: from a float64 Gram
 matrix λ comes to six digits at this share, and to fewer below it."""
 
@@ -50,6 +51,8 @@ class Solved:
     """A row a slice, ascending, in units of 4^exponent, not rounded."""
     reductions: tuple[Reduction | None, ...]
     """Reductions of the Gram matrices of the smaller side, one a slice; None where not kept."""
+    solver: Solver = "lapack"
+    """What computed the eigenvalues."""
 
 
 def eigenvalues(
@@ -89,7 +92,11 @@ def solve(
     m = min(rows, cols)
     not_kept: tuple[Reduction | None, ...] = (None,) * k
     if device.type == "cuda":
-        return Solved(_eigenvalues_cuda(matrices, exponent=exponent, device=device), not_kept)
+        evals, solver = _eigenvalues_on(matrices, exponent=exponent, device=device)
+        if storage_bits == 64 and m > 1:
+            for index in np.flatnonzero(evals[:, 0] < SVD_BELOW * evals[:, -1]).tolist():
+                evals[index] = svd_eigenvalues(matrices[index], exponent=exponent)
+        return Solved(evals, not_kept, solver)
     if k > 1 and m <= _ONE_CALL_UP_TO and storage_bits != 64:
         return Solved(_eigenvalues_small(matrices, exponent=exponent), not_kept)
     keep = keep and m <= _KEPT_ORDER and 8 * k * m * m <= _KEPT_BYTES
@@ -100,8 +107,8 @@ def solve(
         if product != GRAM_DTYPE and evals[index, m // 2] < evals[index, -1] / _FLOAT64_ABOVE_RATIO:
             lower = gram(matrices[index], exponent=exponent)
             evals[index], reductions[index] = symmetric_eigenvalues(lower, keep=keep)
-        if storage_bits == 64 and m > 1 and evals[index, 0] < _SVD_BELOW * evals[index, -1]:
-            evals[index] = _svd_eigenvalues(matrices[index], exponent=exponent)
+        if storage_bits == 64 and m > 1 and evals[index, 0] < SVD_BELOW * evals[index, -1]:
+            evals[index] = svd_eigenvalues(matrices[index], exponent=exponent)
     return Solved(evals, tuple(reductions))
 
 
@@ -181,7 +188,7 @@ def _dense(block: Float[torch.Tensor, "rows cols"]) -> Float[Reals, "rows cols"]
     return array
 
 
-def _svd_eigenvalues(
+def svd_eigenvalues(
     matrix: Real[torch.Tensor, "rows cols"], *, exponent: int
 ) -> Float64[Doubles, " m"]:
     """Ascending squares of the singular values, exact to the square of float64's rounding."""
@@ -190,14 +197,13 @@ def _svd_eigenvalues(
     return sigma[::-1] ** 2
 
 
-def _eigenvalues_cuda(
+def _eigenvalues_on(
     matrices: Real[torch.Tensor, "k rows cols"], *, exponent: int, device: torch.device
-) -> Float64[Doubles, "k m"]:
-    """The whole stack in one batched product and one batched solve. Unmeasured; see benchmarks."""
-    stack = divided(matrices.to(device=device, dtype=GRAM_DTYPE), exponent)
-    rows, cols = stack.shape[1:]
-    grams = stack.mT @ stack if rows >= cols else stack @ stack.mT
-    if not bool(torch.isfinite(grams.diagonal(dim1=1, dim2=2)).all()):
+) -> tuple[Float64[Doubles, "k m"], Solver]:
+    """The whole stack in one batched product and one solve on an accelerator, and what solved it."""
+    products = grams(matrices.to(device), [exponent] * len(matrices))
+    if not bool(torch.isfinite(products.diagonal(dim1=1, dim2=2)).all()):
         raise ValueError(NOT_FINITE)
-    values: Doubles = torch.linalg.eigvalsh(grams).clamp_min(0.0).cpu().numpy()
-    return values
+    values, solver = symmetric_eigenvalues_of(products)
+    evals: Doubles = values.cpu().numpy()
+    return evals, solver

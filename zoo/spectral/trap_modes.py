@@ -30,9 +30,9 @@ SECTOR_VECTORS = 10
 _SECTOR_FLOAT64_ABOVE_RATIO = 1000.0
 """The top sector is searched for in float64 where λ_max is more than this many times its last
 eigenvalue: a tolerance relative to λ_max is too coarse for the last ones then."""
-_CARRIED_PASSES = 12
+CARRIED_PASSES = 12
 """Passes after which the search for the leading pair of a carried-back mode ends in any case."""
-_CARRIED_TOLERANCE = 1e-5
+CARRIED_TOLERANCE = 1e-5
 """Change of its eigenvalue in one pass, relative to that eigenvalue, at which the search ends."""
 
 
@@ -89,8 +89,8 @@ def localisation(
         rng=rng,
         wanted=lambda _: 1,
         vectors=True,
-        tolerance=_CARRIED_TOLERANCE,
-        max_passes=_CARRIED_PASSES,
+        tolerance=CARRIED_TOLERANCE,
+        max_passes=CARRIED_PASSES,
         start=_likely_directions(carried),
     )
     u, v, share = top.left[:, 0], top.right[:, 0], float(top.evals[0])

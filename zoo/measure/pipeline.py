@@ -23,7 +23,7 @@ from zoo.io.checkpoint import Checkpoint
 from zoo.layers.spec import LayerSpec
 from zoo.machine.device import naming_lost_device
 from zoo.measure.batch import measure_layers
-from zoo.measure.layer import LayerMeasures, failed_layer, measure_layer
+from zoo.measure.layer import LayerMeasures, failed_layer
 from zoo.measure.memory import naming_shortage
 from zoo.measure.plan import Batch, Section, plan_of
 from zoo.measure.reports import LayerReport, report_of, shape_of
@@ -324,15 +324,7 @@ def _begin(
     if not batch.fits:
         measures = _begin(replace(batch, fits=True), held, replace(options, device="cpu"))
         return (_noted(one, _TOO_LARGE) for one in measures)
-    if batch.specs[0].num_slices == 1:
-        alone = [matrices[0] for matrices in held]
-        return measure_layers(alone, options=options, seed_keys=keys, storage_bits=bits)
-    return iter(
-        [
-            measure_layer(matrices, options=options, seed_key=key, storage_bits=bits)
-            for matrices, key in zip(held, keys, strict=True)
-        ]
-    )
+    return measure_layers(list(held), options=options, seed_keys=keys, storage_bits=bits)
 
 
 def _noted(measures: LayerMeasures, note: str) -> LayerMeasures:

@@ -7,7 +7,8 @@
     ├── LockedError           another process holds the lock                         cause: use
     ├── TornError             a file under its final name that is not whole          cause: data
     └── StorageError          the folder or bucket refused a read or a write         cause: infra
-        └── DiskFullError        no space, quota or file-size limit reached          cause: resource
+        ├── DiskFullError        no space, quota or file-size limit reached          cause: resource
+        └── LeaseLostError       another process took our lease on a bucket          cause: infra
 
 `cause` is the value stored in the column `failures.cause`; the retry policy is decided by it alone.
 """
@@ -42,7 +43,7 @@ class QueryError(CatalogError):
 
 
 class LockedError(CatalogError):
-    """Another process on this machine runs the same sweep, or compacts, this very catalog."""
+    """Another process runs the same sweep, or compacts, this very catalog."""
 
     cause = "use"
 
@@ -63,3 +64,10 @@ class DiskFullError(StorageError):
     """No space left, quota exceeded, or the process's file-size limit reached."""
 
     cause = "resource"
+
+
+class LeaseLostError(StorageError):
+    """Another process took the lease on a bucket over, as this one gave no sign of life; nothing more
+    may be written. The same command goes on later."""
+
+    cause = "infra"

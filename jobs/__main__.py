@@ -55,7 +55,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command; its exit code. Messages for people go to standard error."""
     from cyclopts import CycloptsError
 
-    from catalog.errors import CatalogError, DiskFullError
+    from catalog.errors import CatalogError, DiskFullError, LeaseLostError
     from jobs.cli import app
     from jobs.screen.text import printable
     from zoo.errors import ZooError
@@ -67,7 +67,7 @@ def run(arguments: Sequence[str]) -> int:
         return USE  # cyclopts has printed what was wrong
     except (ZooError, CatalogError) as error:
         print(printable(f"zoo: {error}", keep="\n"), file=sys.stderr)
-        if isinstance(error, DiskFullError):
+        if isinstance(error, DiskFullError | LeaseLostError):
             return INTERRUPTED  # every command that writes goes on where it was
         return USE if error.cause == "use" else FAILED
     except KeyboardInterrupt:

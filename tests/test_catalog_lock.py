@@ -60,11 +60,6 @@ def test_writers_share_the_folder(tmp_path: Path) -> None:
         pass
 
 
-def test_a_bucket_has_no_locks() -> None:
-    with sweep_lock("memory://locks", "n"), sweep_lock("memory://locks", "n"):
-        pass
-
-
 def test_a_folder_that_is_a_file_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("")
     with pytest.raises(StorageError, match="give a folder"), sweep_lock(str(tmp_path / "f"), "n"):

@@ -23,12 +23,13 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 
+from catalog.care.claims import claim, finish, give_back
 from catalog.care.merge import write_sorted
 from catalog.errors import DiskFullError, TornError
 from catalog.files.duck import while_others_write
 from catalog.files.folder import Folder, Stamp
 from catalog.files.layout import HOT, SEEDS, check_marker, generation
-from catalog.files.lock import compact_lock, writing
+from catalog.files.lock import compaction, still_ours, writing
 from catalog.files.room import no_room
 from catalog.read.views import connect
 from catalog.schema import TABLES, UNIT_TABLES
@@ -44,6 +45,9 @@ GRACE_S = 5.0
 ORPHAN_AGE_S = 24 * 3600.0
 """Seconds after which a data part without its models part is dropped: until then it may still get
 one. A data part of a unit that was finished by another commit is dropped at once."""
+_REPLACED_AGE_S = 3600.0
+"""In a bucket a data part is not dropped before it is that old: a sweep that slept, lost its lease and
+woke up may be about to write its `models` part."""
 _BATCH_ROWS = {"spectra": 256}
 """Rows of a table that are merged at a time, where they are long."""
 _DEFAULT_BATCH_ROWS = 50_000
@@ -64,8 +68,13 @@ class _Plan:
     """Every data file, as it was before anything was read."""
     sources: frozenset[str]
     """Generations that are merged."""
-    target: str
-    """The new generation."""
+    number: int
+    """Of the new generation."""
+
+    @property
+    def target(self) -> str:
+        """The new generation."""
+        return generation(self.number)
 
 
 def compact(
@@ -74,18 +83,19 @@ def compact(
     target_bytes: int = TARGET_BYTES,
     grace_s: float = GRACE_S,
     orphan_age_s: float = ORPHAN_AGE_S,
+    alone: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> pa.Table:
     """Merge the small files of every table; returns files and bytes of each, before and after.
 
-    May run beside sweeps and readers on this machine; LockedError beside another compaction. On a
-    bucket, let no sweep write meanwhile. `say` hears why nothing seems to happen for a while. TornError
-    names a file that is not whole Parquet.
+    May run beside readers, and on this machine beside sweeps; LockedError beside another compaction,
+    and in a bucket beside a sweep. `alone`: no sweep runs, where the bucket cannot tell. `say` hears why
+    nothing seems to happen for a while. TornError names a file that is not whole Parquet.
     """
     folder = Folder.parse(root)
     check_marker(folder)  # before the lock, whose file would be left in any folder named by mistake
     with (
-        compact_lock(root),
+        compaction(root, alone=alone),
         connect(root, allow_files=True) as con,
         tempfile.TemporaryDirectory() as spill,
     ):
@@ -148,24 +158,30 @@ def _files(folder: Folder) -> dict[FilePath, Stamp]:
     stamps = {}
     for table in TABLES:
         for tier in folder.folders(table):
-            for name in folder.names(table, tier):
+            for name in folder.names(table, tier) if tier != SEEDS else ():
                 stamp = folder.stamp(table, tier, name)
-                if tier != SEEDS and name.endswith(".parquet") and stamp is not None:
+                if name.endswith(".parquet") and stamp is not None:
                     stamps[table, tier, name] = stamp
     return stamps
 
 
 def _plan(folder: Folder, target_bytes: int) -> _Plan:
-    """The run: hot files are merged, and generations that are small or were never finished."""
+    """The run: hot files are merged, and generations that are small or were never finished; all of
+    them beside a run in a bucket that may still wake up."""
     files = _files(folder)
     tiers = {tier for _, tier, _ in files}
     size = {t: sum(s.size for (_, tier, _), s in files.items() if tier == t) for t in tiers}
     finished = {tier for table, tier, _ in files if table == "models"}
     numbers = [int(t[1:]) for t in tiers if t[1:].isdigit()]
+    number, is_alone = claim(folder, max(numbers, default=0) + 1)
     return _Plan(
         files,
-        frozenset(t for t in tiers if t == HOT or size[t] < target_bytes or t not in finished),
-        generation(max(numbers, default=0) + 1),
+        frozenset(
+            tier
+            for tier in tiers
+            if tier == HOT or size[tier] < target_bytes or tier not in finished or not is_alone
+        ),
+        number,
     )
 
 
@@ -189,6 +205,7 @@ def _merge(
     """
     plan = _plan(folder, target_bytes)
     if not _is_worth_it(plan):
+        give_back(folder, plan.number)
         return plan, None
     con.execute(
         f"create or replace temp table chosen_units as select {', '.join(COMMIT)}, generation "
@@ -206,6 +223,8 @@ def _merge(
             chosen = f"select {keys}, max(generation) as generation from internal.raw_{name} group by all"
             on = f"{keys}, generation"
         con.execute(f"create or replace temp table chosen as {chosen}")
+        if name == "models":  # from here on readers look at the new generation
+            still_ours(folder)
         order = ", ".join(f'"{column}"' for column in table.sort_key)
         rows = con.sql(
             f"select * exclude (generation) from internal.raw_{name} semi join chosen using ({on}) "
@@ -220,6 +239,7 @@ def _merge(
             target_bytes=target_bytes,
         )
         merged += [(name, HOT, file) for file in _hot_names(con, table, "chosen")]
+    finish(folder, plan.number)
     return plan, merged
 
 
@@ -254,6 +274,7 @@ def _drop(
             path for path, stamp in plan.files.items()
             if path[0] in UNIT_TABLES and path[1] == HOT
             and (stamp.modified_s < oldest or path[2].rpartition("-")[0] in finished)
+            and (folder.is_local or stamp.modified_s < time.time() - _REPLACED_AGE_S)
         ]  # fmt: skip
         rest = [p for p in (*merged, *cold, *orphans) if p[0] != "models"]
         _delete(folder, plan, [p for p in rest if p[0] not in UNIT_TABLES or p[2] not in needed])

@@ -48,6 +48,15 @@ OLD_MARKER = "zoo-catalog.json"
 """The file that made a folder a catalog in version 0.1.0; where it is, it is the marker to this day."""
 
 
+_CHANGED = ("LastModified", "mtime", "last_modified", "created")
+"""What drivers call the time of a file's last change."""
+_PROBES = "probe-"
+"""What the names of files begin with that ask a bucket something, and are deleted at once."""
+_CREATES_ONCE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "memory"}
+"""Schemes whose services create a file for one of all who try at once, by If-None-Match (S3, Azure) or
+ifGenerationMatch=0 (Google), and whose drivers ask for it (s3fs, gcsfs, adlfs: `mode="create"`)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stamp:
     """What tells a file from another one of the same name."""
@@ -173,9 +182,10 @@ class Folder:
                 info = self.remote.info(self.at(*parts))
             except FileNotFoundError:
                 return None
-        changed = info.get("LastModified") or info.get("mtime") or info.get("created")
+        changed = next(filter(None, map(info.get, _CHANGED)), None)  # as each driver calls it
         seconds = changed.timestamp() if isinstance(changed, datetime) else changed or time.time()
-        return Stamp(int(info["size"]), float(seconds), f"{info.get('ETag')} {changed}")
+        etag = info.get("ETag") or info.get("etag")
+        return Stamp(int(info["size"]), float(seconds), f"{etag} {changed}")
 
     def put(self, data: bytes | memoryview, *parts: str) -> str:
         """Write `data` as the file `parts`, whole or not at all; an older one is replaced."""
@@ -200,6 +210,47 @@ class Folder:
         assert self.remote is not None
         with _explained("write", self.at(*parts)):
             self.remote.pipe_file(self.at(*parts), bytes(data))
+
+    def create(self, data: bytes, *parts: str) -> bool:
+        """Write the file `parts` of a bucket unless there is one; True when this call has written it.
+
+        Of all who try at once one succeeds, where `creates_once`. `data` has to be unlike that of
+        any other writer: an answer that was lost on its way is told from a loss by it.
+        """
+        assert self.remote is not None
+        with _explained("write", self.at(*parts)):
+            try:
+                self.remote.pipe_file(self.at(*parts), data, mode="create")
+                return True
+            except OSError as error:
+                # refused, or written by a first try whose answer did not arrive
+                if isinstance(error, FileExistsError) or self.exists(*parts):
+                    return self.read(*parts) == data
+                raise
+
+    def creates_once(self) -> bool:
+        """True in a bucket that lets one of all who try create a file (`create`).
+
+        The scheme has to be known to promise it, and the service is tried: some that speak S3's
+        protocol pass over the condition.
+        """
+        if self.remote is None or self.root.partition("://")[0] not in _CREATES_ONCE:
+            return False
+        path = (self.aside, f"{_PROBES}{secrets.token_hex(8)}")
+        try:
+            return self.create(b"first", *path) and not self.create(b"second", *path)
+        finally:
+            self.delete(*path)
+
+    def clock(self) -> float:
+        """What a bucket's own clock says, in seconds since 1970: the age of a file that is written now."""
+        path = (self.aside, f"{_PROBES}{secrets.token_hex(8)}")
+        self.put(b"now", *path)
+        try:
+            stamp = self.stamp(*path)
+        finally:
+            self.delete(*path)
+        return 0.0 if stamp is None else stamp.modified_s
 
     def put_written(self, write: Callable[[str], None], *parts: str) -> str:
         """Let `write` fill a file aside on this machine, then give it the name `parts`."""
@@ -264,14 +315,15 @@ class Folder:
 
         A file goes a minute after its writer's process is gone from this machine, or after a day.
         """
-        if self.remote is not None:
-            return 0
         stale = [name for name in self.names(self.aside) if self._is_stale(name)]
         for name in stale:
             self.delete(self.aside, name)
         return len(stale)
 
     def _is_stale(self, name: str) -> bool:
+        if self.remote is not None:
+            stamp = self.stamp(self.aside, name) if name.startswith(_PROBES) else None
+            return stamp is not None and time.time() - stamp.modified_s > _STALE_S
         host, _, rest = name.rpartition(".tmp")[0].partition(".")
         pid = rest.partition(".")[0]
         if not name.endswith(".tmp") or not pid.isdigit():

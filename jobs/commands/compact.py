@@ -10,11 +10,12 @@ def compact(
     catalog: Place,
     *,
     grace: float = 5.0,
+    alone: bool = False,
     format: Format = "table",
     shown: Shown = AS_USUAL,
     quiet: bool = False,
 ) -> int:
-    """Merge the small files of a catalog. Readers and sweeps may go on meanwhile.
+    """Merge the small files of a catalog. Readers may go on meanwhile, and sweeps unless it is in a bucket.
 
     Parameters
     ----------
@@ -23,6 +24,8 @@ def compact(
     grace
         Seconds to wait, twice, before files that were merged are deleted: readers that have just listed them may
         still open them. 0 where nobody reads the catalog now.
+    alone
+        No sweep runs on this catalog. Only asked for in buckets where that cannot be told (docs/running.md).
     format
         How to print.
     quiet
@@ -37,7 +40,7 @@ def compact(
         raise UseError(f"--grace: got {grace:g}; wanted 0 or more seconds")
     progress = Progress(quiet=quiet)
     print_table(
-        run_compact(catalog, grace_s=grace, say=progress.say),
+        run_compact(catalog, grace_s=grace, alone=alone, say=progress.say),
         format=format,
         quiet=quiet,
         shown=shown,

@@ -32,7 +32,7 @@ def sweep_spec(
     """Run the sweep `spec` into the catalog `out`. Raises UseError, CatalogError."""
     progress = Progress(quiet=quiet)
     hear_hub(progress)
-    with _locked(out, spec.sweep.name):
+    with _locked(out, spec.sweep.name, progress):
         units = units_of(spec, progress.say)
         kinds = {origin.kind for unit in units for origin in unit.target.origins}
         ledger = Ledger(out, name=spec.sweep.name, spec_text=text)
@@ -53,12 +53,12 @@ def sweep_spec(
 
 
 @contextmanager
-def _locked(out: str, name: str) -> Iterator[None]:
+def _locked(out: str, name: str, progress: Progress) -> Iterator[None]:
     """The catalog, made and locked. One that cannot be written is bad use, said before any work."""
     with ExitStack() as stack:
         try:
             prepare(out)
-            stack.enter_context(sweep_lock(out, name))
+            stack.enter_context(sweep_lock(out, name, say=progress.say))
         except DiskFullError:  # no fault of the command: the same one goes on when there is room
             raise
         except StorageError as error:

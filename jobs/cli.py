@@ -38,6 +38,7 @@ _COMMANDS = {
     "compact": "Merge a catalog's small files.",
     "check": "Audit a catalog: torn, orphan, duplicate or schema-breaking files.",
     "doctor": "Versions, devices, memory, disk, Ray, the Hub.",
+    "experiment": "The papers' experiments: train, sweep, probe, and our numbers beside theirs.",
     "demo": "Build a small real zoo, sweep it, rank it.",
 }
 

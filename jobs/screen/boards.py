@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from catalog.read.boards import Agreement, Leaderboard, Ranking, Row
     from catalog.read.evaluations import Results
 
-_SHOWN: dict[str, tuple[str, ...]] = {
+SHOWN: dict[str, tuple[str, ...]] = {
     "traps": (
         "mean_traps", "low", "high", "total_traps", "num_layers_trapped", "num_layers_tested",
         "max_trap_excess", "total_traps_tw", "total_traps_ww", "total_active_traps",
@@ -103,7 +103,7 @@ def _columns(found: Leaderboard, rows: Sequence[Row]) -> tuple[str, ...]:
     has_step = any(row["step"] is not None for row in rows)
     told = len({row["within"] for row in rows}) == 1 and rows[0]["within"] is not None
     before = ["rank", "model_id", *([] if told else ["family"]), *(["step"] if has_step else [])]
-    score, low, high, *others = _SHOWN[found.board.name]
+    score, low, high, *others = SHOWN[found.board.name]
     held = () if found.against is None else ("against",)
     return (*before, score, low, high, *held, *others)
 

@@ -43,6 +43,34 @@ def test_a_node_that_dies_costs_no_model_and_changes_no_number(tmp_path: Path, z
 
 
 @pytest.mark.ray
+def test_a_cluster_scaled_to_zero_is_waited_for_and_nodes_that_join_get_work(
+    tmp_path: Path,
+) -> None:
+    small_zoo(tmp_path, models=4, side=60)
+    command = [sys.executable, "-m", "tests.joining", str(tmp_path)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert ran.returncode == 0, ran.stderr[-4000:]
+    ended = json.loads((tmp_path / "ended.json").read_text())
+    assert (ended["num_done"], ended["most_workers"]) == (4, 2)
+    (said,) = ended["said"]
+    assert said.startswith("no worker yet: the cluster has 0 CPUs, 0 GPUs")
+    assert "one worker wants 1 CPUs" in said
+
+
+@pytest.mark.ray
+def test_workers_of_a_larger_class_replace_small_ones_and_come_back(ray_session: None) -> None:
+    with closing(RayRunner(CHORES, address=None, workers=2)) as runner:
+        for name, count in (("default", 2), ("default-node", 1), ("default", 2)):
+            runner.want({name: count})
+            deadline_s = time.monotonic() + 120
+            while runner.free.get(name, 0) < count:
+                assert runner.wait(0.5) == [] and time.monotonic() < deadline_s
+            runner.submit(Chore("double", 4), name)
+            (done,) = runner.wait(60.0)
+            assert done.outcome == Finished(8)
+
+
+@pytest.mark.ray
 def test_a_sweep_outlives_the_ray_it_started(
     tmp_path: Path, zoo_process: Callable[..., subprocess.Popen[str]]
 ) -> None:

@@ -11,7 +11,8 @@ import pytest
 from catalog.read import views
 from jobs.runners.local import LocalRunner
 from jobs.runners.protocol import Runner
-from jobs.runners.ray import RayRunner, died_with_its_node
+from jobs.runners.ray import RayRunner
+from jobs.runners.ray_deaths import died_with_its_node
 from jobs.screen.progress import Progress
 from jobs.sources.target import Target
 from jobs.spec.load import load_spec

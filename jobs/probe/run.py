@@ -20,6 +20,7 @@ from catalog.read.stored_units import StoredRows, UnitFiles
 from jobs.probe.choose import ProbeUnit, Which, probe_units, target_of
 from jobs.probe.work import PROBING, Probed, ProbeResult, ProbeTask, without_a_network
 from jobs.refit.pen import Pen
+from jobs.runners.classes import most_memory
 from jobs.runners.schedule import Schedule, UnitFailed
 from jobs.runners.starting import start_runner
 from jobs.screen.progress import Progress
@@ -123,22 +124,26 @@ def _probe(
     starting = start_runner(PROBING, run, asks_hub=asks_hub, most_workers=len(units))
     with closing(starting) as runner:
         schedule: Schedule[ProbeUnit, ProbeTask, ProbeResult] = Schedule(
-            memory_bytes=runner.memory_bytes, retries=run.retries
+            lambda: runner.classes, retries=run.retries
         )
         waiting = list(units)[::-1]
         while waiting or schedule.num_open_units or schedule.num_running:
-            while waiting and schedule.num_waiting < runner.num_slots:
+            while waiting and schedule.num_waiting < max(runner.num_hoped, 1):
                 unit = waiting.pop()
-                task = _task(unit, options, factory, runner.memory_bytes, diagnostics=diagnostics)
+                task = _task(
+                    unit, options, factory, most_memory(runner.classes), diagnostics=diagnostics
+                )
                 if isinstance(task, ProbeTask):
                     schedule.add(unit, (task,))
                 else:
                     _settle(unit, task, pen, tally, progress)
-            while schedule.num_running < runner.num_slots:
-                started = schedule.next(time.monotonic())
-                if started is None:
-                    break
-                runner.submit(started)
+            free = dict(runner.free)
+            while (started := schedule.next(time.monotonic(), free)) is not None:
+                next_task, class_name = started
+                free[class_name] -= 1
+                runner.submit(next_task, class_name)
+            runner.want(schedule.demand)
+            progress.lacks_workers(runner.wants)
             for done in runner.wait(_TURN_S):
                 event = schedule.ended(done.task, done.outcome, time.monotonic())
                 if isinstance(event, UnitFailed):
@@ -155,7 +160,7 @@ def _task(
     unit: ProbeUnit,
     options: ProbeOptions,
     factory: str | None,
-    memory_bytes: int,
+    memory_bytes: float,
     *,
     diagnostics: bool,
 ) -> ProbeTask | ProbeResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -46,6 +47,8 @@ class ProbeTask:
     """Also the columns of `models`."""
     group: int = 0
     """A unit is one task: its network is loaded once."""
+    cost_s: float = math.inf
+    """Always worth a GPU."""
 
 
 def prepare() -> None:

@@ -13,12 +13,14 @@ import signal
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
+from jobs.runners.classes import WorkerClass
 from jobs.runners.hub_access import HubAccess
 from jobs.runners.lifetime import leave_with_driver
 from jobs.runners.outcome import Died, Outcome
@@ -89,9 +91,25 @@ class LocalRunner(Generic[TaskT, ResultT]):
         self._per_worker = 1 + ahead
         self.num_slots = workers * self._per_worker
         most = min(int(machine_limit().nbytes * _MEMORY_SHARE), process_limit().nbytes * workers)
-        self.memory_bytes = memory_bytes or most
+        self.classes = (WorkerClass("local", total_bytes=memory_bytes or most, cpus=threads),)
 
-    def submit(self, task: TaskT) -> None:
+    @property
+    def num_hoped(self) -> int:
+        """See `Runner.num_hoped`."""
+        return self.num_slots
+
+    @property
+    def free(self) -> dict[str, int]:
+        """See `Runner.free`."""
+        return {"local": self.num_slots - sum(len(worker.tasks) for worker in self._workers)}
+
+    wants = None
+    """See `Runner.wants`: a process can always be started."""
+
+    def want(self, demand: Mapping[str, int]) -> None:
+        """See `Runner.want`: here workers start with the tasks."""
+
+    def submit(self, task: TaskT, class_name: str | None = None) -> None:
         """See `Runner.submit`."""
         for dead in [w for w in self._workers if not w.tasks and not w.process.is_alive()]:
             self._bury(dead)  # killed while idle: no task is to blame

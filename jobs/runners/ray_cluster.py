@@ -3,11 +3,13 @@ looks after."""
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Mapping
 from typing import Any
 
+from jobs.runners.ray_pool import fits
 from zoo.errors import UseError
 
 _MAX_REVIVALS = 3
@@ -16,6 +18,8 @@ _LIFELESS_S = 10.0
 """Without one worker for so long, a Ray of our own is asked whether it is still there."""
 _OBJECT_STORE_BYTES = 100 << 20
 """Rows are kilobytes; Ray's default would reserve a third of the machine."""
+_NODES_EVERY_S = 2.0
+"""Between two questions which nodes there are."""
 _QUIET = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
 """Ray's own log goes nowhere: workers report by their results."""
 
@@ -35,23 +39,37 @@ class RayCluster:
         self._may_revive = self._is_mine and not address
         self._num_cpus = max((workers or 0) * cpus, os.cpu_count() or 1)
         self._num_revivals = 0
+        self.is_elastic = bool(address)
+        """It may get nodes, and lose them: it is not of this process's making."""
+        self._nodes: Mapping[str, Mapping[str, float]] = {}
+        self._nodes_s = -math.inf
         self._seen_alive_s = time.monotonic()
         if self._is_mine and address:
             self._join(address)
         elif self._is_mine:
             self._launch()
 
-    def fitting(self, wanted: Mapping[str, float]) -> int:
-        """How many workers fit that want so much each (`CPU`, `GPU`, bytes of `memory`); UseError
-        for none."""
-        resources = self.resources()
-        fitting = min(int(resources.get(name, 0) // n) for name, n in wanted.items() if n)
-        if fitting < 1:
+    def check_fits(self, wanted: Mapping[str, float]) -> None:
+        """UseError when no worker fits that wants so much (`CPU`, `GPU`, bytes of `memory`)."""
+        if not self.has_room(wanted):
             raise UseError(
-                f"the cluster has {_in_words(resources)}; one worker wants {_in_words(wanted)}. "
+                f"the cluster has {in_words(self.resources())}; one worker wants {in_words(wanted)}. "
                 "Lower [run] cpus / gpus / memory, or add nodes"
             )
-        return fitting
+
+    def has_room(self, wanted: Mapping[str, float]) -> bool:
+        """True when some node could hold a worker that wants so much, were it empty."""
+        return any(fits(has, wanted) for has in self.nodes().values())
+
+    def nodes(self) -> Mapping[str, Mapping[str, float]]:
+        """What each living node has altogether, by its id; looked up anew every two seconds."""
+        now_s = time.monotonic()
+        if now_s - self._nodes_s > _NODES_EVERY_S:
+            self._nodes_s = now_s
+            self._nodes = {
+                node["NodeID"]: node["Resources"] for node in self._ray.nodes() if node["Alive"]
+            }
+        return self._nodes
 
     def resources(self) -> Mapping[str, float]:
         """What all nodes have together, by Ray's names."""
@@ -83,6 +101,7 @@ class RayCluster:
             )
         self._ray.shutdown()
         self._launch()
+        self._nodes_s = -math.inf
         return True
 
     def close(self) -> None:
@@ -107,6 +126,7 @@ class RayCluster:
         )
 
 
-def _in_words(resources: Mapping[str, float]) -> str:
+def in_words(resources: Mapping[str, float]) -> str:
+    """Cores, GPUs and memory."""
     gib = resources.get("memory", 0) / 2**30
     return f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs, {gib:.1f} GiB"

@@ -6,9 +6,10 @@ import os
 import sys
 from typing import TYPE_CHECKING, TypeVar
 
+from jobs.runners.classes import WorkerClass
 from jobs.runners.protocol import Runner
 from jobs.runners.worker import Work
-from jobs.spec.tables import RunTable
+from jobs.spec.tables import ClassTable, RunTable
 
 if TYPE_CHECKING:
     from zoo.hub.client import HubOptions
@@ -40,6 +41,8 @@ def start_runner(
             gpus=run.gpus,
             memory_bytes=run.memory,
             hub=hub,
+            classes=[_worker_class(name, table) for name, table in run.classes.items()],
+            wait_s=run.wait_s,
         )
     from jobs.runners.local import LocalRunner
 
@@ -49,6 +52,17 @@ def start_runner(
         workers = max(1, min(workers, most_workers))
     budget = run.memory * workers if run.memory else None
     return LocalRunner(work, workers=workers, threads=run.cpus, memory_bytes=budget, hub=hub)
+
+
+def _worker_class(name: str, table: ClassTable) -> WorkerClass:
+    return WorkerClass(
+        name,
+        most_bytes=float(table.memory),
+        cpus=table.cpus,
+        gpus=table.gpus,
+        most_workers=table.workers,
+        min_cost_s=table.min_cost_s if table.gpus else 0.0,
+    )
 
 
 def _patience() -> HubOptions:

@@ -4,6 +4,7 @@ on stderr."""
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -56,6 +57,8 @@ class Progress:
         """When the pause ends that was said last, by `time.monotonic()`."""
         self._pauses_said: dict[str, int] = {}
         """Number of the last pause that was said, by kind of requests."""
+        self._lack_said = -math.inf
+        """When `lacks_workers` last said what is lacking, by `time.monotonic()`."""
         self._pace = Pace(0, 0)
         self._failed = self._layers = 0
         self._last_line = self._started = time.monotonic()
@@ -122,6 +125,13 @@ class Progress:
             if pause.number > self._pauses_said.get(kind, 0):
                 self._pauses_said[kind] = pause.number
                 self.say(f"{HubWait(pause.wait_s)} (its budget of {kind} requests)")
+
+    def lacks_workers(self, wants: str | None) -> None:
+        """What the sweep waits for while no worker is there, or None; called often, said now and then."""
+        now = time.monotonic()
+        if wants is not None and now - self._lack_said >= LINE_EVERY_S:
+            self._lack_said = now
+            self.say(wants)
 
     def listed_again(self, model_id: str, step: int | None, revision: str) -> None:
         """The files of a unit had changed when its turn came."""

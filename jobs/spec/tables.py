@@ -207,6 +207,17 @@ class ProbesTable(_Table):
     factory: str | None = None
 
 
+class ClassTable(_Table):
+    """`[run.classes.NAME]`: workers of another size, on Ray."""
+
+    workers: Annotated[int, Field(ge=1)] | None = None
+    cpus: Annotated[int, Field(ge=1)] = 1
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+    memory: Size
+    min_cost_s: Annotated[float, Field(ge=0)] = 5.0
+    """With a GPU: seconds of one core from which on a task goes to it."""
+
+
 class RunTable(_Table):
     """`[run]`"""
 
@@ -221,6 +232,18 @@ class RunTable(_Table):
     max_bytes: Size | None = None
     max_seconds: Annotated[float, Field(gt=0)] | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    wait_s: Annotated[float, Field(ge=0)] = 600.0
+    """Seconds without any worker after which a sweep on a cluster ends."""
+    classes: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")], ClassTable] = {}
+
+    @field_validator("classes")
+    @classmethod
+    def _not_the_first(cls, value: dict[str, ClassTable]) -> dict[str, ClassTable]:
+        if "default" in value:
+            raise ValueError(
+                "got a class named default, which [run] itself describes; wanted another name"
+            )
+        return value
 
 
 class Spec(_Table):

@@ -58,7 +58,7 @@ class Turns:
         self._interrupts = interrupts
         self._started_s = started_s
         self._schedule: Schedule[Unit, Task, TaskRows] = Schedule(
-            memory_bytes=runner.memory_bytes, retries=run.retries
+            lambda: runner.classes, retries=run.retries
         )
         self._rest = rest
         self._feed = TaskFeed(decided, device=run.device)
@@ -123,22 +123,24 @@ class Turns:
             todo = self._tally.take_again(before, after)
             if todo is not None:
                 self._rest.add(todo)
-        room = _UNITS_AHEAD * max(self._runner.num_slots, 1) - self._schedule.num_waiting
+        room = _UNITS_AHEAD * max(self._runner.num_hoped, 1) - self._schedule.num_waiting
         for unit in self._tally.settle(self._rest, room - self._feed.num_waiting):
             self._feed.add(unit)
         for unit, planned in self._feed.take(room):
             if isinstance(planned, ZooError):
                 self._end(failed_unit(unit, failure_of(planned)))
-            else:
-                self._schedule.add(unit, planned)
+            elif (refused := self._schedule.add(unit, planned)) is not None:
+                self._end(refused)
 
     def _start(self) -> None:
         """Give idle workers their next tasks."""
-        while self._schedule.num_running < self._runner.num_slots:
-            task = self._schedule.next(time.monotonic())
-            if task is None:
-                return
-            self._runner.submit(task)
+        free = dict(self._runner.free)
+        while (started := self._schedule.next(time.monotonic(), free)) is not None:
+            task, class_name = started
+            free[class_name] -= 1
+            self._runner.submit(task, class_name)
+        self._runner.want(self._schedule.demand)
+        self._progress.lacks_workers(self._runner.wants)
 
     def _commit(self) -> None:
         while self._ended:

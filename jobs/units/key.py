@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from zoo.options import AnalysisOptions, LayerSelection
@@ -116,12 +117,27 @@ def _json(
     *,
     has_base: bool,
 ) -> str:
+    raised = group_versions(options) if groups is None else groups
+    return _json_of(
+        kind, NUMBERS_VERSION, options, selection, tuple(raised.items()), has_base=has_base
+    )
+
+
+@lru_cache(maxsize=64)  # a sweep asks it of every unit, with a few kinds of options
+def _json_of(
+    kind: Kind,
+    number: int,
+    options: AnalysisOptions,
+    selection: LayerSelection,
+    raised: tuple[tuple[str, int], ...],
+    *,
+    has_base: bool,
+) -> str:
     fields: dict[str, object] = {
-        kind: NUMBERS_VERSION,
+        kind: number,
         "options": options.key_fields(),
         "selection": selection.key_fields(has_base=has_base),
     }
-    raised = group_versions(options) if groups is None else groups
     if raised:
         fields["groups"] = dict(raised)
     return json.dumps(fields, sort_keys=True, separators=(",", ":"))

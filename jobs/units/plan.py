@@ -34,6 +34,8 @@ MAX_TASKS = MOST_SECTIONS
 PLAN_ABOVE_BYTES = GIB
 """Units larger than this, or of unknown size, have their headers read before work starts, to be split."""
 _HEADER_THREADS = 8
+_BYTES_A_SECOND = 15e6
+"""What one core measures of a small model whose headers were not read, about: the demo's encoder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,15 @@ def tasks_of(plan: UnitPlan, *, device: str) -> tuple[Task, ...]:
     groups = [plan.weights[first:last] for first, last in cuts]
     if len(groups) <= 1:
         peak = max((w.peak_bytes for w in plan.weights), default=GIB)
-        return (Task(plan.unit, nbytes=plan.nbytes, peak_bytes=peak, device=device),)
+        return (
+            Task(
+                plan.unit,
+                nbytes=plan.nbytes,
+                peak_bytes=peak,
+                cost_s=plan.seconds,
+                device=device,
+            ),
+        )
     return tuple(
         Task(
             plan.unit,
@@ -181,6 +191,7 @@ def tasks_of(plan: UnitPlan, *, device: str) -> tuple[Task, ...]:
             weights=tuple(w.name for w in group),
             nbytes=sum(w.nbytes for w in group),
             peak_bytes=max(w.peak_bytes for w in group),
+            cost_s=sum(w.seconds for w in group),
             device=device,
         )
         for number, group in enumerate(groups)
@@ -196,7 +207,8 @@ class TaskFeed:
     def __init__(self, units: Iterable[Unit], *, device: str) -> None:
         self._units = deque(units)
         self._device = device
-        self._open: list[_Planning] = []
+        self._reading: list[_Planning] = []
+        self._known: deque[_Planning] = deque()
 
     def add(self, unit: Unit) -> None:
         """One unit more, after the others."""
@@ -205,24 +217,27 @@ class TaskFeed:
     @property
     def is_exhausted(self) -> bool:
         """True when every unit has come out."""
-        return not self._units and not self._open
+        return not self.num_waiting
 
     @property
     def num_waiting(self) -> int:
         """Units that have not come out."""
-        return len(self._units) + len(self._open)
-
-    @property
-    def _num_reading(self) -> int:
-        return sum(planning.result is None for planning in self._open)
+        return len(self._units) + len(self._reading) + len(self._known)
 
     def take(self, room: int) -> Iterator[tuple[Unit, tuple[Task, ...] | ZooError]]:
         """At most `room` units whose tasks are known by now, or why they cannot be."""
-        while self._units and len(self._open) < room and self._num_reading < _HEADER_THREADS:
-            self._open.append(_Planning.start(self._units.popleft(), self._device))
-        known = [planning for planning in self._open if planning.result is not None][: max(room, 0)]
-        for planning in known:
-            self._open.remove(planning)
+        while (
+            self._units
+            and len(self._reading) + len(self._known) < room
+            and len(self._reading) < _HEADER_THREADS
+        ):
+            planning = _Planning.start(self._units.popleft(), self._device)
+            (self._reading if planning.result is None else self._known).append(planning)
+        for planning in [planning for planning in self._reading if planning.result is not None]:
+            self._reading.remove(planning)
+            self._known.append(planning)
+        for _ in range(min(room, len(self._known))):
+            planning = self._known.popleft()
             assert planning.result is not None
             yield planning.unit, planning.result
 
@@ -240,7 +255,9 @@ class _Planning:
         if 0 < nbytes <= PLAN_ABOVE_BYTES:
             # float32 of bf16 is twice the file; a single tensor may be all of it
             peak = GIB + min(6 * nbytes, 4 * GIB)
-            return cls(unit, (Task(unit, nbytes=nbytes, peak_bytes=peak, device=device),))
+            cost_s = nbytes / _BYTES_A_SECOND
+            task = Task(unit, nbytes=nbytes, peak_bytes=peak, cost_s=cost_s, device=device)
+            return cls(unit, (task,))
         planned = cls(unit)
         # a daemon: one that waits for a Hub must not keep an interrupted sweep from ending
         threading.Thread(target=planned._plan, args=(device,), name="zoo-plan", daemon=True).start()

@@ -77,4 +77,6 @@ class Task:
     """Bytes this task is expected to read."""
     peak_bytes: int = GIB
     """Memory this task is expected to need: three times its largest float32 matrix plus 1 GiB."""
+    cost_s: float = 0.0
+    """Seconds of one core that it is expected to take: see `jobs.units.cost`."""
     device: str = "auto"

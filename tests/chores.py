@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jobs.runners.worker import Work
+from zoo.errors import DeviceLostError
 
 _PREPARED: list[int] = []
 
@@ -17,7 +18,7 @@ _PREPARED: list[int] = []
 class Chore:
     """What to do with `number`."""
 
-    what: Literal["double", "prepared", "pid", "parse", "die", "sleep"]
+    what: Literal["double", "prepared", "pid", "parse", "die", "sleep", "lose"]
     number: int = 0
 
 
@@ -34,6 +35,8 @@ def do(chore: Chore) -> int:
         return int("x")
     if chore.what == "die":  # what the kernel does when memory runs out
         os.kill(os.getpid(), signal.SIGKILL)
+    if chore.what == "lose":
+        raise DeviceLostError("the accelerator answers no more")
     if chore.what == "sleep":
         time.sleep(chore.number)
     return os.getpid() if chore.what == "pid" else 2 * chore.number

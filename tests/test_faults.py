@@ -107,6 +107,12 @@ def test_transient_hub_errors_are_tried_again_without_counting(
     assert opened(tmp_path) == 4
 
 
+def test_a_card_that_disappears_costs_a_worker_and_no_model(tmp_path: Path, start: Start) -> None:
+    result = sweep(tmp_path, start, "lost card", times=2)
+    assert (result.num_done, result.num_failed, result.exit_code) == (3, 0, 0)
+    assert opened(tmp_path) == 3
+
+
 def test_running_out_of_memory_is_named_as_such(tmp_path: Path, start: Start) -> None:
     assert sweep(tmp_path, start, "memory").num_failed == 1
     assert failure(tmp_path)[1:3] == ("resource", 2)

@@ -75,6 +75,23 @@ def test_what_the_work_raises_comes_back_as_a_value_and_the_worker_lives_on(runn
 
 
 @with_workers(1)
+def test_a_worker_whose_accelerator_is_gone_is_replaced(runner: Pool) -> None:
+    runner.submit(Chore("lose"))
+    (done,) = finish(runner)
+    assert isinstance(done.outcome, Raised) and done.outcome.cause == "infra"
+    assert runner._workers == []
+    runner.submit(Chore("double", 3))
+    assert finish(runner)[0].outcome == Finished(6)
+
+
+def test_each_worker_sees_one_card_and_the_next_one_that_fewest_see() -> None:
+    with closing(LocalRunner(CHORES, workers=4, cards=("0", "GPU-2"))) as runner:
+        for card in ("0", "GPU-2", "0"):
+            runner.submit(Chore("sleep", 0))
+            assert runner._workers[-1].card == card
+
+
+@with_workers(1)
 def test_a_task_begins_when_its_worker_has_started(runner: Pool) -> None:
     first, second = Chore("double"), Chore("double")
     runner.submit(first)

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from zoo.errors import TransientError
+from zoo.errors import DeviceLostError, TransientError
 from zoo.io.local import LocalLocation
 from zoo.io.store import Store
 
@@ -43,6 +43,8 @@ class Trouble:
                 time.sleep(600)
             if self.what == "transient":
                 raise TransientError("503 from the Hub")
+            if self.what == "lost card":
+                raise DeviceLostError("the accelerator answers no more")
             if self.what == "memory":
                 raise MemoryError
             raise ValueError("a bug of ours")

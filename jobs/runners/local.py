@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import math
 import multiprocessing
+import os
 import signal
 import threading
 import time
-from collections import deque
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 from jobs.runners.classes import WorkerClass
 from jobs.runners.hub_access import HubAccess
 from jobs.runners.lifetime import leave_with_driver
-from jobs.runners.outcome import Died, Outcome
+from jobs.runners.outcome import Died, Outcome, Raised
 from jobs.runners.protocol import Done
 from jobs.runners.worker import Work, attempt, start_worker
 from zoo.machine.memory import machine_limit, process_limit
@@ -45,6 +46,8 @@ _MEMORY_SHARE = 0.8
 class _Worker(Generic[TaskT]):
     process: BaseProcess
     pipe: Connection
+    card: str | None
+    """The accelerator that it sees; None: all there are."""
     free_s: float = math.inf
     """When the worker was prepared or, later, when its last task ended; infinite until then."""
     tasks: deque[TaskT] = field(default_factory=deque)
@@ -67,11 +70,14 @@ class LocalRunner(Generic[TaskT, ResultT]):
         hub: HubOptions | None = None,
         start_method: StartMethod = "spawn",
         ahead: int = 0,
+        cards: Sequence[str] = (),
     ) -> None:
         """`threads`: of mathematics, in each worker. `hub`: how patient workers are with a Hub;
         None when the work needs none. `start_method`: a forkserver starts workers in no time where
         `jobs.runners.forkserver` has loaded what they need, which must not be torch. `ahead`: tasks
-        a worker holds beside the one it works on, so that it need not wait for the next."""
+        a worker holds beside the one it works on, so that it need not wait for the next. `cards`: the
+        accelerators, as CUDA_VISIBLE_DEVICES names them; each worker sees one of them, the next worker
+        the one that fewest see."""
         self._context = (
             multiprocessing.get_context("forkserver")
             if start_method == "forkserver"
@@ -87,6 +93,7 @@ class LocalRunner(Generic[TaskT, ResultT]):
             self._pacing = SharedPacing()
             self.hub = HubAccess(self._pacing.pacing, hub)
         self._workers: list[_Worker[TaskT]] = []
+        self._cards = tuple(cards)
         self._num_workers = workers
         self._per_worker = 1 + ahead
         self.num_slots = workers * self._per_worker
@@ -166,15 +173,20 @@ class LocalRunner(Generic[TaskT, ResultT]):
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
             target=_serve,
-            args=(theirs, self._work, self._threads, self.hub),
+            args=(theirs, self._work, self._threads, self.hub, card := self._free_card()),
             name="zoo-worker",
             daemon=True,
         )
         process.start()
         theirs.close()
-        worker: _Worker[TaskT] = _Worker(process, ours)
+        worker: _Worker[TaskT] = _Worker(process, ours, card)
         self._workers.append(worker)
         return worker
+
+    def _free_card(self) -> str | None:
+        """The accelerator that the fewest workers have."""
+        taken = Counter(worker.card for worker in self._workers)
+        return min(self._cards, key=lambda card: taken[card], default=None)
 
     def _collect(self, worker: _Worker[TaskT]) -> Done[TaskT, ResultT] | None:
         """What a worker says of its task; None when it says that it is prepared."""
@@ -189,7 +201,12 @@ class LocalRunner(Generic[TaskT, ResultT]):
             if outcome is None:
                 return None
         task = worker.tasks.popleft()
-        if isinstance(outcome, Died) and worker.tasks:
+        is_gone = isinstance(outcome, Died)
+        if isinstance(outcome, Raised) and outcome.ends_worker:
+            worker.process.kill()
+            self._bury(worker)
+            is_gone = True
+        if is_gone and worker.tasks:
             heir = self._start()
             for innocent in worker.tasks:
                 _send(heir, innocent)
@@ -221,7 +238,11 @@ def _obituary(worker: _Worker[TaskT]) -> Died:
 
 
 def _serve(
-    pipe: Connection, work: Work[TaskT, ResultT], threads: int, hub: HubAccess | None
+    pipe: Connection,
+    work: Work[TaskT, ResultT],
+    threads: int,
+    hub: HubAccess | None,
+    card: str | None,
 ) -> None:
     """Body of a worker process: None once it is prepared, then tasks in, outcomes out, until the
     pipe closes."""
@@ -229,6 +250,8 @@ def _serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     leave_with_driver()
+    if card is not None:  # before anything speaks to the driver
+        os.environ["CUDA_VISIBLE_DEVICES"] = card
     start_worker(work, threads=threads, hub=hub)
     tasks: SimpleQueue[tuple[TaskT] | None] = SimpleQueue()
     threading.Thread(target=_receive, args=(pipe, tasks), name="zoo-tasks", daemon=True).start()

@@ -21,13 +21,19 @@ class Finished(Generic[ResultT]):
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """A task that raised; the worker lives on."""
+    """A task that raised; the worker lives on, unless the fault lies with it."""
 
     cause: str
-    """data | hub_permanent | hub_transient | resource | use | bug"""
+    """data | hub_permanent | hub_transient | resource | infra | use | bug"""
     error_type: str
     message: str
     traceback: str
+
+    @property
+    def ends_worker(self) -> bool:
+        """True when the worker itself is broken, and every later task would fail in it as well: its
+        accelerator is gone."""
+        return self.cause == "infra"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from jobs.runners.classes import WorkerClass
 from jobs.runners.hub_access import HubAccess
-from jobs.runners.outcome import Outcome
+from jobs.runners.outcome import Outcome, Raised
 from jobs.runners.protocol import Done
 from jobs.runners.ray_classes import classes_on, wanted_of
 from jobs.runners.ray_cluster import RayCluster, in_words
@@ -294,7 +294,8 @@ class RayRunner(Generic[TaskT, ResultT]):
             return Done(task, died_of(error, self._ray.exceptions, was_killed=slot.was_killed))
         slot.task = slot.ref = None
         slot.idle_since_s = time.monotonic()
-        if slot.is_leaving:
+        is_broken = isinstance(outcome, Raised) and outcome.ends_worker
+        if slot.is_leaving or is_broken:
             self._remove(slot)
         return Done(task, outcome)
 

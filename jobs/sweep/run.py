@@ -41,7 +41,9 @@ def sweep_spec(
                 spec,
                 ledger=ledger,
                 units=units,
-                start_runner=lambda: start_runner(MEASURING, spec.run, asks_hub="hub" in kinds),
+                start_runner=lambda: start_runner(
+                    MEASURING, spec.run, asks_hub="hub" in kinds, on_cards=True
+                ),
                 overwrite=overwrite,
                 limit=limit,
                 progress=progress,

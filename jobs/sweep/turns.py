@@ -61,7 +61,8 @@ class Turns:
             lambda: runner.classes, retries=run.retries
         )
         self._rest = rest
-        self._feed = TaskFeed(decided, device=run.device)
+        share = run.gpus if 0.0 < run.gpus < 1.0 else 1.0
+        self._feed = TaskFeed(decided, device=run.device, gpu_share=share)
         self._relisting = Relisting()
         self._ended: list[Ended] = []
         self._heard_s = -_HEAR_EVERY_S

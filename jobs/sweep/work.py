@@ -33,8 +33,10 @@ def measure_task(task: Task) -> TaskRows:
     options = replace(unit.options, device=task.device)
     with unit.target.reading() as store:
         model = open_model(store, unit.selection)
-        reports = list(measure(model, options, weights=task.weights, first=task.group == 0))
         first = task.group == 0
+        reports = list(
+            measure(model, options, weights=task.weights, first=first, share=task.gpu_share)
+        )
         card = card_of(store) if first else None
         return TaskRows(
             layers=tuple(report.row for report in reports),

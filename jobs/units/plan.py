@@ -10,7 +10,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from jobs.sources.target import Failure, failure_of
@@ -204,11 +204,13 @@ class TaskFeed:
     Headers are read in the background: a Hub that stalls must not keep finished work from being committed.
     """
 
-    def __init__(self, units: Iterable[Unit], *, device: str) -> None:
+    def __init__(self, units: Iterable[Unit], *, device: str, gpu_share: float = 1.0) -> None:
+        """`gpu_share`: the part of an accelerator that a worker has."""
         self._units = deque(units)
         self._device = device
         self._reading: list[_Planning] = []
         self._known: deque[_Planning] = deque()
+        self._gpu_share = gpu_share
 
     def add(self, unit: Unit) -> None:
         """One unit more, after the others."""
@@ -239,7 +241,10 @@ class TaskFeed:
         for _ in range(min(room, len(self._known))):
             planning = self._known.popleft()
             assert planning.result is not None
-            yield planning.unit, planning.result
+            result = planning.result
+            if isinstance(result, tuple) and self._gpu_share != 1.0:
+                result = tuple(replace(task, gpu_share=self._gpu_share) for task in result)
+            yield planning.unit, result
 
 
 @dataclass(slots=True, eq=False)

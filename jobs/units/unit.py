@@ -80,3 +80,5 @@ class Task:
     cost_s: float = 0.0
     """Seconds of one core that it is expected to take: see `jobs.units.cost`."""
     device: str = "auto"
+    gpu_share: float = 1.0
+    """The part of an accelerator's memory that its worker has."""

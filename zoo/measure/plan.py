@@ -212,14 +212,13 @@ def _batches(loads: Sequence[Load], memory_gb: int, most: int) -> Iterator[Batch
 
 
 def _cut(equal: Sequence[LayerSpec], memory_gb: int, most: int) -> Iterator[Batch]:
-    """Equal layers in batches; what is left over goes one by one where that is faster, as pooled slices do."""
+    """Equal layers in batches; what is left over goes one by one where that is faster."""
     order, longer = _sides(equal[0])
-    size = min(batch_size(order, memory_gb, longer=longer), most)
-    if equal[0].num_slices > 1:
-        size = 1
+    slices = equal[0].num_slices
+    size = max(1, min(batch_size(order, memory_gb, longer=longer), most) // slices)
     for start in range(0, len(equal), size):
         together = tuple(equal[start : start + size])
-        step = len(together) if is_batched(len(together), max(order, 1)) else 1
+        step = len(together) if is_batched(len(together) * slices, max(order, 1)) else 1
         for first in range(0, len(together), step):
             batch = Batch(together[first : first + step], fits=True)
             fits = batch.peak_bytes <= _USABLE * max(memory_gb, _SMALLEST_GB) * 1e9

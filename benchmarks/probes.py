@@ -2,19 +2,24 @@
 
     python -m benchmarks.probes harm OUT      # the demo's perceptron: J of every trap against its harm
     python -m benchmarks.probes cost          # forward passes a trap, counted in FLOPs
+    python -m benchmarks.probes times         # many ablations in one pass against one by one
+    python -m benchmarks.probes families OUT  # seven kinds of networks from their files to verdicts
 
 `harm` trains the network of `zoo demo` (200 digits, far beyond memorisation) and takes it at three steps:
 generalising, at the onset of traps, and in decline. Of every trap of five shuffles and of 20 bulk modes a
 shuffle: J on Gaussian inputs, and how the test error changes when the mode is replaced. It prints a table
 and Spearman's rank correlation with its p-value, and draws `OUT/probes.png`.
 
-`cost` probes a layer at each depth of a 6-layer encoder and a 24-layer decoder (random weights, real
+`cost` probes a layer at each depth of encoders and decoders of 6 and 24 layers (random weights, real
 shapes in miniature) and counts the FLOPs of T ablations over those of one forward pass.
+
+`families` sweeps and probes a tiny network of every kind, and counts passes as `cost` does.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,13 +33,16 @@ from jobs.demo.train import Digits, Snapshot, load_digits, train
 from zoo.io.memory import memory_checkpoint
 from zoo.measure.model import measure, model_of
 from zoo.options import AnalysisOptions, LayerSelection
+from zoo.probes import joint
 from zoo.probes.ablation import ablation_at
-from zoo.probes.layer import Variant, controls, divergences
+from zoo.probes.layer import Recordings, Variant, batch_size, controls, divergences
 from zoo.probes.modes import shuffled_modes
 from zoo.probes.network import Network
 from zoo.probes.options import ProbeOptions
-from zoo.probes.plain import perceptron
+from zoo.probes.plain import gaussian_network, perceptron
+from zoo.probes.replay import record
 from zoo.probes.sites import Site, find_site
+from zoo.probes.trim import trimmed
 from zoo.seeds import layer_key, seed_for
 from zoo.spectral.shuffle import Permutation
 
@@ -181,50 +189,102 @@ def draw(harms: list[Harm], out: Path) -> None:
 
 
 def cost() -> None:
+    """Forward passes of the whole network that 4 traps of a layer take, by the depth of the layer."""
+    print(
+        "| network | layer | share behind it | passes for 4 traps | plain replay 1 + 4·share | bar 1.6 |\n"
+        "| --- | --- | --- | --- | --- | --- |"
+    )
+    for name, module, layers in _networks():
+        network = Network(module, "random_tokens", _tokens, 32)
+        for layer in layers:
+            passes, behind = _passes(network, layer)
+            print(
+                f"| {name} | {layer} | {100 * behind:.0f} % | {passes:.2f} | "
+                f"{1 + 4 * behind:.2f} | {'met' if passes <= 1.6 else 'missed'} |"
+            )
+
+
+def _passes(network: Network, layer: str) -> tuple[float, float]:
+    """Of 4 traps of a layer: (passes of the whole network that they take, share of one that runs again)."""
+    module, inputs = network.module, network.sample(64)
+    whole = _flops(lambda: network.logits(inputs))
+    ablation = ablation_at(module, Site(layer))
+    traps = _traps_of(module, layer)
+    with trimmed(network):
+        before = record(module, ablation.target, lambda: network.logits(inputs))
+        with before.replayed():
+            behind = _flops(lambda: network.logits(inputs)) / whole
+        options = ProbeOptions(num_probes=64)
+        recordings = Recordings(network, options)
+        recordings.joint(ablation)  # a few probes once a layer
+        spent = _flops(lambda: divergences(network, ablation, traps, [], options, recordings))
+    return spent / whole, behind
+
+
+def times() -> None:
+    """Seconds for 4 traps and 20 controls of a layer, one ablation a pass and many."""
+    print(
+        "| network | probes | in one pass | one by one | together |\n| --- | --- | --- | --- | --- |"
+    )
+    digits = load_digits(num_train=NUM_TRAIN, seed=SEED)
+    width = digits.train_images.shape[1]
+    chain = torch.nn.Sequential(
+        torch.nn.Linear(width, 100), torch.nn.ReLU(), torch.nn.Linear(100, 100), torch.nn.ReLU(),
+        torch.nn.Linear(100, 10),
+    ).eval()  # fmt: skip
+    networks = [("perceptron of the demo", gaussian_network(chain, (width,)), "0.weight", 1024)]
+    for name, module, layers in _networks():
+        network = Network(module, "random_tokens", _tokens, 32)
+        networks.append((name, network, layers[0], 16))
+    for name, network, layer, num_probes in networks:
+        options = ProbeOptions(num_probes=num_probes)
+        variants = _traps_of(network.module, layer, 24)
+        ablation = ablation_at(network.module, Site(layer))
+        whole = joint._PASS_BYTES
+        seconds = []
+        for most in (0, whole):
+            joint._PASS_BYTES = most
+            together = joint.joint_of(network, ablation, min(num_probes, batch_size(network)))
+            started = time.perf_counter()
+            divergences(network, ablation, variants[:4], variants[4:], options)
+            seconds.append(time.perf_counter() - started)
+        at_once = min(24, together.num_variants)
+        print(f"| {name} | {num_probes} | {at_once} | {seconds[0]:.2f} s | {seconds[1]:.2f} s |")
+
+
+def _networks() -> list[tuple[str, torch.nn.Module, list[str]]]:
+    """An encoder and a decoder of 6 and of 24 layers with random weights: a quarter of the width of MiniLM
+    (384) and an eighth of that of Pythia-410m (1,024), vocabularies in proportion."""
     from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM
 
-    small = {
-        "hidden_size": 96,
-        "intermediate_size": 384,
-        "num_attention_heads": 4,
-        "vocab_size": 500,
-    }
-    networks: dict[str, tuple[torch.nn.Module, list[str]]] = {
-        "encoder, 6 layers": (
-            BertForMaskedLM(BertConfig(num_hidden_layers=6, **small)).eval(),
-            [f"bert.encoder.layer.{i}.intermediate.dense.weight" for i in (0, 2, 4, 5)],
-        ),
-        "decoder, 24 layers": (
-            LlamaForCausalLM(LlamaConfig(num_hidden_layers=24, **small)).eval(),
-            [f"model.layers.{i}.mlp.gate_proj.weight" for i in (0, 6, 12, 18, 21, 23)],
-        ),
-    }
-    print(
-        "| network | layer | forward passes for 4 traps | bar 1 + 0.15·4 |\n| --- | --- | --- | --- |"
-    )
-    for name, (module, layers) in networks.items():
+    networks: list[tuple[str, torch.nn.Module, list[str]]] = []
+    for num_layers, width, vocabulary in ((6, 96, 7630), (24, 128, 6288)):
+        shape = {
+            "hidden_size": width,
+            "intermediate_size": 4 * width,
+            "num_attention_heads": 4,
+            "vocab_size": vocabulary,
+            "num_hidden_layers": num_layers,
+        }
+        blocks = sorted({0, num_layers // 4, num_layers // 2, num_layers - 3, num_layers - 1})
+        names = [f"bert.encoder.layer.{i}.intermediate.dense.weight" for i in blocks]
+        encoder = BertForMaskedLM(BertConfig(**shape)).eval()
+        networks.append((f"encoder, {num_layers} layers", encoder, names))
+        names = [f"model.layers.{i}.mlp.gate_proj.weight" for i in blocks]
+        decoder = LlamaForCausalLM(LlamaConfig(**shape)).eval()
+        networks.append((f"decoder, {num_layers} layers", decoder, names))
+    return networks
 
-        def tokens(count: int, generator: torch.Generator) -> dict[str, object]:
-            ids = torch.randint(0, 500, (count, 32), generator=generator)
-            return {"input_ids": ids, "use_cache": False}
 
-        network = Network(module, "random_tokens", tokens, 32)
-        options = ProbeOptions(num_probes=16)
-        whole = _flops(lambda network=network: network.logits(tokens(16, torch.Generator())))
-        for layer in layers:
-            matrix = module.get_parameter(layer).detach()
-            modes = shuffled_modes(matrix, Permutation(1, matrix.numel()))
-            traps = [Variant(modes, rank, 0, ("cost",)) for rank in range(4)]
-            ablation = ablation_at(module, Site(layer))
-            passes = (
-                _flops(
-                    lambda ablation=ablation, traps=traps, network=network, options=options: (
-                        divergences(network, ablation, traps, [], options)
-                    )
-                )
-                / whole
-            )
-            print(f"| {name} | {layer} | {passes:.2f} | {'met' if passes <= 1.6 else 'missed'} |")
+def _tokens(count: int, generator: torch.Generator) -> dict[str, object]:
+    ids = torch.randint(0, 6000, (count, 32), generator=generator)
+    return {"input_ids": ids, "use_cache": False}
+
+
+def _traps_of(module: torch.nn.Module, layer: str, count: int = 4) -> list[Variant]:
+    matrix = module.get_parameter(layer).detach()
+    modes = shuffled_modes(matrix, Permutation(1, matrix.numel()))
+    return [Variant(modes, rank, 0, ("cost",)) for rank in range(count)]
 
 
 def _flops(run: object) -> float:
@@ -237,6 +297,8 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     if sys.argv[1:2] == ["cost"]:
         cost()
+    elif sys.argv[1:2] == ["times"]:
+        times()
     elif sys.argv[1:2] == ["harm"] and len(sys.argv) == 3:
         harm(Path(sys.argv[2]))
     else:

@@ -27,6 +27,7 @@ NEVER = {
         "jsd",
         "jsd_stderr",
         "jsd_control_p95",
+        "probe_data",
         "probe_kind",
         "num_probes",
         "temperature",

@@ -6,12 +6,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jobs.__main__ import run
+from jobs.probe.given import given_data
 from jobs.probe.run import num_active
 from tests.conftest import Zoo
-from tests.test_probes import put_mlp
+from tests.test_probes import normal, put_mlp
 from tests.test_sweep import ask
 from tests.tiny_models import build
 
@@ -125,6 +127,38 @@ def test_weights_that_were_changed_are_a_reason_in_every_row(
         shutil.copytree(swept / "before", folder, dirs_exist_ok=True)
     reasons = ask(swept, "select distinct probe_reason from traps where model_id = 'local/one'")
     assert len(reasons) == 1 and "is not what was swept any more" in reasons[0][0]
+
+
+def test_rows_say_which_data(swept: Path, zoo: Zoo, tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", features=normal(20, 40).numpy())
+    given = given_data(str(tmp_path / "d.npz"))
+    command = ("probe", swept, "two", *FEW, "--data", tmp_path / "d.npz", "--diagnostics")
+    assert zoo(*command) == 0
+    asked = (
+        "select distinct probe_kind, probe_data, num_probes from traps where verdict <> 'unprobed'"
+    )
+    assert ask(swept, asked) == [("data", given.label, 16)]
+    on = "select diagnostics_data from models where model_id = 'local/two'"
+    assert ask(swept, on) == [(f"data: {given.label}",)]
+    assert zoo("check", swept) == 0
+
+
+def test_a_folder_that_is_away_for_a_while_is_no_reason_that_stays(
+    swept: Path,
+    swept_once: Path,
+    zoo: Zoo,
+    capsys: Output,
+) -> None:
+    folder = swept_once.parent / "zoo" / "one"
+    shutil.move(folder, swept_once.parent / "away")
+    try:
+        assert zoo("probe", swept, "one", *FEW) == 1
+    finally:
+        shutil.move(swept_once.parent / "away", folder)
+    assert "local/one: data: " in capsys.readouterr().err
+    assert ask(swept, "select count(*) from traps where probe_reason is not null") == [(0,)]
+    assert zoo("probe", swept, "one", *FEW) == 0
+    assert {row[7] for row in ask(swept, VERDICTS) if row[0] == "local/one"} > {"unprobed"}
 
 
 def test_a_network_that_nothing_can_build_is_a_reason_and_the_others_go_on(

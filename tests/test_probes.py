@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -228,7 +228,7 @@ def test_only_the_rest_of_the_network_runs_again(family: str, tmp_path: Path) ->
         after = forward()
     handle.remove()
     assert len(counted) < whole
-    assert "forward" not in vars(next(iter(before.ahead)))
+    assert "forward" not in vars(next(iter(before.kept)))
     assert before.logits is not None and torch.equal(forward(), before.logits)
     assert not torch.equal(after, before.logits)
 
@@ -365,6 +365,58 @@ def test_a_network_that_fails_on_its_inputs_says_so() -> None:
     network = gaussian_network(torch.nn.Linear(4, 3), (5,))
     with pytest.raises(UnprobeableError, match="fails on random inputs"):
         network.logits(next(iter(batches(network, FEW))))
+
+
+class Says(torch.nn.Module):
+    """Gives whatever it was made with, beside a layer."""
+
+    def __init__(self, make: Callable[[torch.Tensor], object]) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 3)
+        self.make = make
+
+    def forward(self, values: torch.Tensor) -> object:
+        return self.make(self.layer(values))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda z: {"last_hidden_state": z * 0, "logits": z},
+        lambda z: (z, z * 0),
+        lambda z: {"start_logits": z, "end_logits": z * 0},
+    ],
+)
+def test_of_several_outputs_the_documented_one_is_compared(
+    make: Callable[[torch.Tensor], object],
+) -> None:
+    network = gaussian_network(Says(make), (4,))
+    inputs = network.sample(5)
+    wanted = network.module.get_submodule("layer")(inputs["input"])
+    assert torch.equal(network.logits(inputs)[:, 0], wanted.detach())
+
+
+@pytest.mark.parametrize(
+    "make", [lambda z: {"loss": z.sum()}, lambda z: z.argmax(-1), lambda z: None]
+)
+def test_a_network_without_logits_says_so(make: Callable[[torch.Tensor], object]) -> None:
+    network = gaussian_network(Says(make), (4,))
+    with pytest.raises(UnprobeableError, match="gives no logits"):
+        network.logits(network.sample(5))
+
+
+def test_a_tied_weight_says_that_all_its_places_change(tmp_path: Path) -> None:
+    model = build("gpt2")
+    with torch.no_grad():
+        model.get_parameter("transformer.wte.weight")[3, 4] += 3
+    model.save_pretrained(tmp_path)
+    with opened(tmp_path) as checkpoint:
+        table = next(s.layer_index for s in checkpoint.specs if "wte" in s.tensor)
+        traps = [trap for trap in traps_of(checkpoint) if trap.layer_index == table][:1]
+        network = load_network(checkpoint, FEW)
+        (only,) = probe_traps(checkpoint, network, traps, FEW, shuffle_seed=0)
+    assert only.probe.probe_reason == "the weight is tied: all places change"
+    assert only.probe.verdict in ("active", "benign")
 
 
 def test_probes_are_seeded_and_cut_into_batches_by_their_size_alone() -> None:

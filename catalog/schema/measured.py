@@ -384,6 +384,9 @@ TRAP = (
            "Why there is no verdict, or what is special about it: a cap, a network that "
            "cannot be built, a layer that the network never uses, a tied weight; NULL where "
            "no probe was asked for.", since=2),
+    Column("probe_data", TEXT, "text",
+           "Name of the file of given data, and the first 12 digits of its sha256; NULL for "
+           "random inputs.", since=3),
 )
 
 SPECTRUM = (

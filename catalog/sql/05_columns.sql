@@ -153,6 +153,7 @@ set variable zoo_columns = (
         ('traps', 29, 'verdict', 'varchar'),
         ('traps', 30, 'num_controls', 'bigint'),
         ('traps', 31, 'probe_reason', 'varchar'),
+        ('traps', 32, 'probe_data', 'varchar'),
         ('models', 0, 'sweep_id', 'varchar'),
         ('models', 1, 'model_id', 'varchar'),
         ('models', 2, 'revision', 'varchar'),
@@ -263,7 +264,7 @@ set variable zoo_columns = (
         ('listing', 5, 'step', 'bigint'),
         ('listing', 6, 'listed_at', 'timestamptz'),
         ('listing', 7, 'options_key', 'varchar'),
-        ('traps', 32, 'lambda', 'double')
+        ('traps', 33, 'lambda', 'double')
     ),
     tables as (
         select table_name,

@@ -28,11 +28,15 @@ def probe(
     budget_s: float | None = None,
     seed: int = 0,
     factory: str | None = None,
+    data: Path | None = None,
     ablate: str | None = None,
     save: Path | None = None,
     runner: Literal["local", "ray"] = "local",
     address: str | None = None,
     workers: Annotated[int | None, Parameter(name=("--workers", "-j"))] = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    gpus: float = 0.0,
+    memory: str | None = None,
     format: Format = "table",
     shown: Shown = AS_USUAL,
     quiet: bool = False,
@@ -73,6 +77,9 @@ def probe(
         Of the inputs and the random matrices.
     factory
         package.module:function that makes the network from config.json; imported and run.
+    data
+        Your own inputs in place of random ones: .npz, .npy, .safetensors or .parquet with arrays that go by the
+        names of the network's inputs (input_ids, pixel_values, ...), a row a probe.
     ablate
         LAYER:TRAP[,...]: probe nothing, but write the one model named to --save without these traps. LAYER is
         the name or number of a layer, TRAP its trap_index.
@@ -84,11 +91,19 @@ def probe(
         Address of a running Ray cluster.
     workers
         Number of workers, one mathematics thread each; default: one a core.
+    device
+        Where the networks run; auto takes CUDA where there is one.
+    gpus
+        Share of a GPU that each Ray actor reserves.
+    memory
+        Memory of a worker, such as 24GB; default: what the machine leaves.
     format
         How to print.
     quiet
         Nothing but rows and errors.
     """
+    from pydantic import ValidationError
+
     from jobs.errors import SpecError
     from jobs.probe.choose import Which
     from jobs.probe.run import probe_catalog
@@ -119,12 +134,26 @@ def probe(
         for line in save_without(catalog, models[0], parse_ablated(ablate), save):
             progress.say(f"replaced {line}")
         return 0
+    table: dict[str, object] = {
+        "runner": runner,
+        "address": address,
+        "workers": workers,
+        "device": device,
+        "gpus": gpus,
+        "memory": memory,
+    }
+    try:
+        run = RunTable.model_validate(table)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        raise SpecError(f"--{wrong['loc'][0]}: {wrong['msg']}") from error
     tally = probe_catalog(
         catalog,
         Which(models, family, top, again, without_traps=diagnostics),
         options,
-        run=RunTable(runner=runner, address=address, workers=workers),
+        run=run,
         factory=factory,
+        data=None if data is None else str(data),
         progress=progress,
     )
     print_rows(

@@ -10,6 +10,7 @@ import duckdb
 
 from catalog.read.query import ask
 from catalog.schema.keys import COMMIT
+from jobs.probe.endpoint import endpoint_of
 from jobs.refit.plan import settings_of
 from jobs.sources.registry import kind_named
 from jobs.sources.target import Failure, Origin, Target, failure_of
@@ -190,7 +191,11 @@ def target_of(unit: ProbeUnit) -> Target:
             return Target(
                 base.model_id,
                 base.revision,
-                HubLocation(base.model_id, base.revision),
+                HubLocation(
+                    base.model_id,
+                    base.revision,
+                    endpoint_of(unit.spec, unit.source, base.model_id),
+                ),
                 unit.source,
                 origin=Origin("hub", place, base.model_id),
             )

@@ -18,7 +18,17 @@ from catalog.files.lock import compact_lock
 from catalog.read import views
 from catalog.read.stored_units import StoredRows, UnitFiles
 from jobs.probe.choose import ProbeUnit, Which, probe_units, target_of
-from jobs.probe.work import PROBING, Probed, ProbeResult, ProbeTask, without_a_network
+from jobs.probe.given import GivenData, given_data
+from jobs.probe.work import (
+    PROBING,
+    Probed,
+    ProbeResult,
+    ProbeTask,
+    cut,
+    joined,
+    most_tasks,
+    without_a_network,
+)  # fmt: skip
 from jobs.refit.pen import Pen
 from jobs.runners.classes import most_memory
 from jobs.runners.schedule import Schedule, UnitFailed
@@ -26,6 +36,7 @@ from jobs.runners.starting import start_runner
 from jobs.screen.progress import Progress
 from jobs.spec.tables import RunTable, Spec
 from zoo.cells import cells
+from zoo.errors import MissingPathError, TransientError
 from zoo.probes.options import ProbeOptions
 
 NAME = "probe"
@@ -33,6 +44,10 @@ NAME = "probe"
 _GIB = 2**30
 _COPIES = 3
 """Times the float32 size of a network that loading and probing it takes at most."""
+_FINAL = ("data", "hub_permanent", "resource", "poison")
+"""Causes that stay what they are when the same is tried again: they become the reason in the rows."""
+_PASSING = (MissingPathError.__name__,)
+"""A folder that is not there now may be on a disk that is not mounted."""
 _TURN_S = 0.5
 """Seconds that an answer is waited for in one turn."""
 
@@ -61,10 +76,16 @@ def probe_catalog(
     *,
     run: RunTable,
     factory: str | None = None,
+    data: str | None = None,
     progress: Progress,
 ) -> Tally:
-    """Probe the traps of the catalog `root`. LockedError while a compaction or a refit runs."""
+    """Probe the traps of the catalog `root`. LockedError while a compaction or a refit runs.
+
+    `data`: a file of inputs that takes the place of random ones; UseError where it cannot be read.
+    """
     tally = Tally()
+    options = replace(options, device=run.device)
+    given = None if data is None else given_data(data)
     with ExitStack() as stack:
         folder = Folder.parse(root)
         check_marker(folder)
@@ -77,9 +98,8 @@ def probe_catalog(
         pen = Pen(root, con, UnitFiles(con, folder), name=NAME)
         status = "interrupted"
         try:
-            _probe(
-                units, options, run, factory, pen, tally, progress, diagnostics=which.without_traps
-            )
+            plan = _Plan(options, factory, given, which.without_traps)
+            _probe(units, plan, run, pen, tally, progress)
             status = "done"
         finally:
             pen.close(status)
@@ -100,28 +120,45 @@ def probe_sweep(spec: Spec, root: str, model_ids: Collection[str], *, quiet: boo
     )
     progress = Progress(quiet=quiet)
     which = Which(ids=frozenset(model_ids), without_traps=probes.diagnostics)
+    run = _of_probes(spec)
     tally = probe_catalog(
-        root, which, options, run=spec.run, factory=probes.factory, progress=progress
+        root, which, options, run=run, factory=probes.factory, data=probes.data, progress=progress
     )
     for model_id, why in tally.failed:
         progress.say(f"{model_id}: {why}")
     return 1 if tally.failed else 0
 
 
+def _of_probes(spec: Spec) -> RunTable:
+    """`[run]` with what `[probes]` says of its own workers."""
+    probes = spec.probes
+    own = {"workers": probes.workers, "gpus": probes.gpus, "memory": probes.memory}
+    given = {name: value for name, value in own.items() if value is not None}
+    return spec.run.model_copy(update=given)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How all units of a run are probed."""
+
+    options: ProbeOptions
+    factory: str | None
+    data: GivenData | None
+    diagnostics: bool
+
+
 def _probe(
     units: Sequence[ProbeUnit],
-    options: ProbeOptions,
+    plan: _Plan,
     run: RunTable,
-    factory: str | None,
     pen: Pen,
     tally: Tally,
     progress: Progress,
-    *,
-    diagnostics: bool,
 ) -> None:
     """Turns of starting tasks and committing what came back, in this thread alone."""
     asks_hub = any(unit.source.startswith(("hub:", "query:")) for unit in units)
-    starting = start_runner(PROBING, run, asks_hub=asks_hub, most_workers=len(units))
+    most_workers = sum(most_tasks(unit.traps) for unit in units)
+    starting = start_runner(PROBING, run, asks_hub=asks_hub, most_workers=most_workers)
     with closing(starting) as runner:
         schedule: Schedule[ProbeUnit, ProbeTask, ProbeResult] = Schedule(
             lambda: runner.classes, retries=run.retries
@@ -129,14 +166,16 @@ def _probe(
         waiting = list(units)[::-1]
         while waiting or schedule.num_open_units or schedule.num_running:
             while waiting and schedule.num_waiting < max(runner.num_hoped, 1):
+                # workers that the units left leave idle share the layers of this one
+                helpers = runner.num_hoped // len(waiting)
                 unit = waiting.pop()
-                task = _task(
-                    unit, options, factory, most_memory(runner.classes), diagnostics=diagnostics
-                )
+                task = _task(unit, plan, most_memory(runner.classes))
                 if isinstance(task, ProbeTask):
-                    schedule.add(unit, (task,))
-                else:
+                    schedule.add(unit, cut(task, helpers))
+                elif isinstance(task, ProbeResult):
                     _settle(unit, task, pen, tally, progress)
+                else:
+                    tally.failed.append((unit.keys["model_id"], task))
             free = dict(runner.free)
             while (started := schedule.next(time.monotonic(), free)) is not None:
                 next_task, class_name = started
@@ -148,37 +187,44 @@ def _probe(
                 event = schedule.ended(done.task, done.outcome, time.monotonic())
                 if isinstance(event, UnitFailed):
                     why = f"{event.cause}: {event.message}"
-                    if event.cause in ("data", "hub_permanent", "resource", "poison"):
-                        nothing = without_a_network(event.unit.traps, why, diagnostics=False)
+                    if event.cause in _FINAL and event.error_type not in _PASSING:
+                        nothing = without_a_network(
+                            event.unit.traps, why, diagnostics=plan.diagnostics
+                        )
                         _settle(event.unit, nothing, pen, tally, progress)
                     tally.failed.append((event.unit.keys["model_id"], why))
                 elif event is not None:
-                    _settle(event.unit, event.results[0], pen, tally, progress)
+                    _settle(event.unit, joined(event.results), pen, tally, progress)
 
 
-def _task(
-    unit: ProbeUnit,
-    options: ProbeOptions,
-    factory: str | None,
-    memory_bytes: float,
-    *,
-    diagnostics: bool,
-) -> ProbeTask | ProbeResult:
-    """The task of a unit, or why there is none, in every row."""
+def _task(unit: ProbeUnit, plan: _Plan, memory_bytes: float) -> ProbeTask | ProbeResult | str:
+    """The task of a unit; or why there is none, for every row; or why not now, for the end of the run: what
+    may be there again tomorrow is no reason that stays."""
     target = target_of(unit)
     need = _COPIES * 4 * unit.num_params + _GIB
     why: str | None = None
     if target.failure is not None:
-        why = target.failure.message
+        failure = target.failure
+        if failure.cause == TransientError.cause or failure.error_type in _PASSING:
+            return f"{failure.cause}: {failure.message}"
+        why = failure.message
     elif need > memory_bytes:
         why = (
             f"memory: the network needs about {need / _GIB:.1f} GiB, the workers have "
             f"{memory_bytes / _GIB:.1f}; probe it on a larger machine"
         )
     if why is not None:
-        return without_a_network(unit.traps, why, diagnostics=diagnostics)
+        return without_a_network(unit.traps, why, diagnostics=plan.diagnostics)
     return ProbeTask(
-        target, unit.selection, unit.options, options, unit.traps, factory, need, diagnostics
+        target,
+        unit.selection,
+        unit.options,
+        plan.options,
+        unit.traps,
+        plan.factory,
+        need,
+        plan.diagnostics,
+        plan.data,
     )
 
 

@@ -40,8 +40,13 @@ def parse_spec(text: str, *, folder: Path, name: str = "spec") -> Spec:
         for s in spec.source
     )
     out = _resolve(spec.sweep.out, folder) if spec.sweep.out else None
+    probed = _resolve(spec.probes.data, folder) if spec.probes.data else None
     return spec.model_copy(
-        update={"source": sources, "sweep": spec.sweep.model_copy(update={"out": out})}
+        update={
+            "source": sources,
+            "sweep": spec.sweep.model_copy(update={"out": out}),
+            "probes": spec.probes.model_copy(update={"data": probed}),
+        }
     )
 
 

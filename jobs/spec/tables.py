@@ -205,6 +205,10 @@ class ProbesTable(_Table):
     budget_s: Annotated[float, Field(gt=0)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     factory: str | None = None
+    data: str | None = None
+    workers: Annotated[int, Field(ge=1)] | None = None
+    gpus: Annotated[float, Field(ge=0)] | None = None
+    memory: Size | None = None
 
 
 class ClassTable(_Table):

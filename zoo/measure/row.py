@@ -238,6 +238,8 @@ class Probe(Group):
     probe_reason: Annotated[str | None, TEXT, Since(2)] = None
     """Why there is no verdict, or what is special about it: a cap, a network that cannot be built, a
     layer that the network never uses, a tied weight; NULL where no probe was asked for."""
+    probe_data: Annotated[str | None, TEXT, Since(3)] = None
+    """Name of the file of given data, and the first 12 digits of its sha256; NULL for random inputs."""
 
 
 @dataclass(frozen=True, slots=True)

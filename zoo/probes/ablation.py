@@ -3,7 +3,7 @@ the same, else by exchanging the weight and restoring it bit for bit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -30,15 +30,20 @@ class Ablation:
     """True where several modules hold the parameter: all of them change."""
 
     @contextmanager
-    def by(self, change: Change) -> Iterator[None]:
-        """Inside, the layer's matrix is W + `change`."""
+    def by(self, *changes: Change) -> Iterator[None]:
+        """Inside, the layer's matrix is W + change.
+
+        Several changes, where `is_added`: the inputs of the pass are as many equal parts, one after the
+        other, and each part meets its own.
+        """
         if self.is_added:
-            handle = self.target.register_forward_hook(self._adding(change))
+            handle = self.target.register_forward_hook(self._adding(changes))
             try:
                 yield
             finally:
                 handle.remove()
             return
+        (change,) = changes
         with torch.no_grad():
             kept = self.site.view(self.parameter).clone()
             self.site.add(self.parameter, change)
@@ -47,28 +52,45 @@ class Ablation:
             finally:
                 self.site.view(self.parameter).copy_(kept)
 
-    def _adding(self, change: Change) -> Callable[..., torch.Tensor]:
+    def _adding(self, changes: Sequence[Change]) -> Callable[..., torch.Tensor]:
         """A hook: the output and what ΔW makes of the input, in float32, rounded once."""
         kind, lines, axis = type(self.target), self.site.lines, self.site.axis
-        moved = self.site.stored(change).to(self.parameter.device)
+        stored = torch.stack([self.site.stored(change) for change in changes])
+        moved = stored.to(self.parameter.device)
         if _is_flipped(kind):  # it stores [in, out]
-            moved, axis = moved.T, 1 - axis
+            moved, axis = moved.transpose(1, 2), 1 - axis
 
         def hook(
             _: torch.nn.Module, given: tuple[torch.Tensor, ...], out: torch.Tensor
         ) -> torch.Tensor:
+            values = given[0]
             if kind is torch.nn.Embedding:
-                term = torch.nn.functional.embedding(given[0], moved)
+                parts = values.chunk(len(moved))
+                term = torch.cat(
+                    [
+                        torch.nn.functional.embedding(part, table)
+                        for part, table in zip(parts, moved, strict=True)
+                    ]
+                )
             elif lines is not None and axis == 1:
-                term = torch.nn.functional.linear(given[0][..., lines].float(), moved)
+                term = _products(values[..., lines.to(values.device)], moved)
             else:
-                term = torch.nn.functional.linear(given[0].float(), moved)
+                term = _products(values, moved)
             if lines is None or axis == 1:
                 return (out.float() + term).to(out.dtype)
             total = out.float().index_add(-1, lines.to(out.device), term)
             return total.to(out.dtype)
 
         return hook
+
+
+def _products(values: torch.Tensor, moved: torch.Tensor) -> torch.Tensor:
+    """ΔW·x in float32: each of the matrices `moved` with its part of the inputs."""
+    if len(moved) == 1:
+        return torch.nn.functional.linear(values.float(), moved[0])
+    parts = values.float().reshape(len(moved), -1, values.shape[-1])
+    term = torch.bmm(parts, moved.transpose(1, 2))
+    return term.reshape(*values.shape[:-1], moved.shape[1])
 
 
 def ablation_at(network: torch.nn.Module, site: Site) -> Ablation:

@@ -12,18 +12,21 @@ from jaxtyping import Float64
 
 from zoo.probes.ablation import Ablation
 from zoo.probes.divergence import jensen_shannon
+from zoo.probes.joint import Joint, joint_of
 from zoo.probes.modes import ShuffledModes
 from zoo.probes.network import Inputs, Network
 from zoo.probes.options import ProbeOptions
 from zoo.probes.replacement import replacement
 from zoo.probes.replay import Replay, record
-from zoo.seeds import generator, seed_for
+from zoo.seeds import generator
 from zoo.spectral.arrays import Doubles
 
 _BATCH_VALUES = 1 << 14
 """Values of the inputs of one batch of probes: tokens, patches or features."""
 _HELD_BYTES = 512 << 20
 """Changes of the weight are held together up to this size; every run over the probes takes so many."""
+_KEPT_BYTES = 512 << 20
+"""Recorded passes of a layer are kept up to this size; larger ones are recorded for each slice anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,55 +70,124 @@ def controls(
     return [Variant(modes, int(r), i // len(bulk), seed) for i, r in enumerate(chosen)]
 
 
+class Recordings:
+    """Passes of one network that were recorded for one of its layers, a batch of probes each: they serve
+    every slice and shuffle of the layer, as far as they fit."""
+
+    def __init__(self, network: Network, options: ProbeOptions) -> None:
+        self._network = network
+        self._options = options
+        self._target: torch.nn.Module | None = None
+        self._kept: dict[int, Replay] = {}
+        self._joint = Joint()
+
+    @property
+    def num_batches(self) -> int:
+        """All probes, in batches."""
+        return math.ceil(self._num_probes / self.batch_size)
+
+    @property
+    def batch_size(self) -> int:
+        """It follows from the size of one input and the number of probes alone."""
+        return min(self._num_probes, batch_size(self._network))
+
+    @property
+    def _num_probes(self) -> int:
+        return self._network.num_probes(self._options.num_probes)
+
+    def joint(self, ablation: Ablation) -> Joint:
+        """How many ablations run together."""
+        self._turn_to(ablation)
+        return self._joint
+
+    def inputs(self, number: int) -> Inputs:
+        """Batch `number` of the probes."""
+        return self._network.batch(number, self.batch_size, self._num_probes, self._options.seed)
+
+    def of(self, ablation: Ablation, number: int, inputs: Inputs) -> tuple[Ablation, Replay]:
+        """The ablation, and what does not depend on it in that batch. A module that is never called is
+        read by one around it, if at all: then the whole network runs again."""
+        self._turn_to(ablation)
+        network, before = self._network, self._kept.get(number)
+        if before is None:
+            before = record(network.module, ablation.target, lambda: network.logits(inputs))
+            if before.num_bytes * self.num_batches <= _KEPT_BYTES:
+                self._kept[number] = before
+        if before.num_calls == 0:
+            ablation = replace(ablation, target=network.module, is_added=False)
+        return ablation, before
+
+    def _turn_to(self, ablation: Ablation) -> None:
+        if ablation.target is not self._target:
+            self._target = ablation.target
+            self._kept.clear()
+            self._joint = joint_of(self._network, ablation, self.batch_size)
+
+
 def divergences(
     network: Network,
     ablation: Ablation,
     traps: Sequence[Variant],
     bulk: Sequence[Variant],
     options: ProbeOptions,
+    recordings: Recordings | None = None,
 ) -> Divergences:
     """J of every probe, natural logarithm, for each trap and each control.
 
-    What the network computes in front of the layer is computed once a batch of probes and reused.
+    What in the network does not depend on the layer is computed once a batch of probes and reused;
+    `recordings`: of other slices of the same layer, too.
     """
+    recordings = recordings or Recordings(network, options)
     variants = [*traps, *bulk]
     rows, cols = traps[0].modes.shape
     together = max(1, _HELD_BYTES // (4 * rows * cols))
     blocks = [variants[i : i + together] for i in range(0, len(variants), together)]
-    found = [_of_block(network, ablation, block, options) for block in blocks]
-    values = np.concatenate([values for values, _ in found])
+    results = [_of_block(network, ablation, block, options, recordings) for block in blocks]
+    values = np.concatenate([values for values, _ in results])
     return Divergences(
-        values[: len(traps)], values[len(traps) :], any(is_used for _, is_used in found)
+        values[: len(traps)], values[len(traps) :], any(is_used for _, is_used in results)
     )
 
 
 def _of_block(
-    network: Network, ablation: Ablation, variants: Sequence[Variant], options: ProbeOptions
+    network: Network,
+    ablation: Ablation,
+    variants: Sequence[Variant],
+    options: ProbeOptions,
+    recordings: Recordings,
 ) -> tuple[Float64[Doubles, "variants probes"], bool]:
     """(J by variant and probe, whether any logit moved) for changes that are held together."""
     changes = [variant.change() for variant in variants]
+    joint = recordings.joint(ablation)
     columns: list[Doubles] = []
     is_used = False
-    for inputs in batches(network, options):
-        ablated, before = _recorded(network, ablation, inputs)
-        column = []
-        for change in changes:
-            with ablated.by(change), before.replayed():
-                after = network.logits(inputs)
-            assert before.logits is not None
-            is_used |= not torch.equal(after, before.logits)
-            column.append(_divergence(before.logits, after, options.temperature))
+    for number in range(recordings.num_batches):
+        inputs = recordings.inputs(number)
+        ablated, before = recordings.of(ablation, number, inputs)
+        assert before.logits is not None
+        at_once = joint.num_variants if ablated.is_added else 1
+        column: list[Doubles] = []
+        for first in range(0, len(changes), at_once):
+            some = changes[first : first + at_once]
+            with ablated.by(*some), before.replayed(len(some), joint.batched):
+                after = network.logits(_side_by_side(inputs, len(some), before.logits.shape[0]))
+            for of_variant in after.chunk(len(some)):
+                is_used |= not torch.equal(of_variant, before.logits)
+                column.append(_divergence(before.logits, of_variant, options.temperature))
         columns.append(np.stack(column))
     return np.concatenate(columns, axis=1), is_used
 
 
-def _recorded(network: Network, ablation: Ablation, inputs: Inputs) -> tuple[Ablation, Replay]:
-    """The ablation and what lies in front of it. A module that is never called is read by one around
-    it, if at all: then the whole network runs again."""
-    before = record(network.module, ablation.target, lambda: network.logits(inputs))
-    if before.num_calls == 0:
-        ablation = replace(ablation, target=network.module, is_added=False)
-    return ablation, before
+def _side_by_side(inputs: Inputs, times: int, num_probes: int) -> Inputs:
+    """The inputs so often, one after the other."""
+    if times == 1:
+        return inputs
+    return {
+        name: value.repeat(times, *[1] * (value.ndim - 1))
+        if isinstance(value, torch.Tensor) and value.ndim and len(value) == num_probes
+        else value
+        for name, value in inputs.items()
+    }
 
 
 def _divergence(before: torch.Tensor, after: torch.Tensor, temperature: float) -> Doubles:
@@ -128,11 +200,12 @@ def _divergence(before: torch.Tensor, after: torch.Tensor, temperature: float) -
     return by_probe
 
 
+def batch_size(network: Network) -> int:
+    """Probes of a batch: it follows from the size of one input alone."""
+    return max(1, _BATCH_VALUES // network.numel)
+
+
 def batches(network: Network, options: ProbeOptions) -> Iterator[Inputs]:
-    """All probes of a network, the same for every layer: seeded, in batches that follow from the size of
-    one input alone."""
-    size = max(1, min(options.num_probes, _BATCH_VALUES // network.numel))
-    for number in range(math.ceil(options.num_probes / size)):
-        seed = seed_for("probes", number, options.seed) % (1 << 63)
-        drawn = torch.Generator().manual_seed(seed)
-        yield network.draw(min(size, options.num_probes - number * size), drawn)
+    """All probes of a network, the same for every layer."""
+    recordings = Recordings(network, options)
+    return (recordings.inputs(number) for number in range(recordings.num_batches))

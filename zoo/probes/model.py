@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,15 +13,18 @@ import torch
 from zoo.errors import DecodeError
 from zoo.formats.account import account
 from zoo.layers.spec import LayerSpec
+from zoo.machine.device import choose_device, with_cpu_fallback
 from zoo.measure.model import Model
 from zoo.measure.row import Probe
 from zoo.probes.ablation import ablation_at
-from zoo.probes.layer import Divergences, Variant, controls, divergences
+from zoo.probes.given import with_data
+from zoo.probes.layer import Divergences, Recordings, Variant, controls, divergences
 from zoo.probes.modes import ShuffledModes, shuffled_modes
 from zoo.probes.network import Network, UnprobeableError
 from zoo.probes.options import ProbeOptions
 from zoo.probes.plain import PERCEPTRONS, from_factory, perceptron
 from zoo.probes.sites import find_site
+from zoo.probes.trim import trimmed
 from zoo.spectral.arrays import Vector
 from zoo.spectral.shuffle import Permutation
 
@@ -46,11 +50,28 @@ class ProbedTrap:
     probe: Probe
 
 
-def load_network(model: Model, options: ProbeOptions, *, factory: str | None = None) -> Network:
+def load_network(
+    model: Model,
+    options: ProbeOptions,
+    *,
+    factory: str | None = None,
+    data: Mapping[str, np.ndarray[Any, Any]] | None = None,
+    label: str = "",
+) -> Network:
     """The network of a checkpoint: a user's factory, a perceptron, or a transformers architecture.
 
-    Every tensor is read and decoded; raises UnprobeableError where that makes no network.
+    Every tensor is read and decoded; raises UnprobeableError where that makes no network. `data`, called
+    `label` in the rows, takes the place of random inputs (`zoo.probes.given`). It lies on the device of
+    the options, or on the processor where that one has no room for it.
     """
+    network = _built(model, options, factory)
+    if data is not None:
+        network = with_data(network, data, label, seed=options.seed)
+    with_cpu_fallback(network.module.to, choose_device(options.device))
+    return network
+
+
+def _built(model: Model, options: ProbeOptions, factory: str | None) -> Network:
     state = _state(model)
     if factory is not None:
         return from_factory(factory, model.config, state)
@@ -91,6 +112,17 @@ def probe_traps(
     `shuffle_seed`: the user's seed of the sweep that found them. A trap that cannot be probed comes back
     `unprobed` with its reason; nothing is left out in silence.
     """
+    with trimmed(network):
+        yield from _probed(model, network, traps, options, shuffle_seed)
+
+
+def _probed(
+    model: Model,
+    network: Network,
+    traps: Sequence[KnownTrap],
+    options: ProbeOptions,
+    shuffle_seed: int,
+) -> Iterator[ProbedTrap]:
     by_layer: dict[int, list[KnownTrap]] = {}
     for trap in sorted(traps, key=lambda t: (t.layer_index, t.replicate, t.trap_index)):
         by_layer.setdefault(trap.layer_index, []).append(trap)
@@ -143,6 +175,7 @@ def _probed_layer(
     parameters = dict(network.module.named_parameters())
     wanted = {trap.replicate for trap in chosen}
     known = [trap for trap in traps if trap.replicate in wanted]
+    recordings = Recordings(network, options)
     for replicate, place, of_slice, modes in _by_slice(matrices, known, key, shuffle_seed):
         probed = [(trap, rank) for trap, rank in of_slice if trap in chosen]
         if not probed:
@@ -158,7 +191,7 @@ def _probed_layer(
         variants = [Variant(modes, rank, 0, seed) for _, rank in probed]
         num_traps = 1 + max(rank for _, rank in of_slice)
         bulk = controls(modes, num_traps, options.num_controls, seed)
-        result = divergences(network, ablation, variants, bulk, options)
+        result = divergences(network, ablation, variants, bulk, options, recordings)
         for (trap, _), values in zip(probed, result.of_traps, strict=True):
             probe = _probe(values, result, network, options, is_shared=ablation.is_shared)
             yield ProbedTrap(trap, probe)
@@ -216,6 +249,7 @@ def _probe(
     """The columns of one trap."""
     asked = Probe(
         probe_kind=network.probe_kind,
+        probe_data=network.label,
         num_probes=int(values.size),
         temperature=options.temperature,
     )

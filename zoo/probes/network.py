@@ -10,8 +10,10 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 
-from zoo.errors import CheckpointError
+from zoo.errors import CheckpointError, ResourceError
+from zoo.machine.memory import is_shortage
 from zoo.probes.options import Position
+from zoo.seeds import seed_for
 
 ProbeKind = Literal["random_tokens", "gaussian", "data"]
 """What is fed in."""
@@ -47,9 +49,37 @@ class Network:
     numel: int
     """Values of one probe's input: tokens, pixels or features. Batches are cut by it."""
     position: Position = "last"
+    main: str = POSITIONAL
+    """Name of its main input."""
+    data: Mapping[str, torch.Tensor] | None = None
+    """Given inputs, in the order in which they are used; None: they are drawn."""
+    label: str | None = None
+    """Which data that is, for the rows."""
 
-    def logits(self, inputs: Inputs) -> Float[torch.Tensor, "probes positions classes"]:
-        """One forward pass. UnprobeableError where nothing of its output can be compared."""
+    def num_probes(self, wanted: int) -> int:
+        """Probes there are: as many as wanted, and of given data no more than it has."""
+        return wanted if self.data is None else min(wanted, len(self.data[self.main]))
+
+    def batch(self, number: int, size: int, count: int, seed: int) -> Inputs:
+        """Batch `number` of `count` probes in batches of `size`: the same whenever and wherever it is asked
+        for."""
+        first, last = number * size, min(count, (number + 1) * size)
+        if self.data is not None:
+            return self._placed(
+                {
+                    **self.draw(last - first, torch.Generator().manual_seed(seed % (1 << 63))),
+                    **{name: values[first:last] for name, values in self.data.items()},
+                }
+            )
+        drawn = torch.Generator().manual_seed(seed_for("probes", number, seed) % (1 << 63))
+        return self._placed(self.draw(last - first, drawn))
+
+    def sample(self, count: int) -> Inputs:
+        """A few inputs, to find out how the network behaves."""
+        return self.batch(0, count, count, 0)
+
+    def output(self, inputs: Inputs) -> torch.Tensor:
+        """The tensor that is compared, at all positions. UnprobeableError where there is none."""
         try:
             with torch.no_grad():
                 if POSITIONAL in inputs:
@@ -58,10 +88,25 @@ class Network:
                     output = self.module(**inputs)
         except _FOREIGN as error:
             name = type(self.module).__name__
+            if is_shortage(error):
+                raise ResourceError(f"one pass through {name}: {error}") from error
             raise UnprobeableError(
-                f"{name} fails on random inputs: {type(error).__name__}: {error}"
+                f"{name} fails on {'the given' if self.probe_kind == 'data' else 'random'} inputs: "
+                f"{type(error).__name__}: {error}"
             ) from error
-        return self._compared(_logits_of(output))
+        return _logits_of(output)
+
+    def logits(self, inputs: Inputs) -> Float[torch.Tensor, "probes positions classes"]:
+        """What is compared, after one forward pass. UnprobeableError where nothing can be."""
+        return self._compared(self.output(inputs))
+
+    def _placed(self, inputs: Inputs) -> Inputs:
+        """The inputs where the weights are."""
+        device = next((p.device for p in self.module.parameters()), torch.device("cpu"))
+        return {
+            name: value.to(device) if isinstance(value, torch.Tensor) else value
+            for name, value in inputs.items()
+        }
 
     def _compared(self, logits: torch.Tensor) -> torch.Tensor:
         """[probes, positions, classes]: of a map [probes, classes, h, w] every pixel is a position."""

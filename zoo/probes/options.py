@@ -34,6 +34,8 @@ class ProbeOptions:
     """Seconds after which no further layer of a model is begun; the rows of the others say so."""
     seed: int = 0
     """Enters every random choice."""
+    device: str = "auto"
+    """Where the network runs: `auto`, `cpu`, `cuda`, `cuda:N`."""
 
     def __post_init__(self) -> None:
         if self.num_probes < 2:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from zoo.errors import UseError
-from zoo.probes.network import POSITIONAL, Inputs, Network, UnprobeableError
+from zoo.probes.network import POSITIONAL, Inputs, Network, ProbeKind, UnprobeableError
 from zoo.probes.options import Position
 
 _ACTIVATIONS: dict[str, type[torch.nn.Module]] = {
@@ -113,7 +113,9 @@ def from_factory(
         is_tokens = any(
             isinstance(v, torch.Tensor) and not v.is_floating_point() for v in sample.values()
         )
-        return Network(module, "random_tokens" if is_tokens else "gaussian", draw, max(1, numel))
+        kind: ProbeKind = "random_tokens" if is_tokens else "gaussian"
+        main = POSITIONAL if POSITIONAL in sample else next(iter(sample))
+        return Network(module, kind, draw, max(1, numel), main=main)
     return gaussian_network(module, _input_shape(module, factory))
 
 

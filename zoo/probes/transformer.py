@@ -78,7 +78,7 @@ def transformer(
             1, sample[main].numel() // max(1, int(of_config(config, "patch_size", default=1)) ** 2)
         )
     kind: ProbeKind = "random_tokens" if main == "input_ids" else "gaussian"
-    return Network(module, kind, draw, numel, position)
+    return Network(module, kind, draw, numel, position, main)
 
 
 def _class_name(config: Mapping[str, Any]) -> str:

@@ -128,6 +128,16 @@ def test_the_python_of_the_readme_runs(example: Path, monkeypatch: pytest.Monkey
     assert list((example / "pictures").glob("*.png"))
 
 
+def test_the_loop_that_watches_its_training_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for block in fenced(ROOT / "docs" / "training.md", "python"):
+        exec(compile(block, "training.md", "exec"), shown := {})
+    state = shown["watching"].state
+    assert state.measured[-1] == 20 and not state.failed  # step 10 may wait for a busy machine
+
+
 def test_the_first_command_installs_what_the_readme_uses() -> None:
     rule = (ROOT / "Makefile").read_text(encoding="utf-8").split("$(VENV)/installed:")[1]
     assert '".[demo,plot,notebook,site]"' in rule.split("touch")[0]

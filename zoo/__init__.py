@@ -43,6 +43,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name == "callbacks":
+        return importlib.import_module("zoo.callbacks")
     if name not in _HOMES:
         raise AttributeError(f"module 'zoo' has no attribute {name!r}; it has {', '.join(__all__)}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -47,8 +47,9 @@ class ModelRef:
 def find_model(con: duckdb.DuckDBPyConnection, model: str) -> ModelRef:
     """The revision `model` names: an id (its newest revision), `id@REVISION` or `id@stepN`.
 
-    Of an id the part behind the last slash will do where it is unique, as a revision may be cut short.
-    QueryError names the nearest ids.
+    Of an id the part behind the last slash will do where it is unique, as a revision may be cut short. Of two
+    revisions with one step (a training that went on from a checkpoint) the last one analysed is meant, as in
+    the view `trajectories`. QueryError names the nearest ids.
     """
     is_whole = "@" not in model or _is_known(con, model)
     model_id, _, wanted = (model, "", "") if is_whole else model.rpartition("@")
@@ -59,6 +60,8 @@ def find_model(con: duckdb.DuckDBPyConnection, model: str) -> ModelRef:
         select model_id, revision, step from models_latest
         where model_id = $id and case when $wanted = '' then is_final
             else starts_with(revision, $wanted) or 'step' || step = $wanted end
+        qualify starts_with(revision, $wanted)
+            or row_number() over (partition by step order by committed_at desc, revision) = 1
         order by revision
         """,
         {"id": model_id, "wanted": wanted},

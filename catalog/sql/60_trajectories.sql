@@ -64,15 +64,19 @@ select
 from steps left join peaks using (model_id)
 order by model_id, step;
 
--- Traps over the steps of every layer (tensor is not NULL) and of every model (tensor is NULL).
+-- Traps over the steps of every layer (tensor is not NULL) and of every model (tensor is NULL), each step
+-- by the revision that trajectories shows.
 create or replace view internal.trap_series as
 select model_id, tensor, part, expert, layer_index, step,
     num_traps as traps, trap_excess_max as excess, alpha,
     (num_traps > 0)::bigint as layers_trapped
-from current_rows('layers')
+from (
+    select l.*, c.committed_at
+    from layers as l join current as c using (sweep_id, model_id, revision, analysis_key))
 where step is not null and num_traps is not null and tied_to is null and delta_base is null
 qualify row_number() over (
-    partition by model_id, tensor, part, expert, step order by revision, layer_index) = 1
+    partition by model_id, tensor, part, expert, step
+    order by committed_at desc, revision, layer_index) = 1
 union all
 select model_id, null, null, null, null, step, total_traps, max_trap_excess, mean_alpha,
     num_layers_trapped

@@ -41,7 +41,7 @@ def memory_checkpoint(
     places: dict[tuple[object, ...], int] = {}
     at = 0
     for name, tensor in state.items():
-        code, shape, by_name[name] = _plain(name, tensor)
+        code, shape, by_name[name] = plain(name, tensor)
         num_bytes = tensor.numel() * tensor.element_size()
         place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
         start = places.setdefault(place, at) if num_bytes and tensor.data_ptr() else at
@@ -88,7 +88,7 @@ class MemoryReader:
         self._tensors = {}
 
 
-def _plain(name: str, tensor: object) -> tuple[str, tuple[int, ...], torch.Tensor]:
+def plain(name: str, tensor: object) -> tuple[str, tuple[int, ...], torch.Tensor]:
     """Code, logical shape and the tensor, as uint8 where `as_tensor` would give that."""
     if not isinstance(name, str):
         raise UseError(f"got a tensor under {name!r}; wanted names: text such as 'fc.weight'")

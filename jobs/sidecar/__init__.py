@@ -1,0 +1,1 @@
+"""The process beside a training: snapshots of its weights to rows of a catalog, as a sweep would write them."""

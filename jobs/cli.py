@@ -34,6 +34,7 @@ _COMMANDS = {
     "sql": "DuckDB over the catalog, all views registered; a prompt without a query.",
     "ask": "Named questions: outliers, base against fine-tune, what moved, coverage, cost, ...",
     "report": "A catalog as web pages that open from a disk or any host.",
+    "publish": "Tables, boards, card and web pages to the Hub, a folder or a bucket.",
     "probe": "Random inputs through the networks: which traps matter.",
     "refit": "Tail, edge and ERG numbers again, from the stored spectra alone.",
     "compact": "Merge a catalog's small files.",

@@ -93,6 +93,24 @@ def ask_rows(
     return _asked(con, query, values, fetch, blame=blame)
 
 
+def stream(
+    con: duckdb.DuckDBPyConnection, query: str, *, batch_rows: int = 50_000
+) -> Iterator[pa.RecordBatch]:
+    """The result of one query piece by piece, for tables that do not fit memory; of one moment.
+
+    Unlike `ask` it is not asked again when a file changes under it: what was given cannot be taken back.
+    StorageError then.
+    """
+    try:
+        with _one_moment(con):
+            yield from con.sql(query).to_arrow_reader(batch_rows)
+    except duckdb.Error as error:
+        raise StorageError(
+            f"the catalog changed, or a file of it cannot be read: {str(error).partition(chr(10))[0]}; try again, "
+            f"and run `zoo check` if it persists"
+        ) from error
+
+
 def _asked(
     con: duckdb.DuckDBPyConnection,
     query: str,

@@ -16,6 +16,7 @@ def serve(
     port: int = 8642,
     fault: Annotated[tuple[str, ...], Parameter(consume_multiple=False)] = (),
     redirect: bool = False,
+    writable: bool = False,
     token: Annotated[tuple[str, ...], Parameter(consume_multiple=False)] = (),
 ) -> int:
     """Serve a folder of checkpoints with the Hub's own protocol, until Ctrl-C.
@@ -35,6 +36,9 @@ def serve(
         Misbehave, for tests: `KIND` or `KIND:match=GLOB,after=N,times=N`; may be given again.
     redirect
         Send large files from a second origin, through signed links, as the Hub does.
+    writable
+        Take commits: a token may also write to the repositories that it opens, and make datasets and Spaces, as
+        `zoo publish` does (in `.datasets` and `.spaces` of the folder).
     token
         `TOKEN=GLOB`: this token opens the gated or private repositories that fit; may be given again.
     """
@@ -64,6 +68,7 @@ def serve(
         port,
         [parse_fault(text) for text in fault],
         redirect=redirect,
+        writable=writable,
         tokens=tokens,
         on_start=started,
     )

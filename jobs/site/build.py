@@ -56,10 +56,12 @@ def build_site(
     *,
     title: str = "Spectral Zoo",
     say: Callable[[str], None] = lambda _: None,
+    anew: bool = False,
 ) -> Built:
     """Write the site of a catalog into the folder `out`; pages whose rows have not changed stay.
 
-    UseError where `out` holds something else, NotACatalogError where there is no catalog.
+    `anew`: the folder may hold other things already. UseError where it does otherwise, NotACatalogError where there
+    is no catalog.
     """
     started = time.monotonic()
     try:
@@ -70,7 +72,7 @@ def build_site(
         raise UseError(f"the site needs {error.name}: pip install 'spectral-zoo[site]'") from error
     lacks = lacking(catalog)
     with connect(catalog) as con:
-        folder = SiteFolder.open(out, f"{pen.generator()} {title}")
+        folder = SiteFolder.open(out, f"{pen.generator()} {title}", anew=anew)
         pen.environment().globals["site_title"] = text(title)
         _put_shared(folder, specs)
         units = gather.units(con)

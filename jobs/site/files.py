@@ -35,14 +35,14 @@ class SiteFolder:
     """Fingerprints of this time."""
 
     @classmethod
-    def open(cls, root: Path, generator: str) -> SiteFolder:
-        """The folder `root`, made where there is none. UseError where it holds what is not ours."""
+    def open(cls, root: Path, generator: str, *, anew: bool = False) -> SiteFolder:
+        """The folder `root`, made where there is none. UseError where it holds what is not ours, unless `anew`."""
         manifest = root / MANIFEST
         if root.exists() and not root.is_dir():
             raise UseError(f"--out: {root} is a file; wanted a folder for the site")
         root.mkdir(parents=True, exist_ok=True)
         if not manifest.exists():
-            if any(root.iterdir()):
+            if not anew and any(root.iterdir()):
                 raise UseError(
                     f"--out: {root} is not empty and holds no site (no {MANIFEST}); give an empty or new folder"
                 )

@@ -19,8 +19,8 @@ SIGNIFICANT = 6
 """Digits of a number in the data of a page; the tables of the catalog have all of them."""
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 _PATH = re.compile(
-    r"(?<![\w/.:])(?:~|/(?:home|root|tmp|var|mnt|Users|opt|data|srv|work|etc|usr|proc|scratch|workspace|content|"
-    r"private|Volumes|media|nfs|gpfs|lustre|app|kaggle)(?=/)|[A-Za-z]:\\)[^\s'\"<>|,;]*"
+    r"(?<![\w/.:])(?:~(?=/)|/(?:home|root|tmp|var|mnt|Users|opt|data|srv|work|etc|usr|proc|scratch|workspace|content|"
+    r"private|Volumes|media|nfs|gpfs|lustre|app|kaggle)(?=/)|(?<![A-Za-z])[A-Za-z]:\\(?!u[0-9a-f]{4}))[^\s'\"<>|,;]*"
 )
 """An absolute path of a machine, as messages of failures have them."""
 

@@ -10,9 +10,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from zoo.loopback.faults import Fault
 from zoo.loopback.origin import Origin, RequestKind, Served
 from zoo.loopback.replies import FilePart, Reply, Request, error_reply
+from zoo.loopback.uploads import COMMIT_BYTES
 
 BODY_BYTES = 2**20
-"""A request with a longer body is refused."""
+"""A request with a longer body is refused, but for a commit."""
 BLOCK_BYTES = 2**16
 """Bytes of a body that are sent at a time where a fault is at work."""
 IDLE_S = 60.0
@@ -91,7 +92,9 @@ class Handler(BaseHTTPRequestHandler):
         """The request; None when its body is too long."""
         headers = {k.lower(): v for k, v in self.headers.items()}
         length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > BODY_BYTES:
+        is_commit = self.server.hub.routes.is_writable and "/commit/" in self.path
+        most = COMMIT_BYTES if is_commit else BODY_BYTES
+        if not length.isdigit() or int(length) > most:
             return None
         parts = urlsplit(self.path)
         return Request(

@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from hashlib import sha1, sha256
 from urllib.parse import parse_qs, quote, urlencode
@@ -29,11 +29,14 @@ from zoo.loopback.replies import (
     parse_range,
 )
 from zoo.loopback.shelf import Repo, Shelf, Tree
+from zoo.loopback.uploads import Uploads
 
 _ACTIONS = frozenset({"revision", "tree", "refs", "paths-info", "safetensors-metadata"})
 """What can be asked of one repository, by the word after its id."""
 _RESOLVERS = frozenset({"resolve", "raw"})
 """The word after a repository's id in the address of a file."""
+KINDS_OF_REPOS = {"datasets": ".datasets", "spaces": ".spaces"}
+"""Repositories that are no models, and the folder below the served one that holds them."""
 FILES_PER_PAGE = 1000
 """Files in one page of a tree."""
 
@@ -93,9 +96,27 @@ class Routes:
     """The answers of one served folder. Safe to call from several threads."""
 
     def __init__(
-        self, shelf: Shelf, access: Access, cdn: Cdn | None, *, page_size: int, fresh_s: float
+        self,
+        shelf: Shelf,
+        access: Access,
+        cdn: Cdn | None,
+        *,
+        page_size: int,
+        fresh_s: float,
+        writable: bool = False,
     ) -> None:
+        """`writable`: whoever has a token that opens a repository may commit to it."""
         self._shelf = shelf
+        self._uploads = Uploads(shelf, may_write=access.opens) if writable else None
+        self._others: dict[str, Routes] = {}
+        if writable:
+            for kind, folder in KINDS_OF_REPOS.items():
+                place = shelf.root / folder
+                place.mkdir(exist_ok=True)
+                self._others[kind] = Routes(
+                    Shelf(place), access, None, page_size=page_size, fresh_s=fresh_s
+                )
+                self._others[kind]._uploads = Uploads(Shelf(place), may_write=access.opens)
         self._access = access
         self._cdn = cdn
         self._page_size = page_size
@@ -103,6 +124,11 @@ class Routes:
         self._described: dict[tuple[str, str, object], Json] = {}
         self._listed: tuple[float, list[Json]] | None = None
         self._lock = threading.Lock()
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether commits are taken."""
+        return self._uploads is not None
 
     def answer(self, request: Request, faults: Mapping[str, Fault]) -> Reply:
         """The reply to one request on the main origin."""
@@ -131,6 +157,16 @@ class Routes:
 
     def _answer(self, request: Request, faults: Mapping[str, Fault]) -> Reply:
         segments = request.segments
+        if segments[:1] == ("api",) and segments[1:2] and segments[1] in self._others:
+            return self._answer_other(
+                request, segments[1], ("api", "models", *segments[2:]), faults
+            )
+        if segments[0] in self._others and _RESOLVERS & set(segments):
+            return self._answer_other(request, segments[0], segments[1:], faults)
+        if request.method == "POST" and self._uploads is not None:
+            taken = self._take(request, self._uploads)
+            if taken is not None:
+                return taken
         if segments[:2] == ("api", "models"):
             return (
                 self._api(request, segments[2:], faults)
@@ -144,6 +180,50 @@ class Routes:
                 repo_id, name = "/".join(segments[:split]), "/".join(segments[split + 2 :])
                 return self._resolve(request, repo_id, segments[split + 1], name, faults)
         return error_reply(404, "no such page")
+
+    def _answer_other(
+        self, request: Request, kind: str, segments: tuple[str, ...], faults: Mapping[str, Fault]
+    ) -> Reply:
+        """Datasets and Spaces are answered as models are, from folders of their own."""
+        reply = self._others[kind]._answer(replace(request, segments=segments), faults)
+        link = reply.headers.get("Link", "").replace("/api/models/", f"/api/{kind}/")
+        return replace(reply, headers={**reply.headers, "Link": link}) if link else reply
+
+    def _take(self, request: Request, uploads: Uploads) -> Reply | None:
+        """The reply to what a client asks for when it uploads; None when it asks for something else."""
+        segments = request.segments
+        if segments == ("api", "validate-yaml"):
+            return json_reply({"errors": [], "warnings": []})
+        if segments == ("api", "repos", "create"):
+            try:
+                body = json.loads(request.body)
+                owner = body.get("organization") or "loopback"
+                repo_id, kind = f"{owner}/{body['name']}", f"{body.get('type') or 'model'}s"
+            except (ValueError, KeyError, TypeError, AttributeError):
+                return error_reply(400, "wanted {name, organization, type}")
+            prefix = "" if kind == "models" else f"/{kind}"
+            url = f"{request.base_url}{prefix}/{repo_id}"
+            if kind in self._others:
+                return self._others[kind]._make(request, repo_id, url)
+            return self._make(request, repo_id, url)
+        if segments[:2] == ("api", "models") and len(segments) in (5, 6):
+            *name, action, revision = segments[2:]
+            repo_id = "/".join(name)
+            if action == "preupload":
+                return uploads.modes(request)
+            if action == "commit":
+                # the address as the client wrote it says which kind of repository it is
+                kind = request.path.split("/")[2]
+                prefix = "" if kind == "models" else f"/{kind}"
+                return uploads.commit(
+                    request, repo_id, revision, f"{request.base_url}{prefix}/{repo_id}"
+                )
+        return None
+
+    def _make(self, request: Request, repo_id: str, url: str) -> Reply:
+        if self._uploads is None:
+            return error_reply(403, "nothing can be written here")
+        return self._uploads.create(request, repo_id, url)
 
     def _whoami(self, request: Request) -> Reply:
         if not self._access.knows(request.token):

@@ -44,11 +44,13 @@ class HubServer:
         rate_limits: Mapping[str, RateLimit] | None = None,
         page_size: int = 1000,
         fresh_s: float = 0.0,
+        writable: bool = False,
     ) -> None:
         """`tokens`: token -> globs of gated or private repositories it opens. `redirect`: large
         files come from a second origin through links that live `link_ttl_s`; `sign_ranges`: each link
         serves only the range it was asked for with. `fresh_s`: how long
-        a listing may be reused before the folder is looked at again."""
+        a listing may be reused before the folder is looked at again. `writable`: tokens may also commit to
+        the repositories that they open, and make datasets and Spaces (in `.datasets` and `.spaces`)."""
         self.faults = Faults(faults)
         self.requests: deque[Served] = deque(maxlen=RECORD_LENGTH)
         self.closing = threading.Event()
@@ -65,7 +67,12 @@ class HubServer:
                 raise
             cdn = Cdn(self._cdn.url, secrets.token_bytes(32), link_ttl_s, sign_ranges)
         self.routes = Routes(
-            shelf, Access(dict(tokens or {})), cdn, page_size=page_size, fresh_s=fresh_s
+            shelf,
+            Access(dict(tokens or {})),
+            cdn,
+            page_size=page_size,
+            fresh_s=fresh_s,
+            writable=writable,
         )
         self._threads = [
             threading.Thread(target=o.serve_forever, args=(0.05,), name="hub-serve", daemon=True)
@@ -118,6 +125,7 @@ def run(
     faults: Iterable[Fault] = (),
     *,
     redirect: bool = False,
+    writable: bool = False,
     tokens: Mapping[str, tuple[str, ...]] | None = None,
     stop: threading.Event | None = None,
     on_start: Callable[[str], None] = lambda url: None,
@@ -134,6 +142,7 @@ def run(
             port=port,
             faults=faults,
             redirect=redirect,
+            writable=writable,
             tokens=tokens,
             fresh_s=2.0,
         )

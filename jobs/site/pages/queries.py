@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from catalog.read.board_kinds import BOARDS
+from catalog.read.board_kinds import BOARDS, Board
 from catalog.read.definitions import FILES, script
 from jobs.site.pages.failures import LAYERS, MISSING
 
@@ -27,7 +27,7 @@ def queries() -> list[Query]:
         Query(
             f"board-{board.name}",
             f"Leaderboard: {board.name}",
-            _definition(f"leaderboard_{board.key}"),
+            board_sql(board),
             f"The page adds low and high (the 95 % interval of {board.score} under 999 resamples of the layers), "
             "the place in the family, the verdict, and models without a rank: "
             f"from internal.board('{board.key}', 5, null) where standing <> 'ranked'.",
@@ -72,6 +72,11 @@ def views_script() -> str:
         "-- All views of a Spectral Zoo catalog. Give the folder or URL of the catalog, then: duckdb -init zoo.sql\n"
         f"set variable zoo = 'catalog';\n{script()}"
     )
+
+
+def board_sql(board: Board) -> str:
+    """The view of a leaderboard, which needs those of `views_script` below it."""
+    return _definition(f"leaderboard_{board.key}")
 
 
 def _file(name: str) -> str:

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
+from types import FrameType, TracebackType
 
 USE, FAILED, INTERRUPTED = 2, 1, 75
 
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    sys.excepthook = _say_bug
     for number in (signal.SIGINT, signal.SIGTERM):  # until a sweep drains
         signal.signal(number, _interrupt)
     try:
@@ -35,6 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:  # while the command line was being imported
         code = _interrupted()
     sys.exit(code)
+
+
+def _say_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The traceback of what nobody expected, without secrets."""
+    import traceback
+
+    from jobs.screen.secrets import redacted
+
+    print(redacted("".join(traceback.format_exception(kind, error, trace))), file=sys.stderr)
 
 
 def _interrupted() -> int:
@@ -57,6 +67,7 @@ def run(arguments: Sequence[str]) -> int:
 
     from catalog.errors import CatalogError, DiskFullError, LeaseLostError
     from jobs.cli import app
+    from jobs.screen.secrets import redacted
     from jobs.screen.text import printable
     from zoo.errors import ZooError
 
@@ -66,7 +77,7 @@ def run(arguments: Sequence[str]) -> int:
     except CycloptsError:
         return USE  # cyclopts has printed what was wrong
     except (ZooError, CatalogError) as error:
-        print(printable(f"zoo: {error}", keep="\n"), file=sys.stderr)
+        print(printable(redacted(f"zoo: {error}"), keep="\n"), file=sys.stderr)
         if isinstance(error, DiskFullError | LeaseLostError):
             return INTERRUPTED  # every command that writes goes on where it was
         return USE if error.cause == "use" else FAILED

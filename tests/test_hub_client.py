@@ -13,7 +13,7 @@ from huggingface_hub import HfApi, close_session, constants, set_client_factory
 from huggingface_hub.utils._http import default_client_factory
 
 from tests.hub_folders import fresh_session, put_model
-from zoo.errors import ChangedError, NotFoundError, SourceError, TransientError
+from zoo.errors import ChangedError, NotFoundError, SourceError, TransientError, UseError
 from zoo.hub import client as client_module
 from zoo.hub import session
 from zoo.hub.client import HubClient, HubOptions, default_endpoint, env_token
@@ -137,10 +137,19 @@ def test_a_wait_beyond_patience_fails_instead_of_sleeping(root: Path) -> None:
             resolve_model(client, "acme/one")
 
 
-def test_the_token_comes_from_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+def test_the_token_comes_from_the_environment_or_the_file_it_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH"):
         monkeypatch.delenv(variable, raising=False)
     assert env_token() is None
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "token"))
+    assert env_token() is None  # an optional secret that nobody made
+    (tmp_path / "token").write_text("hf_c\n")
+    assert env_token() == "hf_c"
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path))
+    with pytest.raises(UseError, match="HF_TOKEN_PATH: cannot read"):
+        env_token()
     monkeypatch.setenv("HUGGING_FACE_HUB_TOKEN", "hf_a")
     monkeypatch.setenv("HF_TOKEN", " hf_b\n")
     assert env_token() == "hf_b"

@@ -19,6 +19,7 @@ def sweep(
     workers: Annotated[int | None, Parameter(name=("--workers", "-j"))] = None,
     overwrite: Literal["never", "failed", "stale", "always"] = "never",
     limit: int | None = None,
+    summary: Literal["md", "json"] | None = None,
     quiet: bool = False,
 ) -> int:
     """Measure every model of a spec, or of the sources named, that is not in the catalog yet.
@@ -44,6 +45,8 @@ def sweep(
         computed. always: everything.
     limit
         At most this many units.
+    summary
+        When all is over, print what the sweep came to: md (a page) or json (one line).
     quiet
         Say nothing but errors.
     """
@@ -90,9 +93,17 @@ def sweep(
     from jobs.sweep.run import sweep_spec
 
     result = sweep_spec(parsed, text, out=root, overwrite=overwrite, limit=limit, quiet=quiet)
-    if result.interrupted or not parsed.probes.enabled:
-        return result.exit_code
+    code = result.exit_code
+    if parsed.probes.enabled and not result.interrupted:
+        from jobs.probe.run import probe_sweep
 
-    from jobs.probe.run import probe_sweep
+        code = max(code, probe_sweep(parsed, root, result.model_ids, quiet=quiet))
 
-    return max(result.exit_code, probe_sweep(parsed, root, result.model_ids, quiet=quiet))
+    from jobs.sweep.summary import as_json, as_markdown, facts, last_line
+
+    said = facts(result, catalog=root, name=parsed.sweep.name, exit_code=code)
+    if summary is not None:
+        print(as_json(said) if summary == "json" else as_markdown(said), flush=True)
+    if not quiet and not sys.stderr.isatty():
+        print(last_line(said), file=sys.stderr)
+    return code

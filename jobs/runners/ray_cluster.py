@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
 
+from jobs.runners.cluster_token import keep_private
 from jobs.runners.ray_pool import fits
 from zoo.errors import UseError
 
@@ -31,6 +33,8 @@ class RayCluster:
         """Join the Ray of this process, else the one at `address`, else start one with room for
         `workers` of `cpus` cores. UseError when nothing answers at `address`."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        if not address and "ray" not in sys.modules:
+            keep_private(os.environ)
         import ray
 
         self._ray: Any = ray

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from jobs.screen.bar import Bar
 from jobs.screen.pace import Pace
+from jobs.screen.secrets import redacted
 from jobs.screen.text import printable
 from zoo.hub.retries import HubWait, Retry, tell_retries_to
 
@@ -176,6 +177,7 @@ class Progress:
 
     def error(self, text: str) -> None:
         """One line to standard error, also when quiet."""
+        text = redacted(text)
         # a log on a full disk, or one that nobody reads any more, is no reason to end a sweep
         with contextlib.suppress(OSError):
             if self._bar is not None:

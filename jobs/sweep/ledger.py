@@ -19,6 +19,7 @@ from catalog.write.names import UnitKey
 from jobs.runners.retry import TERMINAL
 from jobs.runners.schedule import UnitDone, UnitFailed
 from jobs.screen.progress import UnitSummary
+from jobs.screen.secrets import redacted
 from jobs.sweep.history import History
 from jobs.sweep.model_row import ModelRow
 from jobs.sweep.takeover import TakeOver, taken_over
@@ -60,7 +61,7 @@ class Ledger:
         now = datetime.now(UTC)
         self.sweep_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
         self._name = name
-        self._spec = spec_text
+        self._spec = redacted(spec_text)
         self._started = now
         self._versions = versions()
         self._listing: dict[tuple[str, str], dict[str, object]] = {}
@@ -218,8 +219,8 @@ class Ledger:
                 **_keys(event.unit, self.sweep_id),
                 "cause": "data" if event.cause == "use" else event.cause,
                 "error_type": event.error_type,
-                "message": event.message[:20_000],
-                "traceback": event.traceback,
+                "message": redacted(event.message)[:20_000],
+                "traceback": None if event.traceback is None else redacted(event.traceback),
                 "attempts": event.attempts,
                 "failed_at": datetime.now(UTC),
                 "options_key": event.unit.options_key,

@@ -22,7 +22,7 @@ from jobs.screen.progress import Progress
 from jobs.spec.tables import Spec
 from jobs.sweep.equal_weights import EqualWeights, Find
 from jobs.sweep.ledger import Ledger, Overwrite
-from jobs.sweep.tally import Tally, failed_unit
+from jobs.sweep.tally import FailedUnit, Tally, failed_unit
 from jobs.sweep.task_rows import TaskRows
 from jobs.sweep.turns import Turns
 from jobs.units.unit import Task, Unit
@@ -50,6 +50,10 @@ class SweepResult:
     seconds: float
     model_ids: frozenset[str] = frozenset()
     """Every model that was listed."""
+    nbytes: int = 0
+    """Bytes that were read for the units done."""
+    failures: tuple[FailedUnit, ...] = ()
+    """The units that this sweep gave up."""
 
     @property
     def exit_code(self) -> int:
@@ -186,6 +190,8 @@ def run_sweep(
         interrupted=interrupted,
         seconds=time.monotonic() - started,
         model_ids=frozenset(unit.target.model_id for unit in units),
+        nbytes=tally.nbytes,
+        failures=tuple(tally.failures),
     )
     with suppress(DiskFullError):  # the disk was said to be full, or all that matters is committed
         ledger.end(

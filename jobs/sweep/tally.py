@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from jobs.runners.schedule import UnitDone, UnitFailed
 from jobs.screen.progress import Progress
@@ -17,6 +18,17 @@ Ended = UnitDone[Unit, TaskRows] | UnitFailed[Unit]
 """How a unit came out."""
 
 
+@dataclass(frozen=True, slots=True)
+class FailedUnit:
+    """A unit that this sweep gave up."""
+
+    model_id: str
+    step: int | None
+    cause: str
+    message: str
+    """Its first line."""
+
+
 class Tally:
     """Counts of one sweep."""
 
@@ -26,6 +38,7 @@ class Tally:
         self._overwrite = overwrite
         self.num_done = 0
         self.num_failed = 0
+        self.failures: list[FailedUnit] = []
         self.num_skipped = 0
         """Units that were listed again, as a revision that is in the catalog or the listing
         already."""
@@ -47,6 +60,8 @@ class Tally:
         if isinstance(event, UnitFailed):
             self._ledger.fail(event)
             self.num_failed += 1
+            first = event.message.splitlines()[0] if event.message else event.cause
+            self.failures.append(FailedUnit(target.model_id, target.step, event.cause, first))
             self._progress.failed(
                 target.model_id, target.step, event.cause, event.message, nbytes=target.nbytes
             )

@@ -30,6 +30,7 @@ from zoo.errors import (
     NotFoundError,
     SourceError,
     TransientError,
+    UseError,
     ZooError,
 )
 from zoo.hub.greeting import Greeting
@@ -45,6 +46,10 @@ MAX_JSON_BYTES = 64 * 2**20
 """A longer reply of the API is refused; a page of 1,000 models with configs has about 2 MB."""
 _TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 """Environment variables that may hold the token, the preferred one first."""
+_TOKEN_FILE_VARIABLE = "HF_TOKEN_PATH"
+"""Environment variable that may name a file with the token, as the Hub's own client has it."""
+_MAX_TOKEN = 4096
+"""Characters that are read of it."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 """The port that an address means when it names none."""
 _TOLD_FROM_S = 1.0
@@ -82,8 +87,21 @@ class _Patience:
 
 
 def env_token() -> str | None:
-    """The Hub token of the environment, or None. Never read from a file or a login."""
-    return next((t for v in _TOKEN_VARIABLES if (t := os.environ.get(v, "").strip())), None)
+    """The Hub token of the environment, or of the file that it names in `HF_TOKEN_PATH` (a mounted
+    secret); None without either. Never that of a login. UseError when the file cannot be read."""
+    named = next((t for v in _TOKEN_VARIABLES if (t := os.environ.get(v, "").strip())), None)
+    path = os.environ.get(_TOKEN_FILE_VARIABLE, "").strip()
+    if named is not None or not path:
+        return named
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read(_MAX_TOKEN).strip() or None
+    except FileNotFoundError:  # an optional secret that nobody made
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UseError(
+            f"{_TOKEN_FILE_VARIABLE}: cannot read the Hub token in {path}: {error}"
+        ) from error
 
 
 def default_endpoint() -> str:

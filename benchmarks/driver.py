@@ -121,8 +121,12 @@ def main() -> None:
     ).take_all()
     seconds = time.perf_counter() - start
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    print(f"{tally.num_done} done, {tally.num_failed} failed, of {args.units} units, {args.workers} workers")
-    print(f"{args.units / seconds:.0f} units a second ({args.units / listed_s:.0f} made a second), {peak_mb:.0f} MB")
+    print(
+        f"{tally.num_done} done, {tally.num_failed} failed, of {args.units} units, {args.workers} workers"
+    )
+    print(
+        f"{args.units / seconds:.0f} units a second ({args.units / listed_s:.0f} made a second), {peak_mb:.0f} MB"
+    )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from zoo.probes import model as probing
 from zoo.probes.ablation import ablation_at
 from zoo.probes.divergence import jensen_shannon
 from zoo.probes.layer import Variant, batches, controls, divergences
-from zoo.probes.model import KnownTrap, ProbedTrap, load_network, probe_traps
+from zoo.probes.model import KnownTrap, ProbedTrap, _by_slice, load_network, probe_traps
 from zoo.probes.modes import shuffled_modes
 from zoo.probes.network import Network, UnprobeableError
 from zoo.probes.options import ProbeOptions
@@ -117,6 +117,16 @@ def test_modes_are_the_singular_triples_of_the_shuffled_matrix(shape: tuple[int,
     np.testing.assert_allclose(modes.sigmas, np.linalg.svd(moved, compute_uv=False), rtol=1e-5)
     every = sum(modes.carried(rank) for rank in range(24))
     np.testing.assert_allclose(every, matrix, atol=1e-5)
+
+
+def test_a_trap_that_an_accelerator_found_is_found_again() -> None:
+    matrix, key = spiked(40, 24), ("t", "", "", "40x24")
+    permutation = Permutation.of(key, 0, 0, 5, size=matrix.numel(), kind="philox")
+    eigenvalue = shuffled_modes(matrix, permutation).eigenvalue(0)
+    trap = KnownTrap(0, 0, 1, eigenvalue)
+    ((replicate, place, known, modes),) = _by_slice(matrix[None], [trap], key, 5)
+    assert (replicate, place, known) == (0, 0, [(trap, 0)])
+    assert modes.permutation == permutation
 
 
 def test_bulk_modes_are_used_again_with_other_random_matrices_where_there_are_few() -> None:

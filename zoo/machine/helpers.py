@@ -18,6 +18,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import lru_cache
 from typing import IO, Any, TypeVar
 
@@ -39,8 +40,9 @@ class Helpers:
         self._tasks = queue.SimpleQueue()
         self.count = count
         """Helper processes."""
-        for _ in range(count):
-            threading.Thread(target=self._feed, daemon=True).start()
+        self._threads = [threading.Thread(target=self._feed, daemon=True) for _ in range(count)]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, function: Callable[..., T], *arguments: object) -> Future[T]:
         """`function(*arguments)` in some helper; its exceptions are raised by the future's `result`."""
@@ -61,9 +63,11 @@ class Helpers:
         return [self.submit(function, share, *rest) for share in shares]
 
     def close(self) -> None:
-        """Let every helper end after what it has begun."""
-        for _ in range(self.count):
+        """End every helper after what it has begun."""
+        for _ in self._threads:
             self._tasks.put(None)
+        for thread in self._threads:
+            thread.join()
 
     def _feed(self) -> None:
         """Give tasks to one helper process, which is started with the first."""
@@ -77,8 +81,7 @@ class Helpers:
                 is_done, outcome = pickle.loads(_read(process.stdout))
             except (OSError, EOFError):  # no process to be had, or it died: the task is done here
                 if process is not None:
-                    process.kill()
-                    process.wait()
+                    _end(process)
                 process = None
                 _fulfil(future, here)
                 continue
@@ -86,9 +89,8 @@ class Helpers:
                 future.set_result(outcome)
             else:
                 future.set_exception(outcome)
-        if process is not None and process.stdin is not None:
-            process.stdin.close()
-            process.wait()
+        if process is not None:
+            _end(process)
 
 
 @lru_cache(maxsize=1)
@@ -135,6 +137,15 @@ def _start() -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""},
     )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Close the pipes of a helper, which ends it, if it has not ended."""
+    for pipe in (process.stdin, process.stdout):
+        with suppress(OSError):  # what it had not read yet
+            if pipe is not None:
+                pipe.close()
+    process.wait()
 
 
 def _write(pipe: IO[bytes], message: bytes) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import product
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from zoo.probes.plain import PERCEPTRONS, from_factory, perceptron
 from zoo.probes.sites import find_site
 from zoo.probes.trim import trimmed
 from zoo.spectral.arrays import Vector
-from zoo.spectral.shuffle import Permutation
+from zoo.spectral.shuffle import Permutation, PermutationKind
 
 _MATCH = 1e-3
 """Relative difference up to which an eigenvalue computed here is that of a stored trap."""
@@ -206,12 +207,14 @@ def _by_slice(
 ) -> Iterator[Slice]:
     """The shuffled slices that hold the traps; a stored trap is recognised by its eigenvalue."""
     num_slices, rows, cols = matrices.shape
+    kinds: tuple[PermutationKind, ...] = get_args(PermutationKind)
     for replicate in sorted({trap.replicate for trap in traps}):
         left = [trap for trap in traps if trap.replicate == replicate]
-        for place in range(num_slices):
+        # measured on a CPU or on an accelerator: the eigenvalues tell which shuffle it was
+        for kind, place in product(kinds, range(num_slices)):
             if not left:
                 break
-            permutation = Permutation.of(key, replicate, place, seed, size=rows * cols)
+            permutation = Permutation.of(key, replicate, place, seed, size=rows * cols, kind=kind)
             modes = shuffled_modes(matrices[place], permutation)
             known = _ranks(left, modes)
             if known:

@@ -13,11 +13,12 @@ from zoo.errors import UseError
 from zoo.io.memory import memory_checkpoint
 from zoo.layers.spec import LayerSpec
 from zoo.measure.model import measure, model_of
+from zoo.measure.row import LayerRow
 from zoo.options import AnalysisOptions, LayerSelection
 from zoo.probes.modes import shuffled_modes
 from zoo.probes.replacement import replacement
 from zoo.probes.sites import Site, find_site
-from zoo.spectral.shuffle import Permutation
+from zoo.spectral.shuffle import Permutation, PermutationKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +122,18 @@ def remove_traps(
                 )
             parameter = parameters[site.parameter]
             kept.append(_Kept(parameter, site, site.view(parameter).detach().clone()))
-            change = change_without(matrices[place], spec, ranks, place=place, seed=seed)
+            change = change_without(
+                matrices[place], spec, ranks, place=place, seed=seed, kind=kind_of(report.row)
+            )
             with torch.no_grad():
                 site.add(parameter, change)
     return RemovedTraps(removed, kept)
+
+
+def kind_of(row: LayerRow) -> PermutationKind:
+    """How the layer of a row was shuffled."""
+    effort = row.measured.effort
+    return "philox" if effort is not None and effort.permutation == "philox" else "fisher_yates"
 
 
 def change_without(
@@ -134,10 +143,12 @@ def change_without(
     *,
     place: int,
     seed: int,
+    kind: PermutationKind = "fisher_yates",
 ) -> Float32[torch.Tensor, "rows cols"]:
     """ΔW that replaces the modes of those ranks of the first shuffle of slice `place`: Σ (R − T)."""
     key = spec.seed_key
-    modes = shuffled_modes(matrix, Permutation.of(key, 0, place, seed, size=matrix.numel()))
+    permutation = Permutation.of(key, 0, place, seed, size=matrix.numel(), kind=kind)
+    modes = shuffled_modes(matrix, permutation)
     change = torch.zeros(matrix.shape)
     for rank in ranks:
         change += replacement(modes.carried(rank), *key, 0, place, seed, "replacement", rank, 0)

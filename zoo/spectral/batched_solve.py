@@ -20,6 +20,8 @@ from zoo.spectral.batch_sizes import BLOCK_BYTES, is_batched
 Solver = Literal["cusolver_batched", "torch_batched", "torch", "lapack"]
 """What computed eigenvalues: cuSOLVER's batched routine, torch's on a version that calls it, torch one matrix at a
 time, or LAPACK through scipy and numpy."""
+_NOT_SOLVED: type[RuntimeError] = torch.linalg.LinAlgError  # type: ignore[attr-defined]  # not in its stubs
+"""What torch raises where an iteration does not converge."""
 _TORCH_BATCHES_FROM = (2, 12)
 """First torch whose eigvalsh hands a whole batch to cuSOLVER (pytorch #175403)."""
 _CUDA_BATCHES_FROM = (12, 8)
@@ -79,10 +81,16 @@ def symmetric_eigenvalues_of(
             failed = (info != 0)[:, None]
             return values.clamp_min_(0.0).masked_fill_(failed, math.nan), "cusolver_batched"
         if _torch_batches():
-            return torch.linalg.eigvalsh(matrices).clamp_min_(0.0), "torch_batched"
+            try:
+                return torch.linalg.eigvalsh(matrices).clamp_min_(0.0), "torch_batched"
+            except _NOT_SOLVED:
+                pass  # one of them: each by itself
     values = torch.empty((count, order), dtype=torch.float64, device=matrices.device)
     for index in range(count):
-        values[index] = torch.linalg.eigvalsh(matrices[index])
+        try:
+            values[index] = torch.linalg.eigvalsh(matrices[index])
+        except _NOT_SOLVED:
+            values[index] = math.nan
     return values.clamp_min_(0.0), "torch"
 
 

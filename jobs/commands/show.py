@@ -26,6 +26,7 @@ def show(
     deltas: bool = False,
     plot: Path | None = None,
     plot_layers: list[str] | None = None,
+    plot_input: str | None = None,
     format: Format = "table",
     shown: Shown = AS_USUAL,
     quiet: bool = False,
@@ -42,9 +43,13 @@ def show(
         The layers of W - W_base in their place: what training changed against the base model.
     plot
         Folder for pictures, drawn from the stored spectra: all layers in one, alpha against depth, the (alpha,
-        erg_delta) funnel.
+        erg_delta) funnel; of a run its trajectory; of a perceptron or convolution over images its prototypes, for
+        which its weights are read again.
     plot_layers
         Also a picture of each layer whose tensor fits this glob ("*": all), or of that layer_index; may be repeated.
+    plot_input
+        Shape of the input for the prototypes: 28x28 or 3x32x32. Without it a perceptron's input is taken for a
+        square of grey or coloured pixels if its number of features is one.
     format
         How to print. `--columns` may name any column of `layers`; without it the main ones are printed.
     quiet
@@ -68,6 +73,8 @@ def show(
     from zoo.io.left_out import LeftOut, in_one_line, set_aside_in_one_line
 
     progress = Progress(quiet=quiet)
+    if plot_input is not None and (plot is None or deltas):
+        raise UseError("--plot-input: wanted it with --plot, and without --deltas")
     if plot_layers and plot is None:
         raise UseError("--plot-layers: got it without --plot; wanted a folder for the pictures")
     check_outputs(None, plot)
@@ -92,21 +99,38 @@ def show(
     for told in filter(None, [in_one_line(left_out), twins, minus]):
         progress.say(told)
     if plot is not None:
-        for path in _pictures(catalog, model, plot, plot_layers or [], deltas=deltas):
-            progress.say(f"wrote {path}")
+        paths, why = _pictures(catalog, model, plot, plot_layers or [], plot_input, deltas=deltas)
+        for told in (*(f"wrote {path}" for path in paths), *filter(None, [why])):
+            progress.say(told)
     return 0
 
 
 def _pictures(
-    catalog: str, model: str, folder: Path, layers: list[str], *, deltas: bool
-) -> list[Path]:
-    """Draw the pictures of a model, or of what training changed, from stored spectra; their files."""
+    catalog: str,
+    model: str,
+    folder: Path,
+    layers: list[str],
+    input_shape: str | None,
+    *,
+    deltas: bool,
+) -> tuple[list[Path], str | None]:
+    """Draw the pictures of a model, or of what training changed: (files, why one is missing)."""
     from catalog.read.views import connect
     from jobs.portraits import stored_layers, stored_steps
-    from zoo.pictures.album import album, over_steps
+    from zoo.pictures.album import album, of_prototypes, over_steps
     from zoo.pictures.press import print_pictures
 
+    why = None
     with connect(catalog) as con:
         name, stored = stored_layers(con, model, deltas=deltas)
-        run = () if deltas else over_steps(*stored_steps(con, model))
-    return list(print_pictures((*album(name, stored, layers), *run), folder).values())
+        pictures = album(name, stored, layers)
+        if not deltas:
+            from jobs.probe.prototypes import stored_prototypes
+            from zoo.probes.prototypes import parse_shape
+
+            shape = None if input_shape is None else parse_shape(input_shape)
+            title, shown, why = stored_prototypes(con, model, shape)
+            lines = [(of.tensor, [(p.caption, p.image) for p in of.prototypes]) for of in shown]
+            pictures += of_prototypes(title, lines)
+            pictures += over_steps(*stored_steps(con, model))
+    return list(print_pictures(pictures, folder).values()), why

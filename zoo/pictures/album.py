@@ -19,6 +19,7 @@ from zoo.pictures.drawing import Cells, number
 from zoo.pictures.layers import layer_figure, layer_title
 from zoo.pictures.overview import alpha_by_depth, funnel
 from zoo.pictures.panels import MAX_PANELS, Panel, all_layers
+from zoo.pictures.prototypes import Line, prototype_grid
 from zoo.pictures.trajectory import trajectory
 
 if TYPE_CHECKING:
@@ -76,6 +77,11 @@ def over_steps(model_id: str, rows: Sequence[Cells]) -> tuple[Picture, ...]:
     if len(rows) < 2:
         return ()
     return (Picture("trajectory", partial(trajectory, rows, title=model_id)),)
+
+
+def of_prototypes(title: str, lines: Sequence[Line]) -> tuple[Picture, ...]:
+    """`prototypes`, of a model whose input is an image; nothing without lines."""
+    return (Picture("prototypes", partial(prototype_grid, lines, title=title)),) if lines else ()
 
 
 def layer_name(columns: Cells) -> str:

@@ -28,7 +28,7 @@ def perceptron(config: Mapping[str, Any], state: Mapping[str, torch.Tensor]) -> 
     config.json may name `activation` (relu) and the `input_mean` and `input_std` that its training data
     had (0 and 1). UnprobeableError where the tensors are no chain.
     """
-    names = sorted((n for n, t in state.items() if t.ndim == 2), key=_natural)
+    names = sorted((n for n, t in state.items() if t.ndim == 2), key=natural)
     others = {n for n, t in state.items() if t.ndim != 2}
     biases = {name: f"{name.removesuffix('.weight')}.bias" for name in names}
     widths = [tuple(state[name].shape) for name in names]
@@ -151,7 +151,7 @@ def _input_shape(module: torch.nn.Module, factory: str) -> tuple[int, ...]:
     )
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural(name: str) -> list[tuple[int, str]]:
     """Sorts fc2 before fc10."""
     return [
         (int(piece), "") if piece.isdigit() else (0, piece) for piece in re.split(r"(\d+)", name)

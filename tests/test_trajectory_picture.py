@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from zoo.pictures.album import over_steps
@@ -32,3 +34,17 @@ def test_a_run_without_numbers_says_so() -> None:
 def test_one_step_is_no_trajectory() -> None:
     assert over_steps("run", ROWS[:1]) == ()
     assert [picture.name for picture in over_steps("run", ROWS)] == ["trajectory"]
+
+
+def test_many_steps_are_a_line_with_markers_that_can_be_told_apart() -> None:
+    """Checkpoints as Pythia's: powers of two, then every thousand steps; every one is on the line."""
+    steps = [0, *(2**i for i in range(10)), *range(1000, 144_000, 1000)]
+    rows = [{"step": step, "mean_alpha": 6.0 - step / 1e5} for step in steps]
+    (axes,) = trajectory(rows, title="run").axes
+    (drawn,) = [line for line in axes.lines if line.get_label() == "mean alpha"]
+    assert len(drawn.get_xdata()) == len(steps) == 154
+    marked = [drawn.get_xdata()[i] for i in drawn.get_markevery()]
+    assert 20 < len(marked) <= 41 and marked[0] < 1 and marked[-1] == 143_000
+    assert min(b / a for a, b in pairwise(marked)) > 1.2
+    few = trajectory(ROWS, title="run").axes[0].lines[0]
+    assert few.get_markevery() == [0, 1, 2]

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PANEL_INCHES = 1.75
+_MOST_MARKERS = 40
+"""Markers along an axis that can still be told apart."""
 _STYLES = ((BLUE, "o", "-"), (ORANGE, "s", "--"), (GREEN, "^", ":"), (RED, "D", "-."))
 """Colour, marker and line of the series of a panel, in turn."""
 
@@ -107,9 +109,26 @@ def _draw(axes: Axes, panel: _Panel, at: Sequence[float], rows: Sequence[Cells])
             axes.plot(
                 [x for x, _ in points], [y for _, y in points],
                 color=colour, marker=marker, linestyle=line, markersize=4, linewidth=1.2, label=name,
+                markevery=_apart([x for x, _ in points], max(at) / min(at)),
             )  # fmt: skip
     axes.set_ylabel(panel.label)
     axes.grid(axis="y", color="0.92", linewidth=0.6)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     legend_above(axes, columns=len(panel.series))
+
+
+def _apart(xs: Sequence[float], span: float) -> list[int]:
+    """Which of the points get a marker: those a fortieth of the axis behind the marked one before, and the last.
+
+    Checkpoints at equal steps crowd at the right end of a logarithmic axis, where markers would hide the line.
+    """
+    least = span ** (1 / _MOST_MARKERS)
+    marked: list[int] = []
+    for index, x in enumerate(xs):
+        if not marked or x >= least * xs[marked[-1]]:
+            marked.append(index)
+    if marked and marked[-1] != len(xs) - 1:
+        is_near = len(marked) > 1 and xs[-1] < least * xs[marked[-1]]
+        marked[-1:] = [len(xs) - 1] if is_near else [marked[-1], len(xs) - 1]
+    return marked

@@ -11,7 +11,7 @@ from jobs.screen.shown import AS_USUAL, Format, Shown
 
 
 def experiment(
-    name: Literal["addition", "grokking", "harm"],
+    name: Literal["addition", "grokking", "harm", "mlp3"],
     /,
     *,
     scale: Literal["small", "medium", "full"] = "small",
@@ -36,7 +36,7 @@ def experiment(
     name
         grokking: a perceptron on digits, trained far beyond memorising. addition: a one-layer transformer
         on addition modulo a prime, a scan of weight decays. harm: which traps of that perceptron matter, and whether
-        it heals without them.
+        it heals without them. mlp3: SETOL's perceptron over batch sizes and learning rates.
     scale
         small: two minutes. medium: about an hour on one core. full: the papers' own size, for a GPU.
     out

@@ -11,6 +11,7 @@ EXPERIMENTS: Final = {
     "addition": "a one-layer transformer on addition modulo a prime",
     "grokking": "a perceptron on digits, trained far beyond memorising",
     "harm": "which traps of that perceptron matter, and whether it heals without them",
+    "mlp3": "SETOL's three-layer perceptron over batch sizes and learning rates",
 }
 """What each is about."""
 

@@ -49,7 +49,7 @@ SETUPS: Mapping[str, Setup] = {
         200,
         Shape(hidden=(100, 100), batch=50, adamw=Settings(3e-3)),
         (Run(0, 0.0),),
-        160_000,
+        200_000,
         "float32",
     ),
     "medium": Setup(

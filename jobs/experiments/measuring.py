@@ -21,7 +21,7 @@ SHUFFLES = 5
 _LAYERS = """
     select model_id, name, step, layer_index, tensor, alpha, num_traps, num_traps_tw, num_traps_ww,
         trap_excess_max, erg_delta, erg_log_ratio, matrix_entropy, abs_weight_entropy, l2_norm,
-        weight_max_abs
+        weight_max_abs, num_tail, erg_num, quality_r_transform
     from (select l.*, split_part(l.model_id, '/', -1) as name from current_rows('layers') as l)
     where status = 'ok' order by name, step, layer_index
 """

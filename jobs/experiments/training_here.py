@@ -11,7 +11,7 @@ from jobs.experiments.place import Place, Row, TrainingWatch
 from jobs.experiments.training.drive import LOG, Order, SetupChangedError, read_log, train
 from jobs.experiments.training.pack import unpack
 from jobs.experiments.training.schedule import Schedule
-from jobs.experiments.training.stack import Run, Stack
+from jobs.experiments.training.stack import Named, Stack
 from zoo.errors import UseError
 
 
@@ -19,18 +19,19 @@ def trained(
     place: Place,
     make: Callable[[], Stack],
     *,
-    runs: tuple[Run, ...],
+    runs: tuple[Named, ...],
     schedule: Schedule,
     setup: Mapping[str, Any],
     what: str,
+    folder: str = "training",
 ) -> tuple[Path, Mapping[str, Any], list[Row]]:
-    """(folder of checkpoints, set-up, rows of the log); raises UseError."""
-    folder = place.out / "training"
+    """(folder of checkpoints, set-up, rows of the log), in `folder` of the experiment's; raises UseError."""
+    path = place.out / folder
     if place.taken_from is not None:
-        return _taken(place.taken_from, folder)
+        return _taken(place.taken_from, path)
     place.out.mkdir(parents=True, exist_ok=True)
     whole = {**setup, "runs": [run.name for run in runs], "device": place.device}
-    order = Order(folder, whole, runs, schedule, budget_s=place.budget_s)
+    order = Order(path, whole, runs, schedule, budget_s=place.budget_s)
     watch = TrainingWatch(what, quiet=place.quiet)
     try:
         train(make(), order, say=watch)
@@ -38,8 +39,8 @@ def trained(
         raise UseError(str(error)) from error
     finally:
         watch.close()
-    log = read_log(folder)
-    return folder, log["setup"], log["rows"]
+    log = read_log(path)
+    return path, log["setup"], log["rows"]
 
 
 def _taken(source: Path, folder: Path) -> tuple[Path, Mapping[str, Any], list[Row]]:

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save_file as save_torch
 
 from jobs.experiments.training.schedule import Schedule
-from jobs.experiments.training.stack import Run, Stack
+from jobs.experiments.training.stack import Named, Stack
 
 LOG, STATE = "log.json", "state.safetensors"
 _BLOCK_S = 0.5
@@ -40,7 +40,7 @@ class Order:
     folder: Path
     setup: Mapping[str, Any]
     """Everything that decides the numbers, as JSON; another one in the folder is an error."""
-    runs: tuple[Run, ...]
+    runs: tuple[Named, ...]
     schedule: Schedule
     budget_s: float | None = None
     keep_state: bool = True
@@ -119,7 +119,7 @@ def read_log(folder: Path) -> dict[str, Any]:
     return log
 
 
-def _measured(stack: Stack, runs: tuple[Run, ...], began: float) -> list[dict[str, Any]]:
+def _measured(stack: Stack, runs: tuple[Named, ...], began: float) -> list[dict[str, Any]]:
     seconds = round(time.monotonic() - began, 2)
     return [
         {"step": stack.steps_done, "run": run.name, "seconds": seconds, **values}

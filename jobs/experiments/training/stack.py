@@ -28,6 +28,14 @@ class Run:
         return f"seed{self.seed}-decay{self.decay:g}"
 
 
+class Named(Protocol):
+    """A run as the training loop knows it."""
+
+    @property
+    def name(self) -> str:
+        """As its folder is called."""
+
+
 class Stack(Protocol):
     """Several networks that are trained at once, step by step."""
 

@@ -14,6 +14,7 @@ from catalog.files.folder import Folder
 from catalog.read.boards import (
     BOARDS,
     MIN_LAYERS,
+    Dequantised,
     Within,
     find_board,
     leaderboard,
@@ -84,6 +85,10 @@ class OpenCatalog:
         where: str | None = None,
         family: str | None = None,
         within: Within | None = None,
+        by: str | None = None,
+        dequantised: Dequantised = "all",
+        source: str | None = None,
+        since: str | None = None,
         analysis: str | None = None,
         min_layers: int = MIN_LAYERS,
     ) -> Any:
@@ -93,7 +98,8 @@ class OpenCatalog:
             raise QueryError(f"no leaderboard {name!r:.100}; there are {', '.join(BOARDS)}")
         with connect(self.root, only=views_of_board(where)) as con:
             ranked = leaderboard(
-                con, board, top=top, where=where, family=family, within=within, analysis=analysis,
+                con, board, top=top, where=where, family=family, within=within, by=by,
+                dequantised=dequantised, source=source, since=since, analysis=analysis,
                 min_layers=min_layers,
             )  # fmt: skip
         names = ranked.column_names

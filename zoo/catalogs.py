@@ -46,7 +46,11 @@ class Catalog(Protocol):
         top: int | None = None,
         where: str | None = None,
         family: str | None = None,
-        within: Literal["family", "none"] | None = None,
+        within: Literal["family", "size", "architecture", "none"] | None = None,
+        by: str | None = None,
+        dequantised: Literal["all", "none", "only"] = "all",
+        source: str | None = None,
+        since: str | None = None,
         analysis: str | None = None,
         min_layers: int = 5,
     ) -> Any:

@@ -66,6 +66,7 @@ GROUPS: dict[str, MetricGroup] = {
     "erg": MetricGroup(("Erg",), _beyond_the_tail, follows_from_spectra=True),
     "quality": MetricGroup(("Quality",), _beyond_the_tail, follows_from_spectra=True),
     "phase": MetricGroup(("HtsrPhase",), _beyond_the_tail, follows_from_spectra=True),
+    "snr": MetricGroup(("Snr",), _beyond_the_tail, follows_from_spectra=True),
     "shuffle": MetricGroup(
         ("rand_lambda_max", "rand_eigenvalues", "rand_scale_exponent"), _shuffles,
         follows_from_spectra=False,

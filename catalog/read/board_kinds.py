@@ -5,12 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-BoardName = Literal["traps", "alignment", "alpha", "alpha-hat", "log-alpha-norm"]
+BoardName = Literal[
+    "traps",
+    "traps-per-million",
+    "active-traps",
+    "alignment",
+    "alpha",
+    "alpha-hat",
+    "log-alpha-norm",
+    "composite",
+]
 """Boards as they are called."""
-_MODEL = ("rank", "model_id", "family", "step", "num_params")
+_MODEL = (
+    "rank", "model_id", "family", "step", "num_params", "num_params_active", "num_params_embedding",
+)  # fmt: skip
 _ORIGIN = (
     "layers_failed",
     "num_revisions",
+    "num_layers_dequantised",
     "architecture",
     "author",
     "base_model",
@@ -27,7 +39,8 @@ class Board:
     score: str
     """The column it ranks by: a mean over layers."""
     layer_value: str
-    """What it is the mean of, in `internal.scored_layers`."""
+    """What it is the mean of: an expression over `internal.scored_layers`, in which `unit` is the window
+    of a model's layers. Empty for a score that is no mean over layers."""
     num_layers: str
     """The column with the number of layers behind it."""
     title: str
@@ -59,6 +72,31 @@ BOARDS: dict[str, Board] = {
                 "num_layers_tested", "num_layers_trapped", "num_layers_p01",
                 "max_trap_excess", "min_trap_p_value", "total_traps_tw",
                 "total_traps_mean", "total_traps_entries", "total_traps_ww", "total_active_traps",
+                "traps_per_million",
+            ),
+        ),
+        Board(
+            "traps-per-million", "traps_per_million",
+            # the linear part of a ratio of sums: its mean is the ratio, its spread that of the ratio
+            "1e6 * (num_traps + (avg(num_params) filter (where num_traps is not null) over unit - num_params)"
+            " * avg(num_traps) over unit / avg(num_params) filter (where num_traps is not null) over unit)"
+            " / avg(num_params) filter (where num_traps is not null) over unit",
+            "num_layers_tested",
+            "Correlation Traps a million parameters of the tested layers",
+            "rank 1 has the most, which is bad: traps are a sign of over-fitting",
+            (
+                "traps_per_million", "total_traps", "num_params_tested", "num_layers_tested",
+                "mean_traps", "max_trap_excess",
+            ),
+        ),
+        Board(
+            "active-traps", "mean_active_traps", "active_traps", "num_layers_probed",
+            "Active Correlation Traps a layer: those that change the outputs more than ordinary modes do",
+            "rank 1 has the most, which is bad; models with traps need `zoo probe` first",
+            (
+                "mean_active_traps", "mean_active_traps_stderr", "total_active_traps",
+                "num_layers_probed", "total_traps", "mean_traps", "num_layers_trapped",
+                "max_trap_excess",
             ),
         ),
         Board(
@@ -103,9 +141,23 @@ BOARDS: dict[str, Board] = {
                 "mean_log_spectral_norm", "num_layers_fitted",
             ),
         ),
+        Board(
+            "composite", "composite", "", "num_layers_aligned",
+            "Composite: mean of the percentile ranks by traps (fewest first), by |alpha - 2| and by "
+            "|ln(xmin / erg_lambda_min)|, among the models ranked here",
+            "rank 1 is nearest to 0, the first place on all three; 1 would be the last on all three",
+            (
+                "composite", "traps_share", "alpha_share", "alignment_share",
+                "mean_traps", "mean_abs_alpha_minus_2", "mean_abs_erg_log_ratio",
+                "num_layers_tested", "num_layers_fitted", "num_layers_aligned",
+            ),
+        ),
     )
 }  # fmt: skip
 """Boards by name."""
+
+COMPOSED = ("traps", "alpha", "alignment")
+"""The boards that `composite` is made of; on each of them it takes the smaller score for the better."""
 
 
 def find_board(name: str) -> Board | None:

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import duckdb
 
 from catalog.errors import QueryError
 from catalog.read import analyses, evaluations
 from catalog.read.agreement import Correlation, kendall, spearman
+from catalog.read.board_choice import MIN_FAMILY, Choice, Dequantised, Within, ranking_query
 from catalog.read.board_kinds import BOARDS, Board, find_board
+from catalog.read.board_movement import BEFORE, add_movement
+from catalog.read.board_scores import add_intervals
 from catalog.read.definitions import views_of
 from catalog.read.evaluations import Results, results
-from catalog.read.intervals import bootstrap_interval
 from catalog.read.query import ask_rows, condition
 from catalog.read.verdict import verdict
 
-Within = Literal["family", "none"]
-"""Whether models are ranked among those of their family alone."""
 MIN_LAYERS = 5
 """Layers behind a score that a rank needs, as in the views."""
-MIN_FAMILY = 3
-"""Models of a family that make a ranking of its own."""
 
 __all__ = [
     "BOARDS",
+    "MIN_FAMILY",
     "MIN_LAYERS",
     "Board",
+    "Dequantised",
     "Leaderboard",
     "Ranking",
     "Within",
@@ -58,7 +58,7 @@ class Ranking:
     """Models ranked among each other, best or worst first."""
 
     within: str | None
-    """Their family; None: every model that is in no family of its own ranking."""
+    """What they share: their family, size band, ...; None: every model that is in no ranking of its own."""
     num_models: int
     """How many there are; `rows` may be fewer."""
     rows: tuple[Row, ...]
@@ -72,7 +72,7 @@ class Leaderboard:
 
     board: Board
     rankings: tuple[Ranking, ...]
-    """By family, those of no family of their own last."""
+    """By family, or what the board was asked for, those of no ranking of their own last."""
     below: tuple[Row, ...]
     """Models without a rank, the reason in the column `reason`."""
     num_below: int
@@ -85,6 +85,11 @@ class Leaderboard:
     newest: int | None
     """When the newest of the ranked models was measured, in microseconds since 1970; None without one."""
     min_layers: int
+    within: str = "Family"
+    """What the rankings are of."""
+    last_sweep: int | None = None
+    """When the last sweep listed its models, in microseconds since 1970: what the column `moved` is since.
+    None where there was no sweep before it."""
     against: Results | None = None
     """What it is held against."""
 
@@ -107,7 +112,7 @@ def views_of_board(
     if named is None:
         return None
     held = frozenset() if against is None else evaluations.VIEWS
-    return named | analyses.VIEWS | held | {"board", "scored_layers"}
+    return named | analyses.VIEWS | held | {"board", "scored_layers", "listing"}
 
 
 def leaderboard(
@@ -118,6 +123,10 @@ def leaderboard(
     where: str | None = None,
     family: str | None = None,
     within: Within | None = None,
+    by: str | None = None,
+    dequantised: Dequantised = "all",
+    source: str | None = None,
+    since: str | None = None,
     analysis: str | None = None,
     min_layers: int = MIN_LAYERS,
     against: str | None = None,
@@ -125,24 +134,28 @@ def leaderboard(
     """The first `top` rows of every ranking of a board, and of the models below the line.
 
     `where` is an SQL condition on the board's columns, `family` a family of architectures; models are
-    ranked anew among those that are left. `within`: `family`, in their family alone; None: where three
-    or more are of it. `analysis`: the first digits of the key of the analysis to compare. `against`: a
-    `DATASET:METRIC` of model cards that scores are correlated with, ranking by ranking.
+    ranked anew among those that are left (`composite` keeps its scores). `within`: `family`, `size` or
+    `architecture`: among those of the same alone; None: a family of three or more. `by`: among those
+    with the same value of a column. `dequantised`, `source`, `since`: see `Choice`. `analysis`: the first
+    digits of the key of the analysis to compare. `against`: a `DATASET:METRIC` of model cards that scores
+    are correlated with, ranking by ranking.
     QueryError for what there is not, a bad number, or a condition DuckDB does not understand.
     """
     for option, number in (("--top", top), ("--min-layers", min_layers)):
         if number is not None and number < 1:
             raise QueryError(f"{option}: got {number}, wanted at least 1")
-    if within is not None and within not in get_args(Within):
-        raise QueryError(f"--within: got {within!r}, wanted family or none")
+    choice = Choice(family, within, by, dequantised, source, since)
     wanted = None if analysis is None else analyses.resolve(con, analysis)
     chosen = "true" if where is None else condition(con, where)
     held = None if against is None else results(con, against)
-    # agreement is of whole rankings, also where the first rows are printed alone
-    limit = top if held is None else None
-    values = {"family": family, "top": limit, "least": min_layers, "wanted": wanted}
+    # agreement is of whole rankings, and a composite of all models, also where the first rows are printed alone
+    limit = top if held is None and board.layer_value else None
+    query = ranking_query(
+        "internal.final_scores", board.key, chosen=chosen, choice=choice, columns=board.view_columns
+    )
+    values = {**choice.values, "top": limit, "least": min_layers, "wanted": wanted}
     try:
-        answer = ask_rows(con, _query(board, chosen, within), values)
+        answer = ask_rows(con, query, values)
     except QueryError as error:
         if where is None:
             raise
@@ -154,8 +167,16 @@ def leaderboard(
     if family is not None and not rows:
         _check_family(con, family)
     agreements = {} if held is None else _hold_against(held, rows)
+    asked = rows[0]["board_asked"] if rows else None
+    last_sweep = add_movement(
+        con,
+        rows,
+        query.replace("internal.final_scores", BEFORE, 1),
+        {**values, "top": None, "wanted": asked},
+    )
+    every = rows
     rows = [row for row in rows if top is None or row["place"] <= top]
-    _add_intervals(con, board, rows)
+    add_intervals(con, board, rows, every)
     for row in rows:
         said = verdict(row)
         row["verdict"], row["evidence"] = said.label, said.evidence
@@ -171,51 +192,10 @@ def leaderboard(
         analyses=tuple(ranked[0]["analyses"] if ranked else ()),
         newest=max((row["newest"] for row in ranked), default=None),
         min_layers=min_layers,
+        within=choice.name,
+        last_sweep=last_sweep,
         against=held,
     )
-
-
-def _query(board: Board, chosen: str, within: Within | None) -> str:
-    is_own = {
-        "family": "family is not null",
-        "none": "false",
-        None: f"family is not null and family_size >= {MIN_FAMILY}",
-    }[within]
-    return f"""
-        with kept as (
-            select * replace (epoch_us(committed_at) as committed_at)
-            from (
-                from internal.board('{board.key}', $least, $wanted)
-                where ($family is null or family = $family) and {chosen}
-            )
-        ),
-        sized as (
-            select *, standing = 'ranked' as is_ranked,
-                count(*) over (partition by standing = 'ranked', family) as family_size
-            from kept
-        ),
-        grouped as (
-            select *, case when is_ranked and {is_own} then family end as within,
-            from sized
-        ),
-        placed as (
-            select * exclude (rank),
-                row_number() over (
-                    partition by is_ranked, within
-                    order by rank nulls last, standing, model_id) as place,
-                count(*) over (partition by is_ranked, within) as num_beside,
-                max(committed_at) over (partition by is_ranked) as newest
-            from grouped
-        ),
-        keys as (
-            select list(analysis order by num desc, analysis) as analyses
-            from (select analysis, count(*) as num from kept where standing = 'ranked' group by 1)
-        )
-        select case when is_ranked then place end as rank, * exclude (is_ranked, family_size),
-        from placed cross join keys
-        where $top is null or place <= $top
-        order by is_ranked desc, within nulls last, place
-    """
 
 
 def _rankings(
@@ -237,9 +217,11 @@ _AGREEMENT = (
 
 def _columns(names: Sequence[str], board: Board, is_held: bool) -> tuple[str, ...]:
     """The columns of the view, with those that are added here at their places."""
+    stderr = f"{board.score}_stderr"
+    after_score = stderr if stderr in names else board.score
     after = {
-        "rank": ("within",),
-        f"{board.score}_stderr": ("low", "high", *(_AGREEMENT if is_held else ())),
+        "rank": ("within", "moved", "rank_before"),
+        after_score: ("low", "high", *(_AGREEMENT if is_held else ())),
     }
     placed = [name for column in names for name in (column, *after.get(column, ()))]
     return (*placed, "verdict", "evidence", "reason")
@@ -272,32 +254,11 @@ def _hold_against(held: Results, rows: Sequence[Row]) -> dict[str | None, Agreem
     return agreements
 
 
-def _add_intervals(con: duckdb.DuckDBPyConnection, board: Board, rows: Sequence[Row]) -> None:
-    """Fill in `low` and `high`, the 95 % bootstrap interval of the score over the layers."""
-    scored = {_unit(row): row for row in rows if row["num_layers_behind"]}
-    query = f"""
-        select concat_ws(' ', model_id, revision, analysis_key) as unit,
-            list({board.layer_value}) as numbers
-        from internal.scored_layers($units)
-        where {board.layer_value} is not null
-        group by unit
-    """
-    for row in rows:
-        row["low"] = row["high"] = None
-    if not scored:
-        return
-    for unit, numbers in ask_rows(con, query, {"units": list(scored)}).rows:
-        row = scored[unit]
-        row["low"], row["high"] = bootstrap_interval(numbers) or (None, None)
-
-
-def _unit(row: Mapping[str, Any]) -> str:
-    return f"{row['model_id']} {row['revision']} {row['analysis_key']}"
-
-
 def _reason(row: Mapping[str, Any], board: Board, min_layers: int) -> str | None:
     """Why a model has no rank; None when it has one."""
     behind, what = row["num_layers_behind"], board.num_layers.removeprefix("num_layers_")
+    if row["standing"] == "no_layers" and what == "probed" and row["total_traps"]:
+        return "traps not probed, or not all of them: run `zoo probe`"
     if row["standing"] == "no_layers":
         return f"no layer {what}, of {row['num_layers_scored']} measured"
     if row["standing"] == "few_layers":

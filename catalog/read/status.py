@@ -7,12 +7,18 @@ from collections.abc import Iterable
 import duckdb
 
 from catalog.files.duck import put
+from catalog.files.folder import Folder
+from catalog.files.layout import HOT
 from catalog.read.lacking import Lack
 from catalog.read.query import Answer, ask_rows
+from catalog.schema import TABLES
 from catalog.schema.keys import UNIT
 
 VIEWS = ("listed", "missing", "models", "models_latest", "sweeps")
 """What the answer is read from."""
+
+MANY_FILES = 2000
+"""As many files that are not merged make every question a second slower, or more: time to compact."""
 
 _STATUS = """
 with planned as materialized (from listed),  -- so that each view is bound and read once
@@ -73,6 +79,12 @@ select topic, item, value::bigint as value, unit from facts order by place, item
 """
 """The facts in the order in which they are shown, each with its place in it. Rows whose weights were read
 for another row (`measured_at`) cost nothing."""
+
+
+def num_unmerged(root: str) -> int:
+    """Files of all tables that `zoo compact` has not merged; one listing a table, no file is opened."""
+    folder = Folder.parse(root)
+    return sum(len(folder.names(table, HOT)) for table in TABLES)
 
 
 def status(con: duckdb.DuckDBPyConnection, lacks: Iterable[Lack] = ()) -> Answer:

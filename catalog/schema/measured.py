@@ -161,6 +161,14 @@ LAYER = (
            "`rank_collapse`, by the rule of docs/science.md; NULL below 20 eigenvalues, or "
            "without a fit where the rule needs alpha.",
            choices=("random_like", "bulk_spikes", "weakly_heavy", "heavy", "very_heavy", "rank_collapse")),
+    # zoo.spectral.snr.Snr
+    Column("mp_snr", REAL, "1",
+           "Σ√λ over the eigenvalues above mp_edge_upper over Σ√λ of the others; 0 where "
+           "none is above. NULL without a bulk, and in rows older than this column until a "
+           "refit.", since=3),
+    Column("spectrum_snr", REAL, "1",
+           "The same with Spectrum's threshold σ(1 + √γ), σ the interquartile range of √λ "
+           "over 1.349. Spectrum ranks layers of one kind by this over √λ_max.", since=3),
     # zoo.spectral.diagnostics.EntryStatistics
     Column("weight_mean", REAL, "w",
            "Mean of the entries."),
@@ -523,6 +531,13 @@ MODEL = (
            "What the two above were measured on: `random_tokens`, `gaussian`.", since=2),
     Column("diagnostics_reason", TEXT, "text",
            "Why they are NULL although they were asked for.", since=2),
+    Column("num_params_active", INT, "count",
+           "Parameters used for one token: all but the experts that a token is not sent to. "
+           "NULL where the config does not say how many it is sent to, and in rows older "
+           "than this column.", since=3),
+    Column("num_params_embedding", INT, "count",
+           "Parameters in tables of tokens, positions and segments. NULL in rows older than "
+           "this column.", since=3),
 )
 
 EVALUATION = (

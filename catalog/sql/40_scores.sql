@@ -14,7 +14,7 @@ with measured as materialized (
         num_traps, num_traps_tw, num_traps_mean, num_traps_entries, num_traps_ww, trap_excess_max,
         num_active_traps, trap_p_value, alpha, alpha_stderr, alpha_low, alpha_high, alpha_hat, log_alpha_norm,
         ks_distance, erg_log_ratio, erg_delta,
-        log_norm, log_spectral_norm, stable_rank, frobenius_norm_sq
+        log_norm, log_spectral_norm, stable_rank, frobenius_norm_sq, num_params, is_dequantised
     from internal.raw_layers semi join internal.shown_models
         using (sweep_id, model_id, revision, analysis_key, generation)
     where status = 'ok'
@@ -29,7 +29,9 @@ parts as (
 )
 select
     m.*, abs(alpha - 2) as alpha_distance,
-    case when alpha is not null then abs(erg_log_ratio) end as erg_distance
+    case when alpha is not null then abs(erg_log_ratio) end as erg_distance,
+    -- a layer without traps has no active one; NULL where its traps were not probed
+    case when num_traps = 0 then 0 else num_active_traps end as active_traps
 from measured as m anti join parts as p
     on m.part is null and m.model_id = p.model_id and m.revision = p.revision
     and m.analysis_key = p.analysis_key
@@ -61,6 +63,17 @@ scores as (
         sum(num_traps_entries) as total_traps_entries,
         sum(num_traps_ww)::bigint as total_traps_ww,
         sum(num_active_traps) as total_active_traps,
+        sum(num_params) filter (where num_traps is not null) as num_params_tested,
+        1e6 * sum(num_traps) / nullif(sum(num_params) filter (where num_traps is not null), 0)
+            as traps_per_million,
+        -- of a model with a trapped layer that was not probed nothing is said
+        case when count(num_traps) = count(active_traps) then count(active_traps) else 0 end
+            as num_layers_probed,
+        case when count(num_traps) = count(active_traps) then avg(active_traps) end
+            as mean_active_traps,
+        case when count(num_traps) = count(active_traps)
+            then stddev_pop(active_traps) / sqrt(count(active_traps)) end as mean_active_traps_stderr,
+        count(*) filter (where is_dequantised) as num_layers_dequantised,
         -- power-law tails
         count(alpha) as num_layers_fitted,
         avg(alpha) as mean_alpha,
@@ -118,6 +131,7 @@ ranked as (
 select
     m.model_id, m.revision, m.analysis_key, m.sweep_id,
     m.name, m.author, m.family, m.architecture, m.base_model, m.step, m.num_params, m.downloads,
+    m.num_params_active, m.num_params_embedding, m.source, m.last_modified,
     m.num_revisions, m.is_final, m.committed_at,
     m.layers_analysed, m.layers_skipped, m.layers_failed,
     m.layers_analysed - coalesce(s.num_layers_scored, 0) as num_layers_unscored,
@@ -126,7 +140,10 @@ select
     s.total_traps, s.mean_traps, s.mean_traps_stderr, s.num_layers_trapped,
     s.num_layers_p01, s.num_layers_with_p, s.max_trap_excess, s.min_trap_p_value,
     s.total_traps_tw, s.total_traps_mean, s.total_traps_entries, s.total_traps_ww,
-    s.total_active_traps,
+    s.total_active_traps, s.num_params_tested, s.traps_per_million,
+    coalesce(s.num_layers_probed, 0) as num_layers_probed,
+    s.mean_active_traps, s.mean_active_traps_stderr,
+    coalesce(s.num_layers_dequantised, 0) as num_layers_dequantised,
     coalesce(s.num_layers_fitted, 0) as num_layers_fitted,
     s.mean_alpha, s.weighted_alpha, s.median_alpha, s.std_alpha,
     s.mean_abs_alpha_minus_2, s.mean_abs_alpha_minus_2_stderr, s.share_alpha_2_6,

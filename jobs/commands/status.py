@@ -21,10 +21,11 @@ def status(
         Nothing but rows and errors.
     """
     from catalog.read.lacking import lacking
-    from catalog.read.status import VIEWS
+    from catalog.read.status import MANY_FILES, VIEWS, num_unmerged
     from catalog.read.status import status as read_status
     from catalog.read.views import connect
     from jobs.screen.output import print_rows
+    from jobs.screen.progress import Progress
     from jobs.screen.quantities import Quantity
 
     with connect(catalog, only=VIEWS) as con:
@@ -34,4 +35,9 @@ def status(
         rows = [{**row, "value": Quantity(row["value"], row["unit"])} for row in rows]
         names = tuple(name for name in names if name != "unit")
     print_rows(rows, columns=names, format=format, quiet=quiet, shown=shown)
+    unmerged = num_unmerged(catalog)
+    if unmerged >= MANY_FILES:
+        Progress(quiet=quiet).say(
+            f"{unmerged:,} files are not merged yet, which slows every question down: run `zoo compact`"
+        )
     return 0

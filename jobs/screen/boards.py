@@ -25,6 +25,18 @@ SHOWN: dict[str, tuple[str, ...]] = {
         "mean_traps", "low", "high", "total_traps", "num_layers_trapped", "num_layers_tested",
         "max_trap_excess", "total_traps_tw", "total_traps_ww", "total_active_traps",
     ),
+    "traps-per-million": (
+        "traps_per_million", "low", "high", "total_traps", "num_params_tested", "num_layers_tested",
+        "mean_traps", "max_trap_excess",
+    ),
+    "active-traps": (
+        "mean_active_traps", "low", "high", "total_active_traps", "num_layers_probed", "total_traps",
+        "num_layers_trapped", "max_trap_excess",
+    ),
+    "composite": (
+        "composite", "low", "high", "traps_share", "alpha_share", "alignment_share", "mean_traps",
+        "mean_abs_alpha_minus_2", "mean_abs_erg_log_ratio", "num_layers_aligned",
+    ),
     "alignment": (
         "mean_abs_erg_log_ratio", "low", "high", "num_layers_aligned", "mean_abs_alpha_minus_2",
         "spearman_alpha_erg_delta", "share_alpha_and_delta_low",
@@ -78,7 +90,10 @@ def print_board(
         _print_paragraph(_notes(found))
     for ranking in found.rankings:
         if not quiet and (ranking.within is not None or len(found.rankings) > 1):
-            print(("### " if is_md else "") + _heading(ranking), end="\n\n" if is_md else "\n")
+            print(
+                ("### " if is_md else "") + _heading(ranking, found.within),
+                end="\n\n" if is_md else "\n",
+            )
         usual = _columns(found, ranking.rows)
         print_rows(
             ranking.rows,
@@ -102,7 +117,15 @@ def _columns(found: Leaderboard, rows: Sequence[Row]) -> tuple[str, ...]:
     """What is shown, without a family that the heading tells and a step that no row has."""
     has_step = any(row["step"] is not None for row in rows)
     told = len({row["within"] for row in rows}) == 1 and rows[0]["within"] is not None
-    before = ["rank", "model_id", *([] if told else ["family"]), *(["step"] if has_step else [])]
+    # a column that says `=` of all says that nothing moved, as the notes do
+    moved = any(row["moved"] not in (None, "=") for row in rows)
+    told = told and found.within == "Family"
+    before = [
+        "rank", *(["moved"] if moved else []), "model_id", *([] if told else ["family"]),
+        *(["step"] if has_step else []),
+    ]  # fmt: skip
+    if found.within == "Size":
+        before.append("num_params")
     score, low, high, *others = SHOWN[found.board.name]
     held = () if found.against is None else ("against",)
     return (*before, score, low, high, *held, *others)
@@ -121,11 +144,25 @@ def _notes(found: Leaderboard) -> str:
         asked = f" ({', '.join(others)}: asked for the same)" if others else ""
         parts.append(f"Analysis {key}{asked}, newest measurement {_time(found.newest)} UTC.")
         parts.append("low, high: 95 % of the score, by a bootstrap over five or more layers.")
+    if found.last_sweep is not None:
+        since = f"the board before the sweep of {_time(found.last_sweep)} UTC"
+        everyone = [row for ranking in found.rankings for row in ranking.rows]
+        if any(row["moved"] not in (None, "=") for row in (*everyone, *found.below)):
+            parts.append(f"moved: places up (▲) or down (▼) against {since}.")
+        else:
+            parts.append(f"No model moved against {since}.")
     return " ".join(parts)
 
 
-def _heading(ranking: Ranking) -> str:
-    name = "Other families" if ranking.within is None else f"Family {ranking.within}"
+def _heading(ranking: Ranking, what: str) -> str:
+    others = {
+        "Family": "Other families",
+        "Size": "Size not known",
+        "Architecture": "No architecture",
+    }
+    name = f"{what} {ranking.within}"
+    if ranking.within is None:
+        name = others.get(what, f"No {what}")
     cut = f", the first {len(ranking.rows)}" if len(ranking.rows) < ranking.num_models else ""
     return printable(f"{name} ({_models(ranking.num_models)}{cut})")
 
@@ -187,7 +224,10 @@ def _print_below(found: Leaderboard, format: Format, shown: Shown, quiet: bool) 
     print_rows(
         found.below,
         columns=found.column_names,
-        usual=("model_id", "family", score, "verdict", "reason"),
+        usual=(
+            *(("moved",) if any(row["moved"] for row in found.below) else ()),
+            *("model_id", "family", score, "verdict", "reason"),
+        ),
         first=("model_id", "reason", score),
         format=format,
         shown=shown,

@@ -124,6 +124,11 @@ class ModelRow(Group):
     """What the two above were measured on: `random_tokens`, `gaussian`."""
     diagnostics_reason: Annotated[str | None, TEXT, Since(2)] = None
     """Why they are NULL although they were asked for."""
+    num_params_active: Annotated[int | None, COUNT, Since(3)] = None
+    """Parameters used for one token: all but the experts that a token is not sent to. NULL where the
+    config does not say how many it is sent to, and in rows older than this column."""
+    num_params_embedding: Annotated[int | None, COUNT, Since(3)] = None
+    """Parameters in tables of tokens, positions and segments. NULL in rows older than this column."""
 
     @classmethod
     def of(cls, unit: Unit, tasks: Sequence[TaskRows], *, versions: str) -> ModelRow:
@@ -175,4 +180,6 @@ class ModelRow(Group):
             deltas_failed=deltas.count("failed") if deltas else None,
             weights_key=next((task.weights_key for task in tasks), None),
             settings_key=next((task.settings_key for task in tasks), None),
+            num_params_active=facts.num_params_active,
+            num_params_embedding=facts.num_params_embedding,
         )

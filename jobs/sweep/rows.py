@@ -6,6 +6,7 @@ Opens no file and decides nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from jobs.sweep.task_rows import ModelFacts
 from zoo.card import Card
@@ -46,4 +47,6 @@ def tensor_rows(model: Model) -> Iterator[TensorRow]:
 
 def model_facts(model: Model, card: Card) -> ModelFacts:
     """What the checkpoint and its card tell."""
-    return ModelFacts.of(model.config, card, num_params=model.num_params)
+    counts = model.param_counts
+    facts = ModelFacts.of(model.config, card, num_params=model.num_params)
+    return replace(facts, num_params_active=counts.active, num_params_embedding=counts.embedding)

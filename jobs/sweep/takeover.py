@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 CARRIED = (
     "num_params", "layers_analysed", "layers_skipped", "layers_failed", "deltas_analysed",
     "deltas_skipped", "deltas_failed", "bytes_read", "bytes_analysed", "requests", "seconds",
-    "versions", "host", "device", "weights_key", "settings_key",
+    "versions", "host", "device", "weights_key", "settings_key", "num_params_active",
+    "num_params_embedding",
 )  # fmt: skip
 """Columns of `models` that tell of the measurement."""
 CARRIED_TABLES = ("layers", "traps", "spectra", "tensors")

@@ -18,6 +18,10 @@ class ModelFacts:
 
     num_params: int | None = None
     """Parameters of the checkpoint."""
+    num_params_active: int | None = None
+    """Those used for one token."""
+    num_params_embedding: int | None = None
+    """Those in tables of tokens, positions and segments."""
     architecture: str | None = None
     family: str | None = None
     library: str | None = None

@@ -20,6 +20,7 @@ _GGUF: Final = {
     "attention.key_length": "head_dim",
     "embedding_length": "hidden_size",
     "expert_count": "num_experts",
+    "expert_used_count": "num_experts_per_tok",
     "attention.kv_lora_rank": "kv_lora_rank",
     "attention.value_length": "v_head_dim",
     "attention.value_length_mla": "v_head_dim",

@@ -20,6 +20,7 @@ from zoo.io.opening import open_checkpoint
 from zoo.io.paired import PairedStore, configs_of_both
 from zoo.io.store import Store
 from zoo.layers.deltas import delta_layers
+from zoo.layers.param_counts import ParamCounts, param_counts
 from zoo.layers.spec import LayerSpec
 from zoo.layers.take import take
 from zoo.measure.base import BaseModel, check_partners, open_base
@@ -65,6 +66,13 @@ class Model:
         """Numbers in all stored tensors, each state of the model counted once."""
         aside = self.checkpoint.set_aside
         return sum(meta.numel for name, meta in self.tensors.items() if name not in aside)
+
+    @property
+    def param_counts(self) -> ParamCounts:
+        """Of these, the embeddings, and those used for one token."""
+        aside = self.checkpoint.set_aside
+        shapes = {name: meta.shape for name, meta in self.tensors.items() if name not in aside}
+        return param_counts(shapes, self.config)
 
     @property
     def decoders(self) -> tuple[str, ...]:

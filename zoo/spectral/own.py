@@ -20,6 +20,7 @@ from zoo.spectral.mp import Bulk, bulk_of, fit_bulk
 from zoo.spectral.phase import HtsrPhase, htsr_phase
 from zoo.spectral.scalars import Scalars, scalars, without_noise
 from zoo.spectral.setol import Quality, quality
+from zoo.spectral.snr import Snr, snr
 from zoo.spectral.spectrum import Spectrum
 from zoo.spectral.tails import MIN_EVALS, NoTail, TailFit, fit_tail
 
@@ -52,6 +53,7 @@ class OwnSpectrum(Group):
     erg: Erg | None = None
     quality: Quality | None = None
     phase: HtsrPhase | None = None
+    snr: Snr | None = None
     num_above_noise: int | None = None
     """Of a difference, eigenvalues above its rounding; no column of this group."""
 
@@ -125,7 +127,8 @@ def own_spectrum(
         if clean[-1] <= 0.0:  # nothing but rounding
             law = fit_bulk(mean_one(evals), n=n, m=m)
             bulk = None if law is None else bulk_of(law, evals)
-            return OwnSpectrum(exponent, norms, tail, bulk, num_above_noise=counted)
+            ratios = snr(clean, n=n, m=m, edge=None if bulk is None else bulk.mp_edge_upper)
+            return OwnSpectrum(exponent, norms, tail, bulk, snr=ratios, num_above_noise=counted)
     mean_one_evals = mean_one(evals)
     clean_mean_one_evals = mean_one_evals if clean is evals else mean_one(clean)
     effective = erg(
@@ -149,4 +152,7 @@ def own_spectrum(
         mean_one_evals=mean_one_evals,
     )
     bulk = None if law is None else bulk_of(law, evals)
-    return OwnSpectrum(exponent, norms, tail, bulk, effective, overlap, HtsrPhase(phase), counted)
+    ratios = snr(clean, n=n, m=m, edge=None if bulk is None else bulk.mp_edge_upper)
+    return OwnSpectrum(
+        exponent, norms, tail, bulk, effective, overlap, HtsrPhase(phase), ratios, counted
+    )

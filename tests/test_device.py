@@ -89,3 +89,30 @@ def test_every_matrix_needs_its_seed_key() -> None:
                 list(noise(3, 5, 5)), options=OPTIONS, seed_keys=[("a",)] * 2, storage_bits=32
             )
         )
+
+
+def test_several_threads_measure_several_layers_at_a_time_and_change_no_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stack = list(noise(7, 60, 40))
+    keys = [("r", "experts", "", str(number)) for number in range(7)]
+
+    def columns() -> list[dict[str, object]]:
+        measured = measure_layers(stack, options=OPTIONS, seed_keys=keys, storage_bits=32)
+        timed = {"spectrum_s", "shuffle_s"}
+        return [{c: v for c, v in m.columns.items() if c not in timed} for m in measured]
+
+    one_by_one, before = columns(), torch.get_num_threads()
+    monkeypatch.setattr(batch, "_threads", lambda matrices: 3)
+    assert columns() == one_by_one
+    assert torch.get_num_threads() == before
+
+
+def test_layers_measured_at_a_time_are_bounded_by_their_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 16)
+    assert batch._threads([torch.zeros(64, 64)] * 40) == 16
+    assert batch._threads([torch.zeros(64, 64)] * 2) == 2
+    assert batch._threads([torch.empty(2880, 2880, device="meta")] * 40) == 5
+    assert batch._threads([]) == batch._threads([torch.zeros(0, 4)]) == 1

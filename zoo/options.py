@@ -106,7 +106,8 @@ class AnalysisOptions:
     clip_fingers: bool = False
     """Clip the largest eigenvalues when that lowers alpha by more than one ("fingers")."""
     device: str = "auto"
-    """`auto`, `cpu`, `cuda` or `cuda:N`; values agree within the accuracy bar, so not part of the key."""
+    """`auto`, `cpu`, `cuda` or `cuda:N`; values agree within the accuracy bar but for the draw of the shuffles
+    (column `permutation`), so not part of the key."""
 
     def __post_init__(self) -> None:
         _one_of(get_args(Metrics), metrics=self.metrics)

@@ -17,8 +17,8 @@ _LIBRARIES = ("libcusolver.so.12", "libcusolver.so.11")
 """Names of the library in CUDA 13 and 12. A library that is loaded already is found by its name alone."""
 _MAPPED = "/proc/self/maps"
 """Where Linux lists the files that this process has loaded."""
-_VALUES_ONLY = 0
-"""CUSOLVER_EIG_MODE_NOVECTOR."""
+_MODES = {False: 0, True: 1}
+"""CUSOLVER_EIG_MODE_NOVECTOR and _VECTOR, by whether vectors are wanted."""
 _LOWER = 0
 """CUBLAS_FILL_MODE_LOWER."""
 _FLOAT64 = 1
@@ -46,12 +46,12 @@ class BatchedSolver:
     params: ctypes.c_void_p
     device: torch.device
 
-    def workspace(self, matrices: torch.Tensor) -> Workspace | None:
+    def workspace(self, matrices: torch.Tensor, *, vectors: bool = False) -> Workspace | None:
         """What solving symmetric float64 matrices [k, m, m] takes; None where the routine refuses this size."""
         values = torch.empty(matrices.shape[:2], dtype=torch.float64, device=matrices.device)
         on_device, on_host = ctypes.c_size_t(), ctypes.c_size_t()
         status = self.library.cusolverDnXsyevBatched_bufferSize(
-            *self._described(matrices, values),
+            *self._described(matrices, values, vectors=vectors),
             ctypes.byref(on_device),
             ctypes.byref(on_host),
             ctypes.c_int64(matrices.shape[0]),
@@ -59,9 +59,10 @@ class BatchedSolver:
         return None if status else Workspace(on_device.value, on_host.value)
 
     def eigenvalues(
-        self, matrices: torch.Tensor, workspace: Workspace
+        self, matrices: torch.Tensor, workspace: Workspace, *, vectors: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(eigenvalues [k, m] ascending, info [k]) of symmetric float64 matrices [k, m, m], which are overwritten.
+        """(eigenvalues [k, m] ascending, info [k]) of symmetric float64 matrices [k, m, m], which are overwritten: with
+        `vectors` by unit eigenvectors, one a row. `workspace`: for the same.
 
         An info other than 0 marks a matrix that was not solved. Both are on the device and may still be on their way.
         Raises CusolverError, and torch.OutOfMemoryError where the workspace finds no room.
@@ -78,7 +79,7 @@ class BatchedSolver:
         host = ctypes.create_string_buffer(max(workspace.on_host, 1))
         self._check(
             "XsyevBatched",
-            *self._described(matrices, values),
+            *self._described(matrices, values, vectors=vectors),
             ctypes.c_void_p(room.data_ptr()),
             ctypes.c_size_t(workspace.on_device),
             ctypes.cast(host, ctypes.c_void_p),
@@ -90,13 +91,15 @@ class BatchedSolver:
             stream.synchronize()  # the host's part is in use until then
         return values, info
 
-    def _described(self, matrices: torch.Tensor, values: torch.Tensor) -> tuple[Any, ...]:
+    def _described(
+        self, matrices: torch.Tensor, values: torch.Tensor, *, vectors: bool
+    ) -> tuple[Any, ...]:
         """The arguments that both routines begin with."""
         order = matrices.shape[1]
         return (
             self.handle,
             self.params,
-            ctypes.c_int(_VALUES_ONLY),
+            ctypes.c_int(_MODES[vectors]),
             ctypes.c_int(_LOWER),
             ctypes.c_int64(order),
             ctypes.c_int(_FLOAT64),

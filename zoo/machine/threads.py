@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 """Variables of the environment from which libraries take their number of threads when loaded."""
@@ -31,3 +33,18 @@ def set_threads(count: int) -> None:
     if (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(count)
     threadpool_limits(limits=count)
+
+
+@contextmanager
+def one_thread_each() -> Iterator[Callable[[], None]]:
+    """Within, each of several threads that compute has one mathematics thread: libraries are limited, and what is
+    given is to be called at the start of each thread, for torch. Afterwards all is as before."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    with threadpool_limits(limits=1):
+        try:
+            yield lambda: torch.set_num_threads(1)
+        finally:
+            torch.set_num_threads(before)

@@ -6,7 +6,9 @@ the other. The members of a batch follow from the order in which they are given,
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain
 
@@ -16,10 +18,16 @@ from jaxtyping import Shaped
 from zoo.machine.cusolver import CusolverError
 from zoo.machine.device import choose_device
 from zoo.machine.helpers import Helpers, shared_helpers
+from zoo.machine.threads import one_thread_each
 from zoo.measure.device_batch import measure_batch
 from zoo.measure.layer import LayerMeasures, as_float, measure_layer, remarked
 from zoo.options import AnalysisOptions
 from zoo.spectral.batch_sizes import batch_size, device_bytes, memory_class
+
+_THREADS_BYTES = 512 << 20
+"""What layers that are measured at a time on the CPU may take together, beside their matrices."""
+_BYTES_AN_ENTRY = 12
+"""Bytes an entry that measuring a layer takes: its shuffle, its Gram matrix, and blocks of it."""
 
 Layers = Sequence[Shaped[torch.Tensor, "*shape"]] | Shaped[torch.Tensor, "layers *shape"]
 """Equal layers, one by one or as one tensor: matrices [rows, cols], or slices [k, rows, cols] that are pooled."""
@@ -142,13 +150,39 @@ def _one_by_one(
     seed_keys: Sequence[tuple[str, ...]],
     storage_bits: int,
 ) -> Iterator[LayerMeasures]:
-    for matrix, key in zip(matrices, seed_keys, strict=True):
-        yield measure_layer(
+    """On the CPU, in order: one at a time, or as many as there are mathematics threads and room for."""
+
+    def measured(matrix: torch.Tensor, key: tuple[str, ...]) -> LayerMeasures:
+        return measure_layer(
             matrix if matrix.ndim == 3 else matrix[None],
             options=options,
             seed_key=key,
             storage_bits=storage_bits,
         )
+
+    layers = zip(matrices, seed_keys, strict=True)
+    threads = _threads(matrices)
+    if threads < 2:
+        for matrix, key in layers:
+            yield measured(matrix, key)
+        return
+    waiting: deque[Future[LayerMeasures]] = deque()
+    with one_thread_each() as begin, ThreadPoolExecutor(threads, initializer=begin) as pool:
+        for matrix, key in layers:
+            waiting.append(pool.submit(measured, matrix, key))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _threads(matrices: Layers) -> int:
+    """Layers that are measured at a time on the CPU: shuffles and small solves use one thread each, however many a
+    library is allowed."""
+    if not len(matrices) or matrices[0].numel() == 0:
+        return 1
+    room = _THREADS_BYTES // (_BYTES_AN_ENTRY * matrices[0].numel())
+    return min(torch.get_num_threads(), len(matrices), room)
 
 
 def _on_cpu(

@@ -9,7 +9,7 @@ converge, or breaks down, is solved in full by the caller.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from jaxtyping import Float64
 from numpy.typing import NDArray
 
 from zoo.spectral.arrays import Doubles, Indices, Vector
-from zoo.spectral.batched_solve import symmetric_eigenvalues_of
+from zoo.spectral.batched_solve import symmetric_eigenvalues_of, symmetric_eigenvectors_of
 
 _MAX_BASIS_VECTORS = 1024
 """The basis grows no larger."""
@@ -144,15 +144,25 @@ def tops_of(
         settled |= size >= order
         settled &= ~is_broken
         leave = settled | is_broken | is_last
-        for position in np.flatnonzero(leave).tolist():
-            number_of, count = int(search.numbers[position]), int(counts[position])
-            if number_of in done:
-                continue
-            vectors = None
-            is_given = settled[position] or (unconverged_too and not is_broken[position])
-            if is_given and num_vectors(count) > 0:
-                vectors = _vectors(search, position, size, min(num_vectors(count), count))
-            done[number_of] = Top(evals[position], count, bool(settled[position]), vectors)
+        leaving = [
+            position
+            for position in np.flatnonzero(leave).tolist()
+            if int(search.numbers[position]) not in done
+        ]
+        given = [
+            position
+            for position in leaving
+            if settled[position] or (unconverged_too and not is_broken[position])
+        ]
+        asked = {p: min(num_vectors(int(counts[p])), int(counts[p])) for p in given}
+        vectors = _vectors(search, {p: count for p, count in asked.items() if count > 0}, size)
+        for position in leaving:
+            done[int(search.numbers[position])] = Top(
+                evals[position],
+                int(counts[position]),
+                bool(settled[position]),
+                vectors.get(position),
+            )
         if len(done) == k:
             break
         left = np.flatnonzero([int(n) not in done for n in search.numbers])
@@ -175,13 +185,18 @@ def _estimates(search: _Search, size: int) -> tuple[Doubles, NDArray[np.bool_]]:
 
 
 def _vectors(
-    search: _Search, position: int, size: int, count: int
-) -> Float64[torch.Tensor, "order {count}"]:
-    """Unit eigenvectors of the `count` largest eigenvalues of one matrix as columns."""
-    _, weights = torch.linalg.eigh(search.projected[position, :size, :size])
-    inner = search.basis[position, :size].mT @ weights.flip(1)[:, :count]
-    unit: torch.Tensor = inner / torch.linalg.vector_norm(inner, dim=0)
-    return unit
+    search: _Search, asked: Mapping[int, int], size: int
+) -> dict[int, Float64[torch.Tensor, "order wanted"]]:
+    """Unit eigenvectors of the largest eigenvalues as columns: `asked[position]` of them."""
+    if not asked:
+        return {}
+    index = torch.tensor(list(asked), device=search.grams.device)
+    rows = symmetric_eigenvectors_of(search.projected[index, :size, :size].contiguous())
+    found: dict[int, torch.Tensor] = {}
+    for weights, (position, count) in zip(rows, asked.items(), strict=True):
+        inner = search.basis[position, :size].mT @ weights.flip(0)[:count].mT
+        found[position] = inner / torch.linalg.vector_norm(inner, dim=0)
+    return found
 
 
 def _new_directions(

@@ -18,13 +18,15 @@ from zoo.spectral import philox
 from zoo.spectral.arrays import Doubles, Indices, Vector
 from zoo.spectral.batch_sizes import BLOCK_BYTES
 from zoo.spectral.batched_krylov import Top, tops_of
-from zoo.spectral.batched_solve import grams, scaled_blocks
+from zoo.spectral.batched_solve import grams, scaled_blocks, symmetric_eigenvectors_of
 from zoo.spectral.krylov import block_width
 from zoo.spectral.localisation import Mode, Sector
 from zoo.spectral.shuffle import Permutation
 from zoo.spectral.trap_modes import CARRIED_PASSES, CARRIED_TOLERANCE, SECTOR_VECTORS
 
-_EXACT = 1e-10
+_SOLVED_UP_TO = 512
+"""Order up to which all eigenvectors of a batch cost an accelerator less than a search for a few."""
+_EXACT = 1e-8
 """Change of an eigenvalue between two looks at which its vector counts as found: the vector is then good to the
 square root of it over the gap."""
 _PASSES = 60
@@ -67,7 +69,13 @@ def first_blocks(
 def leading_of(
     products: Float64[torch.Tensor, "k m m"], counts: Sequence[int], seeds: Sequence[int]
 ) -> list[Float64[torch.Tensor, "m wanted"]]:
-    """Unit eigenvectors of the `counts[i]` largest eigenvalues of Gram matrix i, as columns."""
+    """Unit eigenvectors of the `counts[i]` largest eigenvalues of Gram matrix i, as columns.
+
+    `products` may be overwritten.
+    """
+    if products.shape[1] <= _SOLVED_UP_TO:
+        rows = symmetric_eigenvectors_of(products)
+        return [vectors.flip(0)[:count].mT for vectors, count in zip(rows, counts, strict=True)]
     asked = np.array(counts, dtype=np.intp)
 
     def wanted(_: Doubles, numbers: Indices) -> NDArray[np.intp]:
@@ -81,6 +89,7 @@ def leading_of(
         num_vectors=lambda count: count,
         tolerance=_EXACT,
         max_passes=_PASSES,
+        looks=(12, 6),
     )
     return [
         _by_full_solve(products[index], counts[index]) if top.vectors is None else top.vectors
@@ -91,9 +100,7 @@ def leading_of(
 def _by_full_solve(
     product: Float64[torch.Tensor, "m m"], count: int
 ) -> Float64[torch.Tensor, "m {count}"]:
-    _, vectors = torch.linalg.eigh(product)
-    leading: torch.Tensor = vectors.flip(1)[:, :count]
-    return leading
+    return symmetric_eigenvectors_of(product[None])[0].flip(0)[:count].mT
 
 
 def pair_of(

@@ -94,6 +94,27 @@ def symmetric_eigenvalues_of(
     return values.clamp_min_(0.0), "torch"
 
 
+def symmetric_eigenvectors_of(
+    matrices: Float64[torch.Tensor, "k m m"],
+) -> Float64[torch.Tensor, "k m m"]:
+    """Unit eigenvectors of symmetric matrices as rows, that of the largest eigenvalue last; `matrices` are overwritten.
+
+    Raises what torch raises for a matrix that it cannot solve.
+    """
+    if matrices.is_cuda and len(matrices) > 1 and matrices.shape[1] > 1:
+        solver = batched_solver(matrices.device)
+        room = None if solver is None else solver.workspace(matrices, vectors=True)
+        if solver is not None and room is not None:
+            kept = matrices.clone()
+            _, info = solver.eigenvalues(matrices, room, vectors=True)
+            for index in torch.nonzero(info).flatten().tolist():
+                matrices[index] = torch.linalg.eigh(kept[index])[1].mT
+            return matrices
+    for index in range(len(matrices)):
+        matrices[index] = torch.linalg.eigh(matrices[index])[1].mT
+    return matrices
+
+
 def _torch_batches() -> bool:
     """True where torch's own eigvalsh solves a batch at once."""
     cuda = torch.version.cuda

@@ -20,10 +20,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int, Shaped
 from numpy.typing import NDArray
-from scipy.linalg import lapack
 
 from zoo.seeds import seed_for
 from zoo.spectral.arrays import Indices
+from zoo.spectral.unlocked import swap_rows
 
 ONE_PASS_ENTRIES = 1 << 24
 """Largest number of entries shuffled in one Fisher-Yates pass; more are dealt into buckets first."""
@@ -176,14 +176,13 @@ def _swap(values: Values, rng: np.random.Generator, *, backwards: bool) -> Value
     if width < 4:  # laswp moves words of 4 and 8 bytes
         bits = values.view(f"u{width}").astype(np.uint32)
         return _swap(bits, rng, backwards=backwards).astype(f"u{width}").view(values.dtype)
-    laswp = lapack.slaswp if width == 4 else lapack.dlaswp
-    column = values.view(np.float32 if width == 4 else np.float64).reshape(-1, 1, order="F")
+    column = values.view(np.float32 if width == 4 else np.float64).reshape(-1)
     chunks = partners(rng, values.size)
     if not backwards:  # chunk by chunk, while the partners are in cache
         for start, chunk in zip(range(0, values.size, _SWAPPED_ENTRIES), chunks, strict=True):
-            laswp(column[start:], chunk, overwrite_a=1)
+            swap_rows(column[start:], chunk)
         return values
     kept = [chunk.copy() for chunk in chunks]
     for number in reversed(range(len(kept))):
-        laswp(column[number * _SWAPPED_ENTRIES :], kept[number], inc=-1, overwrite_a=1)
+        swap_rows(column[number * _SWAPPED_ENTRIES :], kept[number], backwards=True)
     return values

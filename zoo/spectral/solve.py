@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Real
-from scipy.linalg import blas
 
 from zoo.machine.device import GRAM_DTYPE
 from zoo.spectral.arrays import ArrayLike, Doubles, Reals
 from zoo.spectral.batched_solve import Solver, grams, symmetric_eigenvalues_of
 from zoo.spectral.inputs import stack_of
 from zoo.spectral.symmetric import NOT_FINITE, Reduction, symmetric_eigenvalues
+from zoo.spectral.unlocked import add_products
 
 CPU = torch.device("cpu")
 """Where matrices are solved unless a device is named."""
@@ -143,15 +143,11 @@ def gram(
     """
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     m = tall.shape[1]
-    syrk = blas.dsyrk if product == GRAM_DTYPE else blas.ssyrk
     total: Reals | None = None
     for block in _blocks(tall, exponent, product):
-        operand, turned = (block.T, 0) if block.flags.c_contiguous else (block, 1)
-        if total is None:
-            total = syrk(1.0, operand, trans=turned, lower=1)
-        else:
-            total = syrk(1.0, operand, trans=turned, lower=1, beta=1.0, c=total, overwrite_c=1)
-        del block, operand  # before the next one is made
+        is_turned = not block.flags.c_contiguous
+        total = add_products(block if is_turned else block.T, total, is_turned=is_turned)
+        del block  # before the next one is made
     return np.zeros((m, m), order="F") if total is None else total
 
 

@@ -18,6 +18,7 @@ from scipy.linalg import eigh_tridiagonal, lapack
 
 from zoo.spectral.arrays import Doubles, Reals
 from zoo.spectral.two_stage import two_stage_eigenvalues
+from zoo.spectral.unlocked import reduced, tridiagonal_eigenvalues
 
 _PANEL_COLUMNS = 32
 """Columns that LAPACK reduces at a time. Its wrapper's default workspace allows one column, which is
@@ -56,10 +57,10 @@ class Reduction:
         )
         if order < 3:  # already tridiagonal
             return np.asarray(inner[:, ::-1])
-        routines = _lapack(self.reflectors.dtype)
+        ormqr = lapack.sormqr if self.reflectors.dtype == np.float32 else lapack.dormqr
         turned = np.asfortranarray(inner[:, ::-1], dtype=self.reflectors.dtype)
         # Q is the identity in the first row and column and a product of reflectors, as of a QR, in the others
-        moved, _, info = routines.ormqr(
+        moved, _, info = ormqr(
             "L", "N", self.reflectors[1:, :-1], self.factors, turned[1:], max(64 * count, 1)
         )
         _check(info, "ormqr", order)
@@ -79,7 +80,6 @@ def symmetric_eigenvalues(
     trace = float(np.trace(lower))
     if not math.isfinite(trace):
         raise ValueError(NOT_FINITE)
-    routines = _lapack(lower.dtype)
     exponent = _exponent(trace, lower.dtype)
     if exponent:
         lower *= lower.dtype.type(2.0**-exponent)
@@ -90,11 +90,9 @@ def symmetric_eigenvalues(
         evals = two_stage_eigenvalues(np.asarray(lower, dtype=np.float64))
         if evals is not None:
             return np.asarray(np.maximum(evals, 0.0)), None
-    reflectors, diagonal, off_diagonal, factors, info = routines.sytrd(
-        lower, lower=1, lwork=_PANEL_COLUMNS * order, overwrite_a=1
-    )
+    reflectors, diagonal, off_diagonal, factors, info = reduced(lower, panel=_PANEL_COLUMNS)
     _check(info, "sytrd", order)
-    values, info = routines.sterf(diagonal, off_diagonal)
+    values, info = tridiagonal_eigenvalues(diagonal, off_diagonal)
     _check(info, "sterf", order)
     evals = np.maximum(values.astype(np.float64), 0.0)  # rounding makes zeros slightly negative
     if exponent:
@@ -105,22 +103,6 @@ def symmetric_eigenvalues(
         reflectors, factors, diagonal.astype(np.float64), off_diagonal.astype(np.float64)
     )
     return evals, reduction
-
-
-@dataclass(frozen=True, slots=True)
-class _Routines:
-    """LAPACK's routines for one precision."""
-
-    sytrd: Any
-    sterf: Any
-    ormqr: Any
-
-
-def _lapack(dtype: np.dtype[Any]) -> _Routines:
-    """The routines that work in `dtype`, float32 or float64."""
-    if dtype == np.float32:
-        return _Routines(lapack.ssytrd, lapack.ssterf, lapack.sormqr)
-    return _Routines(lapack.dsytrd, lapack.dsterf, lapack.dormqr)
 
 
 def _exponent(trace: float, dtype: np.dtype[Any]) -> int:

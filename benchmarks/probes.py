@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +28,14 @@ import torch
 from scipy.stats import spearmanr
 from torch.utils.flop_counter import FlopCounterMode
 
+from catalog.read import views
 from jobs.demo.build import NUM_TRAIN, SEED
 from jobs.demo.train import Digits, Snapshot, load_digits, train
 from zoo.io.memory import memory_checkpoint
 from zoo.measure.model import measure, model_of
 from zoo.options import AnalysisOptions, LayerSelection
-from zoo.probes import joint
 from zoo.probes.ablation import ablation_at
+from zoo.probes.joint import joint_of
 from zoo.probes.layer import Recordings, Variant, batch_size, controls, divergences
 from zoo.probes.modes import shuffled_modes
 from zoo.probes.network import Network
@@ -240,16 +241,89 @@ def times() -> None:
         options = ProbeOptions(num_probes=num_probes)
         variants = _traps_of(network.module, layer, 24)
         ablation = ablation_at(network.module, Site(layer))
-        whole = joint._PASS_BYTES
         seconds = []
-        for most in (0, whole):
-            joint._PASS_BYTES = most
-            together = joint.joint_of(network, ablation, min(num_probes, batch_size(network)))
+        for most in (0, network.pass_bytes):
+            asked = replace(network, pass_bytes=most)
+            together = joint_of(asked, ablation, min(num_probes, batch_size(network)))
             started = time.perf_counter()
-            divergences(network, ablation, variants[:4], variants[4:], options)
+            divergences(asked, ablation, variants[:4], variants[4:], options)
             seconds.append(time.perf_counter() - started)
         at_once = min(24, together.num_variants)
         print(f"| {name} | {num_probes} | {at_once} | {seconds[0]:.2f} s | {seconds[1]:.2f} s |")
+
+
+def families(out: Path) -> None:
+    """From files to verdicts, and what 4 traps cost in the first and the last block: the sentence encoder of
+    the demo, and a small network of every kind with one entry far outside."""
+    from jobs.__main__ import run
+    from zoo.io.local import LocalLocation
+    from zoo.io.store import reading
+    from zoo.measure.model import open_model
+    from zoo.probes.model import load_network
+
+    print(
+        "| network | traps, active | first block | last block | plain replay |\n| --- | --- | --- | --- | --- |"
+    )
+    for name, folder, layers in _folders(out):
+        catalog = out / f"catalog-{name}"
+        sweep = ["sweep", str(folder), "--out", str(catalog), "-j", "1", "--quiet"]
+        probe = ["probe", str(catalog), "-j", "1", "--quiet", "--num-probes", "32"]
+        if run(sweep) or run([*probe, "--max-traps-per-layer", "1", "--again"]):
+            sys.exit(f"{name} failed")
+        with views.connect(str(catalog)) as con:
+            ((num, active),) = con.execute(
+                "select count(*), count(*) filter (verdict = 'active') from traps "
+                "where verdict <> 'unprobed'"
+            ).fetchall()
+        with reading(LocalLocation(str(folder))) as store:
+            model = open_model(store, LayerSelection())
+            network = load_network(model, ProbeOptions(device="cpu"))
+        costs = [_passes(network, layer) for layer in layers]
+        told = " | ".join(f"{passes:.2f}" for passes, _ in costs)
+        plain = ", ".join(f"{1 + 4 * behind:.2f}" for _, behind in costs)
+        print(f"| {name} | {num}, {active} | {told} | {plain} |", flush=True)
+
+
+def _folders(out: Path) -> list[tuple[str, Path, list[str]]]:
+    """Name, folder, and a matrix of the first and of the last block."""
+    import transformers
+
+    from jobs.demo.build import _copy_encoder
+
+    size = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4,
+            "num_hidden_layers": 4}  # fmt: skip
+    words = {**size, "vocab_size": 512, "max_position_embeddings": 64, "num_key_value_heads": 4}
+    kinds: dict[str, tuple[str, dict[str, object], str]] = {
+        "GPT2": ("LMHeadModel", {"n_embd": 64, "n_layer": 4, "n_head": 4, "n_positions": 64,
+                                 "vocab_size": 512}, "transformer.h.{}.mlp.c_fc.weight"),
+        "Llama": ("ForCausalLM", words, "model.layers.{}.mlp.gate_proj.weight"),
+        "Mixtral": ("ForCausalLM", {**words, "num_local_experts": 4},
+                    "model.layers.{}.self_attn.o_proj.weight"),
+        "ViT": ("ForImageClassification", {**size, "image_size": 32, "patch_size": 8},
+                "vit.layers.{}.mlp.fc1.weight"),
+        "Whisper": ("ForConditionalGeneration",
+                    {"d_model": 64, "encoder_layers": 4, "decoder_layers": 4, "vocab_size": 512,
+                     "encoder_attention_heads": 4, "decoder_attention_heads": 4,
+                     "encoder_ffn_dim": 128, "decoder_ffn_dim": 128, "max_source_positions": 100,
+                     "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+                     "decoder_start_token_id": 1},
+                    "model.decoder.layers.{}.fc1.weight"),
+    }  # fmt: skip
+    encoder = out / "all-minilm-l6-v2"
+    if not encoder.exists():
+        _copy_encoder(encoder, print)
+    blocks = [f"encoder.layer.{i}.intermediate.dense.weight" for i in (0, 5)]
+    folders = [("all-minilm-l6-v2 (BERT)", encoder, blocks)]
+    torch.manual_seed(0)
+    for kind, (ending, settings, layer) in kinds.items():
+        config = getattr(transformers, f"{kind}Config")(**settings)
+        module = getattr(transformers, kind + ending)(config).eval()
+        names = [layer.format(0), layer.format(3)]
+        with torch.no_grad():
+            module.get_parameter(names[0])[3, 5] += 2
+        module.save_pretrained(out / kind)
+        folders.append((kind, out / kind, names))
+    return folders
 
 
 def _networks() -> list[tuple[str, torch.nn.Module, list[str]]]:
@@ -297,6 +371,8 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     if sys.argv[1:2] == ["cost"]:
         cost()
+    elif sys.argv[1:2] == ["families"] and len(sys.argv) == 3:
+        families(Path(sys.argv[2]))
     elif sys.argv[1:2] == ["times"]:
         times()
     elif sys.argv[1:2] == ["harm"] and len(sys.argv) == 3:

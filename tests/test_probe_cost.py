@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.test_probes import spiked
 from tests.tiny_models import build
-from zoo.probes import joint as joining
 from zoo.probes import layer as layering
 from zoo.probes.ablation import ablation_at
 from zoo.probes.inputs import draw_for
@@ -163,7 +164,7 @@ def test_a_value_that_was_written_into_counts_as_another() -> None:
 
 @pytest.mark.parametrize("family", LAYERS)
 def test_ablations_in_one_pass_give_what_they_give_one_by_one(
-    family: str, monkeypatch: pytest.MonkeyPatch
+    family: str,
 ) -> None:
     network = network_of(family)
     name = named(network, family)
@@ -171,7 +172,7 @@ def test_ablations_in_one_pass_give_what_they_give_one_by_one(
     ablation = ablation_at(network.module, Site(name))
     assert joint_of(network, ablation, 12).num_variants > 5
     together = divergences(network, ablation, variants[:2], variants[2:], FEW)
-    monkeypatch.setattr(joining, "_PASS_BYTES", 0)
+    network = replace(network, pass_bytes=0)
     assert joint_of(network, ablation, 12).num_variants == 1
     alone = divergences(network, ablation, variants[:2], variants[2:], FEW)
     np.testing.assert_allclose(together.of_traps, alone.of_traps, rtol=1e-3, atol=1e-7)

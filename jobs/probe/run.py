@@ -208,11 +208,6 @@ def _task(unit: ProbeUnit, plan: _Plan, memory_bytes: float) -> ProbeTask | Prob
         if failure.cause == TransientError.cause or failure.error_type in _PASSING:
             return f"{failure.cause}: {failure.message}"
         why = failure.message
-    elif need > memory_bytes:
-        why = (
-            f"memory: the network needs about {need / _GIB:.1f} GiB, the workers have "
-            f"{memory_bytes / _GIB:.1f}; probe it on a larger machine"
-        )
     if why is not None:
         return without_a_network(unit.traps, why, diagnostics=plan.diagnostics)
     return ProbeTask(
@@ -222,9 +217,10 @@ def _task(unit: ProbeUnit, plan: _Plan, memory_bytes: float) -> ProbeTask | Prob
         plan.options,
         unit.traps,
         plan.factory,
-        need,
+        int(min(need, memory_bytes)),  # a larger one is read block by block
         plan.diagnostics,
         plan.data,
+        limit_bytes=memory_bytes,
     )
 
 

@@ -51,6 +51,8 @@ class ProbeTask:
     diagnostics: bool
     """Also the columns of `models`."""
     data: GivenData | None = None
+    limit_bytes: float = math.inf
+    """Memory of a worker: a network that needs more is read block by block."""
     group: int = 0
     """Number of the task within its unit."""
     cost_s: float = math.inf
@@ -113,7 +115,12 @@ def probe_task(task: ProbeTask) -> ProbeResult:
         model = open_model(store, task.selection)
         try:
             network = load_network(
-                model, task.options, factory=task.factory, data=arrays, label=label
+                model,
+                task.options,
+                factory=task.factory,
+                data=arrays,
+                label=label,
+                limit_bytes=task.limit_bytes,
             )
         except UnprobeableError as error:
             return without_a_network(task.traps, str(error), diagnostics=task.diagnostics)

@@ -44,6 +44,13 @@ class Ablation:
                 handle.remove()
             return
         (change,) = changes
+        if self.parameter.is_meta:
+            handle = self.target.register_forward_pre_hook(self._exchanging(change))
+            try:
+                yield
+            finally:
+                handle.remove()
+            return
         with torch.no_grad():
             kept = self.site.view(self.parameter).clone()
             self.site.add(self.parameter, change)
@@ -52,18 +59,30 @@ class Ablation:
             finally:
                 self.site.view(self.parameter).copy_(kept)
 
+    def _exchanging(self, change: Change) -> Callable[..., None]:
+        """A hook for a weight that is loaded for each call, and dropped after it."""
+        name = self.site.parameter.rpartition(".")[2]
+
+        def hook(module: torch.nn.Module, _: object) -> None:
+            with torch.no_grad():
+                self.site.add(module.get_parameter(name), change)
+
+        return hook
+
     def _adding(self, changes: Sequence[Change]) -> Callable[..., torch.Tensor]:
         """A hook: the output and what ΔW makes of the input, in float32, rounded once."""
         kind, lines, axis = type(self.target), self.site.lines, self.site.axis
         stored = torch.stack([self.site.stored(change) for change in changes])
-        moved = stored.to(self.parameter.device)
+        moved = stored if self.parameter.is_meta else stored.to(self.parameter.device)
         if _is_flipped(kind):  # it stores [in, out]
             moved, axis = moved.transpose(1, 2), 1 - axis
 
         def hook(
             _: torch.nn.Module, given: tuple[torch.Tensor, ...], out: torch.Tensor
         ) -> torch.Tensor:
+            nonlocal moved
             values = given[0]
+            moved = moved.to(values.device)
             if kind is torch.nn.Embedding:
                 parts = values.chunk(len(moved))
                 term = torch.cat(

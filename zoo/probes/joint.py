@@ -17,8 +17,6 @@ from zoo.probes.ablation import Ablation
 from zoo.probes.network import Inputs, Network, UnprobeableError
 from zoo.probes.replay import Kept, Replay, record
 
-_PASS_BYTES = 64 << 20
-"""Most bytes that the largest output of a joint pass has."""
 _FEW, _MORE = 2, 3
 """Sizes of two small batches: what grows with them counts the probes."""
 _TOLERANCE = 1e-3
@@ -53,7 +51,7 @@ def joint_of(network: Network, ablation: Ablation, batch_size: int) -> Joint:
     if batched is None or not _rows_are_independent(small, large):
         return Joint()
     of_a_batch = large.largest_bytes / _MORE * batch_size
-    return Joint(max(1, int(_PASS_BYTES // max(1.0, of_a_batch))), batched)
+    return Joint(max(1, int(network.pass_bytes // max(1.0, of_a_batch))), batched)
 
 
 def _recorded(network: Network, ablation: Ablation, inputs: Inputs) -> Replay:

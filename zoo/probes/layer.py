@@ -14,7 +14,7 @@ from zoo.probes.ablation import Ablation
 from zoo.probes.divergence import jensen_shannon
 from zoo.probes.joint import Joint, joint_of
 from zoo.probes.modes import ShuffledModes
-from zoo.probes.network import Inputs, Network
+from zoo.probes.network import Inputs, Network, UnprobeableError
 from zoo.probes.options import ProbeOptions
 from zoo.probes.replacement import replacement
 from zoo.probes.replay import Replay, record
@@ -114,6 +114,10 @@ class Recordings:
             if before.num_bytes * self.num_batches <= _KEPT_BYTES:
                 self._kept[number] = before
         if before.num_calls == 0:
+            if ablation.parameter.is_meta:
+                raise UnprobeableError(
+                    "the weight is used by a module around its own, and is not at hand block by block"
+                )
             ablation = replace(ablation, target=network.module, is_added=False)
         return ablation, before
 

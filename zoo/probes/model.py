@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from typing import Any, get_args
 
@@ -13,6 +15,7 @@ import torch
 
 from zoo.errors import DecodeError
 from zoo.formats.account import account
+from zoo.formats.weight import Weight
 from zoo.layers.spec import LayerSpec
 from zoo.machine.device import choose_device, with_cpu_fallback
 from zoo.measure.model import Model
@@ -24,7 +27,7 @@ from zoo.probes.modes import ShuffledModes, shuffled_modes
 from zoo.probes.network import Network, UnprobeableError
 from zoo.probes.options import ProbeOptions
 from zoo.probes.plain import PERCEPTRONS, from_factory, perceptron
-from zoo.probes.sites import find_site
+from zoo.probes.sites import Site, find_site
 from zoo.probes.trim import trimmed
 from zoo.spectral.arrays import Vector
 from zoo.spectral.shuffle import Permutation, PermutationKind
@@ -58,18 +61,54 @@ def load_network(
     factory: str | None = None,
     data: Mapping[str, np.ndarray[Any, Any]] | None = None,
     label: str = "",
+    limit_bytes: float = math.inf,
 ) -> Network:
     """The network of a checkpoint: a user's factory, a perceptron, or a transformers architecture.
 
     Every tensor is read and decoded; raises UnprobeableError where that makes no network. `data`, called
-    `label` in the rows, takes the place of random inputs (`zoo.probes.given`). It lies on the device of
-    the options, or on the processor where that one has no room for it.
+    `label` in the rows, takes the place of random inputs (`zoo.probes.given`).
+
+    It lies on the device of the options. Where that one, or `limit_bytes` of memory, is too small for all
+    of it, a network of transformers is read block by block (`zoo.probes.streamed`).
     """
-    network = _built(model, options, factory)
+    device = choose_device(options.device)
+    room = limit_bytes
+    if device.type == "cuda":
+        room = min(room, torch.cuda.get_device_properties(device).total_memory)
+    if peak_bytes(model.num_params) > room:
+        network = _in_blocks(model, options, factory, device, room)
+    else:
+        network = _built(model, options, factory)
+        with_cpu_fallback(network.module.to, device)
     if data is not None:
         network = with_data(network, data, label, seed=options.seed)
-    with_cpu_fallback(network.module.to, choose_device(options.device))
     return network
+
+
+def peak_bytes(num_params: int) -> int:
+    """Memory that loading and probing a whole network of so many parameters takes at most."""
+    return 3 * 4 * num_params + (1 << 30)
+
+
+def _in_blocks(
+    model: Model, options: ProbeOptions, factory: str | None, device: torch.device, room: float
+) -> Network:
+    if factory is not None or model.config.get("model_type") in PERCEPTRONS:
+        need = peak_bytes(model.num_params)
+        raise UnprobeableError(
+            f"memory: the network needs about {need / 2**30:.1f} GiB, the workers have "
+            f"{room / 2**30:.1f}; probe it on a larger machine"
+        )
+    from zoo.probes.streamed import streamed
+
+    return streamed(
+        model.config,
+        _readers(model),
+        device=device,
+        limit_bytes=room,
+        length=options.length,
+        position=options.position,
+    )
 
 
 def _built(model: Model, options: ProbeOptions, factory: str | None) -> Network:
@@ -85,19 +124,28 @@ def _built(model: Model, options: ProbeOptions, factory: str | None) -> Network:
 
 def _state(model: Model) -> dict[str, torch.Tensor]:
     """All tensors by the names that the architecture gives them, decoded."""
-    accounted = account(model.checkpoint)
-    state: dict[str, torch.Tensor] = {}
-    used: set[str] = set()
-    for weight in accounted.weights:
+    return {name: read() for name, read in _readers(model).items()}
+
+
+def _readers(model: Model) -> dict[str, Callable[[], torch.Tensor]]:
+    """How each tensor is read and decoded, by the name that the architecture gives it."""
+
+    def decoded(weight: Weight) -> torch.Tensor:
         try:
-            state[weight.name] = weight.load(model.checkpoint)
+            return weight.load(model.checkpoint)
         except DecodeError as error:
             raise UnprobeableError(f"{weight.name} cannot be decoded: {error}") from error
+
+    accounted = account(model.checkpoint)
+    readers: dict[str, Callable[[], torch.Tensor]] = {}
+    used: set[str] = set()
+    for weight in accounted.weights:
+        readers[weight.name] = partial(decoded, weight)
         used.update(weight.sources)
     for name in model.tensors:
-        if name not in used and name not in state:
-            state[name] = model.checkpoint.read(name)
-    return state
+        if name not in used and name not in readers:
+            readers[name] = partial(model.checkpoint.read, name)
+    return readers
 
 
 def probe_traps(
@@ -181,7 +229,7 @@ def _probed_layer(
         probed = [(trap, rank) for trap, rank in of_slice if trap in chosen]
         if not probed:
             continue
-        site = find_site(parameters, matrices[place], name=spec.tensor)
+        site = _site(network, parameters, matrices[place], spec.tensor)
         if site is None:
             raise UnprobeableError(
                 f"no parameter of {type(network.module).__name__} holds the matrix {spec.tensor}"
@@ -196,6 +244,25 @@ def _probed_layer(
         for (trap, _), values in zip(probed, result.of_traps, strict=True):
             probe = _probe(values, result, network, options, is_shared=ablation.is_shared)
             yield ProbedTrap(trap, probe)
+
+
+def _site(
+    network: Network, parameters: Mapping[str, torch.Tensor], matrix: torch.Tensor, name: str
+) -> Site | None:
+    """Where the matrix lies; of a network in blocks, block by block, those of a like name first."""
+    here = {key: value for key, value in parameters.items() if not value.is_meta}
+    site = find_site(here, matrix, name=name)
+    if site is not None or network.stream is None:
+        return site
+    blocks = sorted(network.stream.blocks, key=lambda block: block.partition(".")[2] not in name)
+    numbers = {block: block.rpartition(".")[2] for block in blocks}
+    for block in sorted(blocks, key=lambda block: f".{numbers[block]}." not in f".{name}"):
+        with network.stream.loaded(block):
+            own = network.stream.blocks[block].named_parameters(prefix=block)
+            site = find_site(dict(own), matrix, name=name)
+        if site is not None:
+            return site
+    return None
 
 
 Slice = tuple[int, int, list[tuple[KnownTrap, int]], ShuffledModes]

@@ -55,6 +55,10 @@ class Network:
     """Given inputs, in the order in which they are used; None: they are drawn."""
     label: str | None = None
     """Which data that is, for the rows."""
+    stream: Any = None
+    """`zoo.probes.streamed.Stream`, where the blocks are loaded as they run; None: all weights are here."""
+    pass_bytes: int = 64 << 20
+    """Most bytes of the largest output when several ablations run in one pass."""
 
     def num_probes(self, wanted: int) -> int:
         """Probes there are: as many as wanted, and of given data no more than it has."""
@@ -102,7 +106,8 @@ class Network:
 
     def _placed(self, inputs: Inputs) -> Inputs:
         """The inputs where the weights are."""
-        device = next((p.device for p in self.module.parameters()), torch.device("cpu"))
+        devices = (p.device for p in self.module.parameters() if not p.is_meta)
+        device = next(devices, torch.device("cpu"))
         return {
             name: value.to(device) if isinstance(value, torch.Tensor) else value
             for name, value in inputs.items()

@@ -32,25 +32,10 @@ def transformer(
     Raises UnprobeableError where transformers knows no such architecture or the tensors do not fit it,
     UseError where it is not installed.
     """
+    transformers = library()
+    name, network_class, built = class_of(config)
     try:
-        import transformers
-    except ImportError as error:
-        raise UseError(
-            "probes of Hub models need transformers; `pip install 'spectral-zoo[probes]'`"
-        ) from error
-    name = _class_name(config)
-    network_class = getattr(transformers, name, None)
-    model_type = str(config.get("model_type", ""))
-    if network_class is None or model_type not in transformers.CONFIG_MAPPING:
-        raise UnprobeableError(
-            f"transformers {transformers.__version__} knows no {name} of model_type {model_type!r}; "
-            "code from a repository never runs: name a factory (package.module:function)"
-        )
-    # how the file is packed is no matter of the network: its tensors are decoded already
-    settings = {k: v for k, v in config.items() if k not in ("quantization_config", "model_type")}
-    built = transformers.CONFIG_MAPPING[model_type].from_dict(settings)
-    try:
-        with _silent(transformers):
+        with silent(transformers):
             module, told = network_class.from_pretrained(
                 None, config=built, state_dict=dict(state), output_loading_info=True
             )
@@ -62,10 +47,48 @@ def transformer(
             f"{len(missing)} tensors of {name} are not in the checkpoint, such as {missing[0]}; "
             "wanted a checkpoint whose names fit its architecture"
         )
+    return network_of(module, config, built, length=length, position=position)
+
+
+def library() -> Any:
+    """The package `transformers`. UseError where it is not installed."""
+    try:
+        import transformers
+    except ImportError as error:
+        raise UseError(
+            "probes of Hub models need transformers; `pip install 'spectral-zoo[probes]'`"
+        ) from error
+    return transformers
+
+
+def class_of(config: Mapping[str, Any]) -> tuple[str, Any, Any]:
+    """(name, class, configuration) of the network that `config` names; UnprobeableError where it is unknown."""
+    transformers, name = library(), _class_name(config)
+    network_class = getattr(transformers, name, None)
+    model_type = str(config.get("model_type", ""))
+    if network_class is None or model_type not in transformers.CONFIG_MAPPING:
+        raise UnprobeableError(
+            f"transformers {transformers.__version__} knows no {name} of model_type {model_type!r}; "
+            "code from a repository never runs: name a factory (package.module:function)"
+        )
+    # how the file is packed is no matter of the network: its tensors are decoded already
+    settings = {k: v for k, v in config.items() if k not in ("quantization_config", "model_type")}
+    return name, network_class, transformers.CONFIG_MAPPING[model_type].from_dict(settings)
+
+
+def network_of(
+    module: torch.nn.Module,
+    config: Mapping[str, Any],
+    built: Any,
+    *,
+    length: int | None,
+    position: Position,
+) -> Network:
+    """A module of the library with random inputs of its kind."""
     module.eval()
     main = str(getattr(module, "main_input_name", "input_ids"))
     dtype = next(module.parameters()).dtype
-    accepts_cache = "use_cache" in settings or hasattr(built, "use_cache")
+    accepts_cache = "use_cache" in config or hasattr(built, "use_cache")
 
     def draw(count: int, generator: torch.Generator) -> Inputs:
         inputs = draw_for(main, count, generator, config, length=length, dtype=dtype)
@@ -92,7 +115,7 @@ def _class_name(config: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _silent(transformers: Any) -> Iterator[None]:
+def silent(transformers: Any) -> Iterator[None]:
     """Without its warnings and its bar: what does not fit is said by us."""
     logger = logging.getLogger("transformers")
     before, bars = logger.level, transformers.utils.logging

@@ -1,7 +1,8 @@
 """The shuffles of equal layers that are measured together: rounds of replicates, and the modes of their traps.
 
-What `shuffles` does for one layer, on the device and for all at once. A round shuffles the layers whose own shuffles
-ask for another replicate, so later rounds are small. Knows nothing of the layers' own columns.
+What `shuffles` does for one layer, on the device and for all at once. A round makes all replicates that are certain to
+be asked for, as a small batch costs an accelerator nearly as much as a full one. Knows nothing of the layers' own
+columns.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from zoo.spectral.batched_statistics import bulks_of
 from zoo.spectral.batched_trap_test import nums_wanted
 from zoo.spectral.localisation import Mode, Sector
 from zoo.spectral.replicate import MAX_PASSES, TOLERANCE, EntryFacts
-from zoo.spectral.replication import MOST_REPLICATES, is_settled, staged_up_to
+from zoo.spectral.replication import certain_replicates, staged_up_to
 from zoo.spectral.shuffle import Permutation
 from zoo.spectral.solve import eigenvalues
 from zoo.spectral.trap_test import BulkEntries, ShuffleTest, Trap
@@ -63,6 +64,10 @@ class Member:
     """Of the first shuffle."""
     traps: list[tuple[int, Trap, int | None]] = field(default_factory=list)
     """Replicate, trap, and its place among all modes of the batch; None where its mode was not computed."""
+
+
+Job = tuple[Member, int]
+"""A layer, and the number of a replicate that is to be made of it."""
 
 
 def solved_values(
@@ -99,70 +104,80 @@ class BatchShuffles:
         self.modes: list[ShapedMode] = []
         """Of every trap that is to be described."""
         self._sectors: dict[Owner, Sector] = {}
+        near = staged_up_to(options.fixed_replicates, m=self.m, level=options.level)
+        self._is_staged = near is not None
 
     def run(self, members: Sequence[Member]) -> None:
         """Shuffle every layer as often as the options say and its own shuffles ask for (`replication`)."""
         options = self.options
-        near = staged_up_to(options.fixed_replicates, m=self.m, level=options.level)
         is_full = options.shuffle_mode == "full" or (
             options.shuffle_mode == "auto" and self.m <= FULL_SHUFFLE_UP_TO
         )
-        active = list(members)
-        for replicate in range(options.fixed_replicates or MOST_REPLICATES):
-            if near is not None and replicate:
-                active = [m for m in active if not is_settled(m.tests, level=options.level)]
-            if not active:
+        most = max(1, len(self._flat) // self.k)  # no more at a time than the batch itself
+        while True:
+            jobs = [
+                (member, replicate)
+                for member in members
+                for replicate in certain_replicates(
+                    member.tests,
+                    fixed=options.fixed_replicates,
+                    is_staged=self._is_staged,
+                    level=options.level,
+                )
+            ]
+            if not jobs:
                 return
-            is_whole = is_full and (replicate == 0 or self.m < CHEAP_FULL_BELOW)
-            self._replicate(active, replicate, is_whole=is_whole)
+            is_whole = is_full and (jobs[0][1] == 0 or self.m < CHEAP_FULL_BELOW)
+            for start in range(0, len(jobs), most):
+                self._replicates(jobs[start : start + most], is_whole=is_whole)
 
-    def _replicate(
-        self,
-        active: Sequence[Member],
-        replicate: int,
-        *,
-        is_whole: bool,
-    ) -> None:
-        """The replicate of that number of some layers. `is_whole`: its spectrum is looked at, not only its top."""
-        owners = [(member, place) for member in active for place in range(self.k)]
+    def _replicates(self, jobs: Sequence[Job], *, is_whole: bool) -> None:
+        """Some replicates of some layers, all the first ones or none. `is_whole`: their spectra are looked at, not
+        only their tops."""
+        owners = [(member, place) for member, _ in jobs for place in range(self.k)]
         size = self.rows * self.cols
         permutations = [
             Permutation.of(
                 member.evals.seed_key, replicate, place, self.options.seed, size=size, kind="philox"
             )
-            for member, place in owners
+            for member, replicate in jobs
+            for place in range(self.k)
         ]
         shuffled = shuffle_stack(self._picked(owners), permutations)
         exponents = [member.facts.exponent for member, _ in owners]
-        if replicate == 0:
+        is_first = jobs[0][1] == 0
+        if is_first:
             bulks = bulks_of(
                 shuffled,
                 max_abs=[member.facts.max_abs for member, _ in owners],
                 moments=[m.facts.moments if self.k == 1 else None for m, _ in owners],
             )
-            for position, member in enumerate(active):
+            for position, (member, _) in enumerate(jobs):
                 member.bulks = tuple(bulks[position * self.k : (position + 1) * self.k])
         products = grams(shuffled, exponents)
         tops, traces, found = self._tops(
             products, shuffled, exponents, owners, permutations, is_whole
         )
         del products
-        tests = self._tests(active, tops, traces)
-        for position, (member, test) in enumerate(zip(active, tests, strict=True)):
+        tests = self._tests(jobs, tops, traces)
+        for position, ((member, _), test) in enumerate(zip(jobs, tests, strict=True)):
+            if self._is_staged and member.tests and member.tests[-1] is None:
+                tests[position] = None  # one without a bulk is the last that is asked for
+                continue
             mine = tops[position * self.k : (position + 1) * self.k]
             member.tests.append(test)
             member.whole.append(np.stack(mine) if is_whole else None)
-            if replicate == 0:
+            if is_first:
                 member.lambda_max = max(float(top[-1]) for top in mine)
-        self._shape_traps(active, replicate, shuffled, exponents, permutations, tops, found)
+        self._shape_traps(jobs, tests, shuffled, exponents, permutations, tops, found)
 
     def _picked(
         self, owners: Sequence[tuple[Member, int]]
     ) -> Shaped[torch.Tensor, "matrices rows cols"]:
         """The slices of some layers, in order."""
-        if len(owners) == len(self._flat):
-            return self._flat
         index = [member.number * self.k + place for member, place in owners]
+        if index == list(range(len(self._flat))):
+            return self._flat
         return self._flat[torch.tensor(index, device=self.device)]
 
     def _tops(
@@ -215,11 +230,11 @@ class BatchShuffles:
         return tops, diagonals.tolist(), [top.vectors for top in searched]
 
     def _tests(
-        self, active: Sequence[Member], tops: Sequence[Vector], traces: Sequence[float]
+        self, jobs: Sequence[Job], tops: Sequence[Vector], traces: Sequence[float]
     ) -> list[ShuffleTest | None]:
-        """The trap test of one replicate of every layer."""
+        """The trap test of every replicate."""
         shuffles = []
-        for position, member in enumerate(active):
+        for position, (member, _) in enumerate(jobs):
             chosen = slice(position * self.k, (position + 1) * self.k)
             shuffles.append(ShuffledEvals(tuple(tops[chosen]), tuple(traces[chosen]), member.bulks))
         spread = self.helpers.spread(shuffle_tests, shuffles, self.n, self.m, self.options.level)
@@ -227,19 +242,18 @@ class BatchShuffles:
 
     def _shape_traps(
         self,
-        active: Sequence[Member],
-        replicate: int,
+        jobs: Sequence[Job],
+        tests: Sequence[ShuffleTest | None],
         shuffled: Shaped[torch.Tensor, "matrices rows cols"],
         exponents: Sequence[int],
         permutations: Sequence[Permutation],
         tops: Sequence[Vector],
         found: Sequence[torch.Tensor | None],
     ) -> None:
-        """The modes of the traps of one replicate, for the helpers to describe."""
+        """The modes of the traps of some replicates, for the helpers to describe."""
         chosen: dict[int, list[Trap]] = {}
         if self.options.modes:
-            for position, member in enumerate(active):
-                test = member.tests[-1]
+            for position, test in enumerate(tests):
                 for trap in test.traps if test is not None else ():
                     chosen.setdefault(position * self.k + trap.slice_index, []).append(trap)
         chosen = {index: traps[:MAX_MODES] for index, traps in chosen.items()}
@@ -251,15 +265,14 @@ class BatchShuffles:
             for trap, mode in zip(chosen[index], of_slice, strict=True):
                 places[index // self.k, trap] = len(self.modes) + len(modes)
                 modes.append((mode, permutations[index]))
-                owners.append((active[index // self.k].number, index % self.k))
+                owners.append((jobs[index // self.k][0].number, index % self.k))
         if modes:
-            self._find_sectors(owners, {member.number: member for member in active})
+            self._find_sectors(owners, {member.number: member for member, _ in jobs})
             carried = carried_back(modes, (self.rows, self.cols), self.device)
             for (mode, _), back, owner in zip(modes, carried, owners, strict=True):
                 sector = self._sectors[owner]
                 self.modes.append(ShapedMode(mode, back.left, back.right, back.share, sector))
-        for position, member in enumerate(active):
-            test = member.tests[-1]
+        for position, ((member, replicate), test) in enumerate(zip(jobs, tests, strict=True)):
             for trap in test.traps if test is not None else ():
                 member.traps.append((replicate, trap, places.get((position, trap))))
 

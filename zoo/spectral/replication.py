@@ -57,6 +57,24 @@ def is_settled(tests: Sequence[ShuffleTest | None], *, level: float) -> bool:
     return len(counts) == 1 and all(map(_is_clear, done))
 
 
+def certain_replicates(
+    tests: Sequence[ShuffleTest | None], *, fixed: int | None, is_staged: bool, level: float
+) -> range:
+    """Numbers of the replicates that will be made next whatever they show: they can be made together.
+
+    The first by itself, which the others take the bulk of the entries from. `fixed`: how many were asked for, if any.
+    `is_staged`: the first decides (`staged_up_to`). Empty when there are enough.
+    """
+    done, most = len(tests), fixed or MOST_REPLICATES
+    if done == 0:
+        return range(1)
+    if is_staged and is_settled(tests, level=level):
+        return range(0)
+    if is_staged and done == 1 and tests[0] is not None and _is_clear(tests[0]):
+        return range(1, min(2, most))
+    return range(done, most)
+
+
 def _is_clear(test: ShuffleTest) -> bool:
     """True when no eigenvalue of the shuffle lies where another shuffle might count it otherwise."""
     return bool(test.traps) and (

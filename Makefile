@@ -5,6 +5,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# processes that run the tests, 0: this one alone; who shares one: tests/conftest.py
+JOBS ?= 2
 PIP := $(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 .PHONY: demo test lint bench clean
@@ -13,7 +15,7 @@ demo: $(VENV)/installed
 	$(BIN)/zoo demo demo
 
 test: lint
-	RAY_AUTH_MODE=disabled RAY_USAGE_STATS_ENABLED=0 $(BIN)/python -m pytest
+	RAY_AUTH_MODE=disabled RAY_USAGE_STATS_ENABLED=0 $(BIN)/python -m pytest -n $(JOBS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -1,12 +1,15 @@
-"""One Ray for the whole session, one mathematics thread, and the command line as a function."""
+"""One Ray for the whole session, one mathematics thread, the command line as a function, and which tests share a
+process when several run them."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -19,6 +22,28 @@ import pytest
 from jobs.__main__ import run
 
 Zoo = Callable[..., int]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Under `-n`: the tests of a file go to one process, which makes their fixtures once; all files that start or
+    use a Ray go to one as well, so that two never start at once.
+
+    (`--dist loadgroup` would do, but pytest 9.2 and pytest-xdist 3.8 do not agree on names of groups.)
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    files = Path(__file__).parent.glob("test_*.py")
+    with_ray = {
+        path.name for path in files if re.search(r"ray_session|mark\.ray", path.read_text())
+    }
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            name = nodeid.partition("::")[0].rpartition("/")[2]
+            return "ray" if name in with_ray else name
+
+    return ByFile(config, log)
 
 
 @pytest.fixture

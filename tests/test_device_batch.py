@@ -12,10 +12,11 @@ import torch
 from tests.layer_kinds import layers_of_all_kinds
 from tests.measured_alike import OPTIONS, SECONDS, alone, assert_close, key, replaying
 from zoo.machine.helpers import Helpers
-from zoo.measure import batch, device_shuffles
+from zoo.measure import batch, device_batch, device_shuffles
 from zoo.measure.batch import measure_on
 from zoo.measure.layer import LayerMeasures
 from zoo.options import AnalysisOptions
+from zoo.spectral import batched_krylov, batched_modes, batched_solve
 
 CPU = torch.device("cpu")
 HERE = Helpers(0)
@@ -34,6 +35,26 @@ def together(
     return list(
         measure_on(CPU, stack, options=options, seed_keys=keys, storage_bits=bits, helpers=HERE)
     )
+
+
+@pytest.fixture(autouse=True)
+def overwriting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Solvers leave nothing of what they are given, as those of accelerators do."""
+
+    def values_of(matrices: torch.Tensor) -> tuple[torch.Tensor, batched_solve.Solver]:
+        told = batched_solve.symmetric_eigenvalues_of(matrices)
+        matrices.fill_(math.nan)
+        return told
+
+    def vectors_of(matrices: torch.Tensor) -> torch.Tensor:
+        told = batched_solve.symmetric_eigenvectors_of(matrices).clone()
+        matrices.fill_(math.nan)
+        return told
+
+    for module in (device_batch, device_shuffles, batched_krylov):
+        monkeypatch.setattr(module, "symmetric_eigenvalues_of", values_of)
+    for module in (batched_modes, batched_krylov):
+        monkeypatch.setattr(module, "symmetric_eigenvectors_of", vectors_of)
 
 
 @pytest.mark.parametrize("name", layers_of_all_kinds())

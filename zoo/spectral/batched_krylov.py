@@ -177,7 +177,7 @@ def tops_of(
 
 def _estimates(search: _Search, size: int) -> tuple[Doubles, NDArray[np.bool_]]:
     """Descending eigenvalues of the projections, and which matrices have broken down; one wait for the device."""
-    values, _ = symmetric_eigenvalues_of(search.projected[:, :size, :size].contiguous())
+    values, _ = symmetric_eigenvalues_of(search.projected[:, :size, :size].clone())
     told: Doubles = torch.cat((values, search.broken[:, None]), dim=1).cpu().numpy()
     evals = np.ascontiguousarray(told[:, -2::-1])
     is_broken = (told[:, -1] > 0.0) | ~np.isfinite(evals).all(axis=1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
+from operator import itemgetter
 from random import Random
 
 NUM_DRAWS = 999
@@ -36,15 +37,15 @@ def bootstrap_interval(values: Sequence[float]) -> tuple[float, float] | None:
         return _limit(values)
     ordered = sorted(values)
     draw = _draws(num)
-    sums = sorted(math.fsum(ordered[i] for i in places) for places in draw)
+    sums = sorted(math.fsum(taken(ordered)) for taken in draw)
     return sums[24] / num, sums[974] / num
 
 
 @cache
-def _draws(num: int) -> tuple[tuple[int, ...], ...]:
-    """Places of the values that each resample of `num` values takes."""
+def _draws(num: int) -> tuple[itemgetter[tuple[float, ...]], ...]:
+    """What takes the values of each resample from `num` values; in C, as a board has a million of them."""
     uniform = Random(num).random
-    return tuple(tuple(int(uniform() * num) for _ in range(num)) for _ in range(NUM_DRAWS))
+    return tuple(itemgetter(*(int(uniform() * num) for _ in range(num))) for _ in range(NUM_DRAWS))
 
 
 def _limit(values: Sequence[float]) -> tuple[float, float]:

@@ -25,6 +25,7 @@ WIDTH, HEIGHT = 180, 104
 """Size in units of the picture."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 4, 176, 20, 92
 _BINS = 34
+_EDGES = np.arange(_BINS + 1.0)
 _LOW = 1e-3
 """Smaller eigenvalues, in units of the mean, are not drawn."""
 
@@ -97,8 +98,8 @@ def _density(values: Vector, low: float, high: float) -> Vector:
     """Share of the values a unit of λ in each bin; 0 where there is none."""
     places = (np.log10(np.maximum(values, 1e-300)) - low) * (_BINS / (high - low))
     counts = np.bincount(places[places >= 0.0].astype(np.intp), minlength=_BINS + 1)[:_BINS]
-    edges = np.logspace(low, high, _BINS + 1)
-    return counts / (values.size * np.diff(edges))
+    edges = 10.0 ** (low + (high - low) / _BINS * _EDGES)
+    return counts / (values.size * (edges[1:] - edges[:-1]))
 
 
 def _stairs(density: Vector, frame: Frame) -> str:

@@ -47,7 +47,12 @@ def board_data(con: duckdb.DuckDBPyConnection, board: Board) -> BoardData:
         "numRanked": found.num_models,
         "numBelow": found.num_below,
         "minLayers": MIN_LAYERS,
-        "shown": _shown(names, board, has_reason=found.num_below > 0),
+        "shown": _shown(
+            names,
+            board,
+            has_reason=found.num_below > 0,
+            has_moved=any(row["moved"] not in (None, "=") for row in found.rows),
+        ),
         "meanings": meanings_of(names),
         "slugs": [slug(row["model_id"]) for row in found.rows],
         **columnar(found.rows, names),
@@ -60,12 +65,14 @@ def every_board(con: duckdb.DuckDBPyConnection) -> list[BoardData]:
     return [board_data(con, board) for board in BOARDS.values()]
 
 
-def _shown(names: Sequence[str], board: Board, *, has_reason: bool) -> list[str]:
+def _shown(names: Sequence[str], board: Board, *, has_reason: bool, has_moved: bool) -> list[str]:
     """Columns to begin with: the verdict and those of the terminal; 13 at most, as a table bears 15."""
     score, low, high, *others = SHOWN[board.name]
     reason = ["reason"] if has_reason else []
+    moved = ["moved"] if has_moved else []
     chosen = [
         "rank",
+        *moved,
         "model_id",
         score,
         low,

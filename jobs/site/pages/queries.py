@@ -28,7 +28,7 @@ def queries() -> list[Query]:
             f"board-{board.name}",
             f"Leaderboard: {board.name}",
             board_sql(board),
-            f"The page adds low and high (the 95 % interval of {board.score} under 999 resamples of the layers), "
+            f"The page adds low and high (the 95 % interval of {board.score} under a bootstrap), "
             "the place in the family, the verdict, and models without a rank: "
             f"from internal.board('{board.key}', 5, null) where standing <> 'ranked'.",
         )

@@ -46,6 +46,14 @@ const ZOO = (() => {
     return String(Number(value.toPrecision(4)));
   }
 
+  // Parameters and bytes as people say them; the box over a cell has every digit.
+  function amount(value) {
+    for (const [unit, size] of [["T", 1e12], ["B", 1e9], ["M", 1e6], ["k", 1e3]]) {
+      if (value >= size) return Number((value / size).toPrecision(3)) + " " + unit;
+    }
+    return shown(value);
+  }
+
   // The state of the page, in the address behind #.
   const state = {
     read() { return new Map(new URLSearchParams(location.hash.slice(1))); },
@@ -119,5 +127,5 @@ const ZOO = (() => {
     say();
   });
 
-  return { put, load, rows, shown, state, csv, tsv, save, copy, tame, isDark, onTheme: (redraw) => themed.push(redraw) };
+  return { put, load, rows, shown, amount, state, csv, tsv, save, copy, tame, isDark, onTheme: (redraw) => themed.push(redraw) };
 })();

@@ -32,12 +32,12 @@ ZOO.table = (id, table, options = {}) => {
     const name = cell.getField(), value = cell.getValue(), row = cell.getData();
     const target = value !== null && links[name] ? links[name](row) : null;
     const element = document.createElement(target ? "a" : "span");
-    element.textContent = ZOO.shown(value);
+    element.textContent = typeof value === "number" && /params|bytes/.test(name) ? ZOO.amount(value) : ZOO.shown(value);
     if (target) element.href = target;
     if (value === null) {
       element.className = "none";
       element.title = row.reason || row.status || "not measured";
-    } else if (typeof value === "number") element.title = String(value);
+    } else if (typeof value === "number") element.title = value.toLocaleString("en-US", { maximumSignificantDigits: 17 });
     else if (String(value).length > 18) element.title = String(value);
     return element;
   }

@@ -7,6 +7,7 @@ its library since CUDA 12.6.2. It is called by its C interface, so nothing has t
 from __future__ import annotations
 
 import ctypes
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -23,6 +24,8 @@ _LOWER = 0
 """CUBLAS_FILL_MODE_LOWER."""
 _FLOAT64 = 1
 """CUDA_R_64F."""
+_ONE_AT_A_TIME = threading.Lock()
+"""A handle serves one thread at a time."""
 
 
 class CusolverError(RuntimeError):
@@ -71,22 +74,23 @@ class BatchedSolver:
             raise ValueError("wanted contiguous float64 matrices")
         count, order = matrices.shape[:2]
         stream = torch.cuda.current_stream(self.device)
-        self._check("SetStream", self.handle, ctypes.c_void_p(stream.cuda_stream))
         values = torch.zeros((count, order), dtype=torch.float64, device=matrices.device)
         info = torch.zeros(count, dtype=torch.int32, device=matrices.device)
         # zeroed: cuSOLVER 11.7.1.2 reads what it has not written (pytorch #192483)
         room = torch.zeros(max(workspace.on_device, 1), dtype=torch.uint8, device=matrices.device)
         host = ctypes.create_string_buffer(max(workspace.on_host, 1))
-        self._check(
-            "XsyevBatched",
-            *self._described(matrices, values, vectors=vectors),
-            ctypes.c_void_p(room.data_ptr()),
-            ctypes.c_size_t(workspace.on_device),
-            ctypes.cast(host, ctypes.c_void_p),
-            ctypes.c_size_t(workspace.on_host),
-            ctypes.c_void_p(info.data_ptr()),
-            ctypes.c_int64(count),
-        )
+        with _ONE_AT_A_TIME:
+            self._check("SetStream", self.handle, ctypes.c_void_p(stream.cuda_stream))
+            self._check(
+                "XsyevBatched",
+                *self._described(matrices, values, vectors=vectors),
+                ctypes.c_void_p(room.data_ptr()),
+                ctypes.c_size_t(workspace.on_device),
+                ctypes.cast(host, ctypes.c_void_p),
+                ctypes.c_size_t(workspace.on_host),
+                ctypes.c_void_p(info.data_ptr()),
+                ctypes.c_int64(count),
+            )
         if workspace.on_host:
             stream.synchronize()  # the host's part is in use until then
         return values, info

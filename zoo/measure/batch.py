@@ -97,7 +97,7 @@ def measure_on(
     if len(matrices) == 1:
         return _on_cpu(matrices, options, seed_keys, storage_bits, why)
     half = -(-len(matrices) // 2)
-    return chain.from_iterable(
+    begun = [
         measure_on(
             device,
             matrices[part],
@@ -107,7 +107,8 @@ def measure_on(
             helpers=helpers,
         )
         for part in (slice(None, half), slice(half, None))
-    )
+    ]  # at once, by the thread that owns the device, not by whoever takes the results
+    return chain.from_iterable(begun)
 
 
 def _layers_a_batch(matrix: Shaped[torch.Tensor, "*shape"], device: torch.device) -> int:

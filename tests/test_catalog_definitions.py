@@ -51,7 +51,7 @@ def test_a_view_defined_alone_answers_as_among_all(root: str, view: str) -> None
 
 def test_a_board_needs_what_its_condition_names() -> None:
     needed = views_of_board()
-    assert needed is not None and needed >= {"board", "scored_layers"}
+    assert needed is not None and needed >= {"board", "scored_layers_of"}
     where = "model_id in (select model_id from MISSING)"
     assert views_of_board(where) == needed | {"missing"}
 

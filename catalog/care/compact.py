@@ -25,6 +25,7 @@ import pyarrow as pa
 
 from catalog.care.claims import claim, finish, give_back
 from catalog.care.merge import write_sorted
+from catalog.care.scores import roll_up
 from catalog.errors import DiskFullError, TornError
 from catalog.files.duck import while_others_write
 from catalog.files.folder import Folder, Stamp
@@ -108,6 +109,7 @@ def compact(
             else:
                 _say(say, _why(merged, grace_s))
                 _drop(con, folder, plan, merged, grace_s=grace_s, orphan_age_s=orphan_age_s)
+            while_others_write(lambda: roll_up(con, folder))
         except DiskFullError:
             _drop_unfinished(folder)
             raise

@@ -39,7 +39,7 @@ class Board:
     score: str
     """The column it ranks by: a mean over layers."""
     layer_value: str
-    """What it is the mean of: an expression over `internal.scored_layers`, in which `unit` is the window
+    """What it is the mean of: an expression over `internal.scored_layers_of`, in which `unit` is the window
     of a model's layers. Empty for a score that is no mean over layers."""
     num_layers: str
     """The column with the number of layers behind it."""

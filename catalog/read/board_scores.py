@@ -8,9 +8,11 @@ from typing import Any
 
 import duckdb
 
+from catalog.files.duck import put
 from catalog.read.board_kinds import BOARDS, COMPOSED, Board
 from catalog.read.intervals import bootstrap_interval
 from catalog.read.query import ask_rows
+from catalog.schema.keys import UNIT
 
 Row = dict[str, Any]
 """A row of a board by column name."""
@@ -62,19 +64,25 @@ def _share(bound: float, part: Board, row: Row, ranked: Sequence[Row]) -> float:
 def _intervals(
     con: duckdb.DuckDBPyConnection, board: Board, rows: Sequence[Row]
 ) -> list[_Interval]:
+    # as a table that is joined, so that of sorted files the parts with these models alone are read
+    put(con, "board_units", {name: [row[name] for row in rows] for name in UNIT})
+    con.execute(
+        "create or replace temp view few_units as "
+        "from internal.shown_models semi join board_units using (model_id, revision, analysis_key)"
+    )
     query = f"""
         select unit_id, list(number) as numbers
         from (
             select concat_ws(' ', model_id, revision, analysis_key) as unit_id,
                 {board.layer_value} as number
-            from internal.scored_layers($units)
+            from internal.scored_layers_of('few_units')
             window unit as (partition by model_id, revision, analysis_key)
         )
         where number is not null
         group by unit_id
     """
     units = [_unit(row) for row in rows]
-    answer = ask_rows(con, query, {"units": units})
+    answer = ask_rows(con, query)
     by_unit = {unit: bootstrap_interval(numbers) for unit, numbers in answer.rows}
     return [by_unit.get(unit) or (None, None) for unit in units]
 

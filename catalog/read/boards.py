@@ -112,7 +112,7 @@ def views_of_board(
     if named is None:
         return None
     held = frozenset() if against is None else evaluations.VIEWS
-    return named | analyses.VIEWS | held | {"board", "scored_layers", "listing"}
+    return named | analyses.VIEWS | held | {"board", "scored_layers_of", "listing"}
 
 
 def leaderboard(

@@ -7,10 +7,11 @@ answer to a small question, so a question gets only what it names, and what that
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 import duckdb
 
@@ -104,12 +105,19 @@ def _definition(sql: str) -> Definition:
     return Definition(name, sql, frozenset(_WORD.findall(sql)) - {name})
 
 
-def script_for(views: Iterable[str] | None, *, is_uniform: bool) -> str:
+def script_for(
+    views: Iterable[str] | None,
+    *,
+    is_uniform: bool,
+    instead: Mapping[str, Sequence[Definition]] = MappingProxyType({}),
+) -> str:
     """The statements that define `views` (None: all), with all they stand on.
 
-    `is_uniform`: no file of the catalog is of an older schema.
+    `is_uniform`: no file of the catalog is of an older schema. `instead`: statements in the place of the
+    one that defines a name.
     """
-    every = uniform_definitions() if is_uniform else definitions()
+    usual = uniform_definitions() if is_uniform else definitions()
+    every = tuple(new for old in usual for new in instead.get(old.name, (old,)))
     if views is None:
         return ";\n".join(definition.sql for definition in every)
     wanted = {*views, *_ALWAYS}

@@ -16,6 +16,7 @@ from catalog.errors import StorageError
 from catalog.files.duck import open_duck, put
 from catalog.files.folder import Folder
 from catalog.files.layout import read_marker, seed
+from catalog.read import rollup
 from catalog.read.definitions import DICTIONARY, mixed_over_uniform, script_for
 from catalog.read.safety import shut
 from catalog.schema import SCHEMA_VERSION, dictionary
@@ -38,7 +39,12 @@ def connect(
     con = open_duck(folder)
     try:
         con.execute("set variable zoo_schemas = ?", [[marker.oldest, marker.version]])
-        define(con, only=only)
+        con.execute("set variable zoo_rollup = ?", [rollup.is_there(folder)])
+        try:
+            define(con, only=only)
+        except duckdb.Error:  # a file of kept scores went while it was bound: the layers give the same
+            con.execute("set variable zoo_rollup = false")
+            define(con, only=only)
         shut(con, folder, allow_files=allow_files)
     except duckdb.Error as error:
         con.close()
@@ -51,9 +57,11 @@ def connect(
 def define(con: duckdb.DuckDBPyConnection, *, only: Iterable[str] | None = None) -> None:
     """Define all views on a connection of `connect`, or those named in `only` and what is below."""
     names = None if only is None else frozenset(only)
-    (((oldest, newest),),) = con.execute("select getvariable('zoo_schemas')").fetchall()
+    asked = "select getvariable('zoo_schemas'), getvariable('zoo_rollup')"
+    (((oldest, newest), is_rolled_up),) = con.execute(asked).fetchall()
+    instead = {rollup.SCORES: rollup.views_over_files()} if is_rolled_up else {}
     con.execute("set variable zoo_files = ?", ["/".join(seed(newest))])
-    con.execute(script_for(names, is_uniform=newest == SCHEMA_VERSION))
+    con.execute(script_for(names, is_uniform=newest == SCHEMA_VERSION, instead=instead))
     if oldest < newest == SCHEMA_VERSION:
         con.execute(mixed_over_uniform())
     con.execute("reset variable zoo_files")

@@ -4,10 +4,10 @@
 -- num_layers_unscored: tied layers (they are counted at the tensor they are tied to), and a fused
 -- matrix whose parts are there too. Rows of W - W_base are no layers of the model, and are not counted.
 
--- The scored layers of every unit, or of those in the list `units` alone ('MODEL REVISION KEY').
+-- The scored layers of the units in the view `source`.
 --
 -- The CTEs are materialised so that every file is opened once.
-create or replace macro internal.scored_layers(units) as table
+create or replace macro internal.scored_layers_of(source) as table
 with measured as materialized (
     select
         model_id, revision, analysis_key, tensor, part, expert,
@@ -15,13 +15,11 @@ with measured as materialized (
         num_active_traps, trap_p_value, alpha, alpha_stderr, alpha_low, alpha_high, alpha_hat, log_alpha_norm,
         ks_distance, erg_log_ratio, erg_delta,
         log_norm, log_spectral_norm, stable_rank, frobenius_norm_sq, num_params, is_dequantised
-    from internal.raw_layers semi join internal.shown_models
+    from internal.raw_layers semi join (from query_table(source))
         using (sweep_id, model_id, revision, analysis_key, generation)
     where status = 'ok'
         and tied_to is null
         and delta_base is null
-        and (units is null
-            or list_contains(units, concat_ws(' ', model_id, revision, analysis_key)))
 ),
 parts as (
     select distinct model_id, revision, analysis_key, tensor, coalesce(expert, -1) as expert
@@ -37,12 +35,11 @@ from measured as m anti join parts as p
     and m.analysis_key = p.analysis_key
     and m.tensor = p.tensor and coalesce(m.expert, -1) = p.expert;
 
--- One row per unit: also of analyses that a newer or more complete one has taken the place of.
--- compared_as is equal for models whose numbers were asked for alike.
-create or replace view internal.analysis_scores as
+-- One row per unit of the view `source` with a scored layer: what follows from its layers alone.
+create or replace macro internal.unit_scores_of(source) as table
 with scored as materialized (
     select *, 1 / (alpha_stderr ** 2 + coalesce((alpha_high - alpha_low) / 2, 0) ** 2) as precision
-    from internal.scored_layers(null)
+    from internal.scored_layers_of(source)
 ),
 scores as (
     select
@@ -128,6 +125,19 @@ ranked as (
     from ranks
     group by model_id, revision, analysis_key
 )
+select s.*, k.num_layers_ranked,
+    case when isfinite(k.spearman_alpha_erg_delta) then k.spearman_alpha_erg_delta end
+        as spearman_alpha_erg_delta
+from scores as s left join ranked as k using (model_id, revision, analysis_key);
+
+-- Computed from the layers here. After `zoo compact`, zoo reads most of them from a file that holds what
+-- the macro gave (catalog/read/rollup.py).
+create or replace view internal.unit_scores as
+from internal.unit_scores_of('internal.shown_models');
+
+-- One row per unit: also of analyses that a newer or more complete one has taken the place of.
+-- compared_as is equal for models whose numbers were asked for alike.
+create or replace view internal.analysis_scores as
 select
     m.model_id, m.revision, m.analysis_key, m.sweep_id,
     m.name, m.author, m.family, m.architecture, m.base_model, m.step, m.num_params, m.downloads,
@@ -153,15 +163,12 @@ select
     coalesce(s.num_layers_aligned, 0) as num_layers_aligned,
     s.mean_abs_erg_log_ratio, s.mean_abs_erg_log_ratio_stderr, s.mean_erg_delta,
     s.share_alpha_and_delta_low,
-    coalesce(k.num_layers_ranked, 0) as num_layers_ranked,
-    case when isfinite(k.spearman_alpha_erg_delta) then k.spearman_alpha_erg_delta end
-        as spearman_alpha_erg_delta,
+    coalesce(s.num_layers_ranked, 0) as num_layers_ranked, s.spearman_alpha_erg_delta,
     s.mean_log_norm, s.mean_log_spectral_norm, s.mean_stable_rank, s.frobenius_norm_sq,
     m.activation_sparsity, m.circuit_complexity,
     coalesce(m.asked, m.options_key, m.analysis_key) as compared_as
 from internal.shown_units as m
-left join scores as s using (model_id, revision, analysis_key)
-left join ranked as k using (model_id, revision, analysis_key);
+left join internal.unit_scores as s using (model_id, revision, analysis_key);
 
 -- Of the analyses of a revision the most complete one: the newest of those with at least nine tenths
 -- of as many measured numbers (layers tested, fitted and aligned) as the one with most.

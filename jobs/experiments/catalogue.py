@@ -8,6 +8,7 @@ from typing import Final
 from jobs.experiments.place import Findings, Place
 
 EXPERIMENTS: Final = {
+    "alignment": "alpha against the ERG condition on real models that packages ship",
     "addition": "a one-layer transformer on addition modulo a prime",
     "grokking": "a perceptron on digits, trained far beyond memorising",
     "harm": "which traps of that perceptron matter, and whether it heals without them",

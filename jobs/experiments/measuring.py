@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from catalog.read import views
 from catalog.read.query import ask_rows
@@ -76,9 +77,9 @@ def steps_of(place: Place) -> list[Row]:
     return ask(place, _STEPS)
 
 
-def ask(place: Place, query: str) -> list[Row]:
-    """Rows of one query on the experiment's catalog."""
-    with views.connect(str(place.catalog)) as con:
+def ask(place: Place, query: str, *, catalog: Path | None = None) -> list[Row]:
+    """Rows of one query on the experiment's catalog, or on another one."""
+    with views.connect(str(catalog or place.catalog)) as con:
         return ask_rows(con, query).to_pylist()
 
 

@@ -51,7 +51,7 @@ def claims(rows: Sequence[Row], truncations: Sequence[Row]) -> list[Claim]:
     return [
         _alpha(first),
         _alignment(first),
-        _traps(rows),
+        _traps(rows, is_extreme=any(row["alpha"] < 2 for row in first)),
         _quality(first),
         _truncation(truncations),
     ]
@@ -120,8 +120,9 @@ def _alignment(first: Sequence[Row]) -> Claim:
     ]
     same = sum((a > 0) == (b > 0) for a, b in pairs)
     rank = _rank(pairs)
+    crossed = len({a > 0 for a, _ in pairs}) == 2
     verdict: Verdict = "not measured"
-    if rank is not None:
+    if rank is not None and crossed:
         verdict = (
             "agrees"
             if rank > 0.5 and same == len(pairs)
@@ -132,24 +133,28 @@ def _alignment(first: Sequence[Row]) -> Claim:
     return Claim(
         "the ERG condition is met (Δ crosses 0) where alpha crosses 2",
         "almost linear in FC1",
-        f"same sign of alpha − 2 and Δ in {same} of {len(pairs)} settings; Spearman "
+        f"same sign of alpha − 2 and Δ in {same} of {len(pairs)} settings"
+        f"{'' if crossed else ', none of which crossed 2'}; Spearman "
         f"{'-' if rank is None else f'{rank:.2f}'}",
         verdict,
     )
 
 
-def _traps(rows: Sequence[Row]) -> Claim:
+def _traps(rows: Sequence[Row], *, is_extreme: bool) -> Claim:
     trapped = [
         f"{row['layer']} at batch {row['batch']} {row['rate']}: {row['traps']:.3g}"
         for row in rows
         if (row["traps"] or 0) >= 0.5
     ]
     extreme = all("fc1" in name and ("batch 1 " in name or "×32" in name) for name in trapped)
+    verdict: Verdict = "agrees" if trapped and extreme else "contradicts"
+    if not is_extreme and not trapped:
+        verdict = "not measured"  # no setting went where the paper sees it
     return Claim(
         "one trap in FC1 at batch 1 and at ×32, none elsewhere",
         "one eigenvalue leaves the bulk",
         "; ".join(trapped) or "no trap anywhere",
-        "agrees" if trapped and extreme else "contradicts",
+        verdict,
     )
 
 

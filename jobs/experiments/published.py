@@ -46,3 +46,11 @@ MLP3_ALPHA: Final = {
     "rate ×16": ((2.472, 2.467, 2.478, 2.480, 2.455), (2.245, 2.280, 2.329, 2.308, 2.314)),
 }
 """alpha of FC1 and FC2 at the last epoch, five seeds (notebooks of the SETOL authors)."""
+MODELS: Final = {
+    "falcon-7b": (128, 3.686, 0.0232, 2.42),
+    "falcon-40b": (222, 4.004, 0.0194, 3.09),
+    "llama-13b": (282, 4.950, 0.0278, 3.55),
+    "llama-65b": (562, 4.918, 0.0293, 3.75),
+}
+"""Layers, and means of alpha, KS distance and Δ, of the published detail tables (SETOL). WeightWatcher's layers
+of Falcon are fused matrices, ours their parts unless [layers] fused = "whole"."""

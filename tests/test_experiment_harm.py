@@ -8,7 +8,7 @@ import torch
 
 from jobs.experiments.behaviour import behaviour, forgotten, prototypes
 from jobs.experiments.grokking import Setup
-from jobs.experiments.harm import correlations
+from jobs.experiments.harm import claims, correlations
 from jobs.experiments.healing import healing
 from jobs.experiments.modes import Mode, modes_of, traps_in, without_traps
 from jobs.experiments.training.perceptrons import Pictures, Shape, initial
@@ -85,3 +85,24 @@ def test_ranks_are_those_of_the_traps_alone() -> None:
     assert rows[0]["spearman_j"] == pytest.approx(1) and rows[0]["spearman_size"] == pytest.approx(
         -1
     )
+
+
+@pytest.mark.parametrize(
+    ("left", "later", "verdict"),
+    [(2.0, 2.0, "not measured"), (0.0, 2.0, "agrees"), (0.0, 0.0, "contradicts")],
+)
+def test_a_trap_comes_back_only_where_it_was_gone(left: float, later: float, verdict: str) -> None:
+    whats = {"all traps removed": left, "all traps removed, then trained on": later,
+             "nothing removed, trained on": 2.0}  # fmt: skip
+    healed = [
+        {
+            "run": "r",
+            "what": what,
+            "steps": 9,
+            "test_before": 0.8,
+            "test_accuracy": 0.7,
+            "traps": traps,
+        }
+        for what, traps in whats.items()
+    ]
+    assert claims([], healed, [])[1].verdict == verdict

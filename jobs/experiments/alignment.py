@@ -98,9 +98,9 @@ def claims(rows: Sequence[Row]) -> list[Claim]:
     if rank is not None:
         verdict = "agrees" if rank > 0.5 else "differs" if rank > 0 else "contradicts"
     signs: Verdict = "not measured"
-    if long:
-        share = (len(negative) + len(positive)) / len(long)
-        signs = "agrees" if share > 0.9 else "differs" if share > 0.6 else "contradicts"
+    if below and above:
+        shares = len(negative) / len(below), len(positive) / len(above)
+        signs = "agrees" if min(shares) > 0.9 else "differs" if min(shares) > 0.5 else "contradicts"
     return [
         Claim(
             "alpha and the ERG gap fall together towards (2, 0): the funnel",

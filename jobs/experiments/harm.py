@@ -124,25 +124,13 @@ def claims(modes: Sequence[Mode], healed: Sequence[Row], shown: Sequence[Row]) -
             verdict,
         )
     ]
-    after = [row for row in healed if row["what"] == "all traps removed, then trained on"]
-    verdict = "not measured"
-    if after:
-        back = [row["test_accuracy"] > row["test_before"] + 0.05 for row in after]
-        verdict = "contradicts" if any(back) else "agrees"
-    said.append(
-        Claim(
-            "a trap that is removed comes back when training goes on",
-            "typically re-appears; no number",
-            "; ".join(
-                f"{row['run']}: test {row['test_before']:.3f}, then {row['test_accuracy']:.3f}, "
-                f"{row['traps']:.3g} traps after {row['steps']:,} steps"
-                for row in after
-            )
-            or "no run declined",
-            "agrees" if after and all(row["traps"] >= 0.5 for row in after) else verdict,
-        )
-    )
-    noise = [row for row in shown if row["inputs"] == "Gaussian noise"]
+    said.append(_return(healed))
+    last = {row["run"]: row["step"] for row in shown}
+    noise = [
+        row
+        for row in shown
+        if row["inputs"] == "Gaussian noise" and row["step"] == last[row["run"]]
+    ]
     if noise:
         share = float(np.mean([row["share_of_commonest"] for row in noise]))
         said.append(
@@ -158,6 +146,33 @@ def claims(modes: Sequence[Mode], healed: Sequence[Row], shown: Sequence[Row]) -
             )
         )
     return said
+
+
+def _return(healed: Sequence[Row]) -> Claim:
+    """Whether traps come back. Where the replacement leaves as many, there is nothing to come back."""
+    words, verdicts = [], []
+    for run in dict.fromkeys(row["run"] for row in healed):
+        rows = {row["what"]: row for row in healed if row["run"] == run}
+        gone = rows["all traps removed"]
+        on = rows["all traps removed, then trained on"]
+        without = rows["nothing removed, trained on"]
+        words.append(
+            f"{run}: test {gone['test_before']:.3f}, removed {gone['test_accuracy']:.3f} with "
+            f"{gone['traps']:.3g} traps left in other shuffles, {on['steps']:,} steps later "
+            f"{on['test_accuracy']:.3f} with {on['traps']:.3g} (nothing removed: "
+            f"{without['test_accuracy']:.3f})"
+        )
+        if gone["traps"] < without["traps"] - 0.5:
+            verdicts.append(on["traps"] > gone["traps"])
+    verdict: Verdict = "not measured"
+    if verdicts:
+        verdict = "agrees" if all(verdicts) else "contradicts"
+    return Claim(
+        "a trap that is removed comes back when training goes on",
+        "typically re-appears; no number",
+        "; ".join(words) or "no run declined",
+        verdict,
+    )
 
 
 def _declining(layers: Sequence[Row], log: Sequence[Mapping[str, Any]], run: str) -> list[int]:

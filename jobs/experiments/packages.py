@@ -79,9 +79,9 @@ def _members(archive: Path, package: Package) -> Iterator[tuple[str, IO[bytes]]]
     else:
         with tarfile.open(archive) as source:
             for member in source:
-                stream = source.extractfile(member) if wanted(member.name) else None
-                if stream is not None:
-                    yield member.name, stream
+                opened = source.extractfile(member) if wanted(member.name) else None
+                if opened is not None:
+                    yield member.name, opened
 
 
 def _laid_out(path: str, stream: IO[bytes], name: str, zoo: Path) -> Path:

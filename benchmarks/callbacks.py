@@ -38,6 +38,11 @@ def main() -> int:
     parser.add_argument(
         "--width", type=int, default=None, help="of the model; 256 on a CPU, 768 on a GPU"
     )
+    parser.add_argument(
+        "--compete",
+        action="store_true",
+        help="measure beside it as any process, not in idle time alone",
+    )
     parser.add_argument("--threads", type=int, default=1, help="of the training, on a CPU")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -45,12 +50,22 @@ def main() -> int:
     step = training_step(args.device, width)
     with tempfile.TemporaryDirectory() as folder:
         catalog = Path(folder, "catalog")
-        ratios, told = paired(step, catalog, pairs=args.pairs, every=args.every, device=args.device)
+        ratios, cpu, told = paired(
+            step,
+            catalog,
+            pairs=args.pairs,
+            every=args.every,
+            device=args.device,
+            compete=args.compete,
+        )
     low, middle, high = statistics.quantiles(ratios, n=4)
     print(" ".join(f"{ratio:.4f}" for ratio in ratios))
     print(f"{args.device}, {args.every} steps between snapshots: {told}")
     print(
         f"time with the watch / without: median {middle:.4f}, quartiles {low:.4f} to {high:.4f}; limit {LIMIT}"
+    )
+    print(
+        f"the training's own processor time, which busy neighbours do not change: {statistics.median(cpu):.4f}"
     )
     return int(middle > LIMIT)
 
@@ -83,23 +98,28 @@ class Step:
 
 
 def paired(
-    step: Step, catalog: Path, *, pairs: int, every: int, device: str
-) -> tuple[list[float], str]:
-    """(time with / time without) of each pair of stretches, and what there is to say of the rest."""
+    step: Step, catalog: Path, *, pairs: int, every: int, device: str, compete: bool
+) -> tuple[list[float], list[float], str]:
+    """(time with / time without) of each pair of stretches, the same of processor time, and what there is to say
+    of the rest."""
     ratios: list[float] = []
+    cpu: list[float] = []
     for _ in range(WARM_UP):
         step.take()
-    with watch(step.model, catalog, every=every, model_id="local/benchmark") as watching:
+    with watch(
+        step.model, catalog, every=every, model_id="local/benchmark", idle_only=not compete
+    ) as watching:
         watching.measure(
             0
         )  # the memory of the snapshot is taken here, as at the start of any training
         for pair in range(pairs):
             times: dict[bool, float] = {}
+            processor: dict[bool, float] = {}
             for is_watched in (True, False) if pair % 2 else (False, True):
                 watching._settle(
                     None
                 )  # the process is idle in a stretch without, and free in one with
-                started = time.perf_counter()
+                started, used = time.perf_counter(), time.process_time()
                 for number in range(every):
                     if is_watched:  # the first is copied out, and measured during the others
                         watching((pair + 1) * every + number)
@@ -107,7 +127,9 @@ def paired(
                 if device == "cuda":
                     torch.cuda.synchronize()
                 times[is_watched] = time.perf_counter() - started
+                processor[is_watched] = time.process_time() - used
             ratios.append(times[True] / times[False])
+            cpu.append(processor[True] / processor[False])
         state = watching.state
         spent = state.seconds
     megabytes = sum(t.numel() * t.element_size() for t in step.model.parameters()) / 1e6
@@ -117,7 +139,7 @@ def paired(
         f"{len(state.measured)} measured, {len(state.skipped_busy) + len(state.skipped_cost)} skipped, "
         f"{state.measuring_seconds or 0.0:.1f} s a measurement beside it"
     )
-    return ratios, told
+    return ratios, cpu, told
 
 
 if __name__ == "__main__":

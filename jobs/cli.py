@@ -41,6 +41,7 @@ _COMMANDS = {
     "probe": "Random inputs through the networks: which traps matter.",
     "refit": "Tail, edge and ERG numbers again, from the stored spectra alone.",
     "compact": "Merge a catalog's small files.",
+    "prune": "Give up units that no sweep lists any more; compaction deletes them.",
     "check": "Audit a catalog: torn, orphan, duplicate or schema-breaking files.",
     "doctor": "Versions, devices, memory, disk, Ray, the Hub.",
     "experiment": "The papers' experiments: train, sweep, probe, and our numbers beside theirs.",

@@ -167,7 +167,9 @@ def _leftovers(folder: Folder) -> Iterator[Finding]:
     """Files that are being written, or were when their writer was killed."""
     for name in folder.names(folder.aside) if folder.is_local else ():
         if name.endswith(".tmp"):
-            yield Finding("unfinished", folder.at(folder.aside, name), "being written, or left by a kill")
+            yield Finding(
+                "unfinished", folder.at(folder.aside, name), "being written, or left by a kill"
+            )
 
 
 def _check_rows(root: str) -> list[Finding]:
@@ -199,8 +201,8 @@ def _check_rows(root: str) -> list[Finding]:
                 findings.append(
                     Finding(
                         "orphan", f"{table}/{row['generation']}: {row['model_id']}",
-                        f"{row['n']} rows of sweep {row['sweep_id']} that no view shows (replaced, or "
-                        f"their commit was killed); zoo compact drops them, the latter after a day",
+                        f"{row['n']} rows of sweep {row['sweep_id']} that no view shows (replaced, pruned, "
+                        f"or their commit was killed); zoo compact drops them, the latter after a day",
                     )
                 )  # fmt: skip
     return findings

@@ -18,7 +18,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 import pyarrow as pa
@@ -209,6 +209,7 @@ def _merge(
     if not _is_worth_it(plan):
         give_back(folder, plan.number)
         return plan, None
+    plan = replace(plan, sources=plan.sources | _with_pruned(con))
     con.execute(
         f"create or replace temp table chosen_units as select {', '.join(COMMIT)}, generation "
         f"from internal.shown_models where generation in (from unnest(?))",
@@ -245,6 +246,15 @@ def _merge(
     return plan, merged
 
 
+def _with_pruned(con: duckdb.DuckDBPyConnection) -> set[str]:
+    """The generations that hold rows of pruned units: all are merged, so that none is left of these."""
+    rows = con.execute(
+        "select distinct generation from internal.raw_models where (model_id, revision, analysis_key) in "
+        "(select (model_id, revision, analysis_key) from internal.newest_models where pruned_at is not null)"
+    ).fetchall()
+    return {generation for (generation,) in rows}
+
+
 def _hot_names(con: duckdb.DuckDBPyConnection, table: Table, view: str) -> list[str]:
     """Names of the hot files that hold the parts in `view`."""
     parts = con.execute(
@@ -270,7 +280,7 @@ def _drop(
         _delete(folder, plan, [p for p in (*merged, *cold) if p[0] == "models"])
     time.sleep(grace_s)
     with writing(folder, alone=True):  # no commit is between its data and its marker
-        needed, finished = _owned(con)
+        needed, finished, tombstones = _owned(con)
         oldest = time.time() - orphan_age_s
         orphans = [
             path for path, stamp in plan.files.items()
@@ -280,13 +290,26 @@ def _drop(
         ]  # fmt: skip
         rest = [p for p in (*merged, *cold, *orphans) if p[0] != "models"]
         _delete(folder, plan, [p for p in rest if p[0] not in UNIT_TABLES or p[2] not in needed])
+        _delete(folder, plan, [("models", HOT, name) for name in tombstones])
 
 
-def _owned(con: duckdb.DuckDBPyConnection) -> tuple[set[str], set[str]]:
-    """Names of the hot data files that models rows own, and of all finished units (their stems)."""
+def _owned(con: duckdb.DuckDBPyConnection) -> tuple[set[str], set[str], list[str]]:
+    """Names of the hot data files that models rows own, the stems of all units that are finished or
+    pruned, and the hot models files that are tombstones."""
     needed = set(_hot_names(con, TABLES["layers"], "internal.live_models"))  # as in all unit tables
-    units = con.execute("select distinct model_id, revision, analysis_key from models").fetchall()
-    return needed, {unit_stem(UnitKey(*unit)) for unit in units}
+    units = con.execute(
+        "select model_id, revision, analysis_key, pruned_at is not null from internal.newest_models"
+    ).fetchall()
+    tombstones = [
+        part_name(
+            "models",
+            {"model_id": unit[0], "revision": unit[1], "analysis_key": unit[2], "sweep_id": ""},
+        )
+        for *unit, is_pruned in units
+        if is_pruned
+    ]
+    stems = {unit_stem(UnitKey(*unit)) for *unit, _ in units}
+    return needed, stems, [f"{name}.parquet" for name in tombstones]
 
 
 def _delete(folder: Folder, plan: _Plan, paths: list[FilePath]) -> None:

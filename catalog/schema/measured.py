@@ -538,6 +538,10 @@ MODEL = (
     Column("num_params_embedding", INT, "count",
            "Parameters in tables of tokens, positions and segments. NULL in rows older than "
            "this column.", since=3),
+    Column("pruned_at", TIME, "UTC",
+           "When `zoo prune` gave the unit up. Such a row is a tombstone: no view shows it "
+           "or any row of its unit, and the next compaction takes them all away. So NULL in "
+           "every row that is shown.", since=3),
 )
 
 EVALUATION = (

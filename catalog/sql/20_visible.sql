@@ -1,9 +1,13 @@
 -- What a reader may see: each unit whole or not at all, also while it is written or compacted.
 -- Of a unit's models rows the newest generation counts, and its sweep and generation say which rows
 -- of the other tables belong to it.
-create or replace view internal.live_models as
+-- A row with pruned_at is a tombstone: it stands for its unit, and says that it is gone.
+create or replace view internal.newest_models as
 from internal.raw_models
 qualify generation = max(generation) over (partition by model_id, revision, analysis_key);
+
+create or replace view internal.live_models as
+from internal.newest_models where pruned_at is null;
 
 -- Folders are listed at different moments. A program that wants one moment for a whole query reads
 -- live_models into snapshot_models first (data is written before its models row, and deleted long

@@ -125,6 +125,23 @@ def record_listing(root: str, sweep_id: str, rows: Sequence[Row]) -> str:
         return write_part(root, "listing", filled, name=part_name("listing", keys), metadata=keys)
 
 
+def prune_unit(root: str, model: Row) -> str:
+    """Give a unit up: a tombstone takes the place of its `models` row, in one rename.
+
+    From then on no view shows anything of it, and a compaction deletes all. `model`: its row, with
+    `pruned_at` set.
+    """
+    if model.get("pruned_at") is None:
+        raise SchemaError(
+            "models.pruned_at: got none; wanted the time at which the unit is given up"
+        )
+    keys = {column: _key(model, column) for column in COMMIT}
+    marker = make_part("models", [model], name=part_name("models", keys), metadata=keys)
+    folder = _ready(root)
+    with writing(folder, alone=False):
+        return folder.put(marker.data, *marker.path)
+
+
 def drop_unfinished(root: str, revisions: Iterable[tuple[str, str]]) -> int:
     """Delete the data parts of `revisions` (model_id, revision) that no finished unit owns.
 

@@ -50,6 +50,8 @@ class FinishedUnit:
     """Hash of its weight files; None where it is not known."""
     settings_key: str | None = None
     """Hash of the settings beside them; None where it is not known."""
+    is_pruned: bool = False
+    """True for a tombstone: the unit was given up, and its row stands for that."""
 
     @property
     def keys(self) -> dict[str, str]:
@@ -77,6 +79,7 @@ _TYPES = {
     "layers_analysed": "bigint",
     "layers_skipped": "bigint",
     "layers_failed": "bigint",
+    "pruned_at": "timestamptz",
 }
 """The columns that tell it, with their types in DuckDB."""
 
@@ -93,13 +96,13 @@ def finished_units(root: str) -> tuple[FinishedUnit, ...]:
 
 
 def newest(stored: Iterable[FinishedUnit]) -> tuple[FinishedUnit, ...]:
-    """Of the rows of each unit that of the newest generation, as the views show it."""
+    """Of the rows of each unit that of the newest generation, as the views show it; none of a pruned one."""
     by_key: dict[UnitKey, FinishedUnit] = {}
     for unit in stored:
         other = by_key.get(unit.key)
         if other is None or other.generation < unit.generation:
             by_key[unit.key] = unit
-    return tuple(by_key.values())
+    return tuple(unit for unit in by_key.values() if not unit.is_pruned)
 
 
 def stored_units(root: str) -> tuple[FinishedUnit, ...]:
@@ -113,7 +116,7 @@ def stored_units(root: str) -> tuple[FinishedUnit, ...]:
         for name, kind in _TYPES.items()
     )
     query = (
-        f"select {', '.join(_TYPES)}, split_part(filename, '/', -2) "
+        f"select {', '.join(_TYPES).replace('pruned_at', 'pruned_at::varchar')}, split_part(filename, '/', -2) "
         f"from read_parquet($files, schema = map {{{columns}}}, "
         f"filename = true, hive_partitioning = false) where model_id is not null"
     )
@@ -148,6 +151,7 @@ def _stored(model: Mapping[str, Any], generation: str) -> FinishedUnit:
         base_revision=model["base_revision"],
         weights_key=model["weights_key"],
         settings_key=model["settings_key"],
+        is_pruned=model.get("pruned_at") is not None,
     )
 
 

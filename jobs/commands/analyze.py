@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import shlex
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -24,6 +26,8 @@ COLUMNS = (
 """What the table shows; the other formats have every column."""
 DELTA_COLUMNS = ("delta_base", "delta_relative", "delta_noise_share")
 """What it shows beside them where a base model is given."""
+LONGEST = 8
+"""Functions of a profile that are named."""
 FIRST = (
     "tensor", "part", "delta_base", "alpha", "num_traps", "erg_log_ratio", "status", "tail_warning", "reason",
     "role", "delta_relative", "n", "m", "stable_rank", "num_tail", "ks_distance", "layer_index",
@@ -43,6 +47,7 @@ def analyze(
     shuffle: Literal["auto", "full", "top", "none"] = "auto",
     seed: int = 0,
     threads: int = 1,
+    profile: Path | None = None,
     shown: Shown = AS_USUAL,
     quiet: bool = False,
 ) -> int:
@@ -73,6 +78,9 @@ def analyze(
         Seed of the shuffles.
     threads
         Mathematics threads.
+    profile
+        File for a profile of the measurement (`python -m pstats FILE`); what took longest is said. The time of
+        each layer is in the columns read_s, spectrum_s, shuffle_s and total_s.
     quiet
         Say nothing but errors.
     """
@@ -105,7 +113,8 @@ def analyze(
             asking = "looking in the Hub's cache" if is_offline() else "asking the Hub"
             progress.say(f"{place}: no such file or folder here; {asking}{in_words(place)}")
     options = AnalysisOptions(metrics=metrics, shuffle=shuffle, seed=seed)
-    report = analyse_source(source, base=base, options=options, threads=threads)
+    with profiled(profile, progress.say):
+        report = analyse_source(source, base=base, options=options, threads=threads)
     rows = report.layers + report.deltas
     progress.say(summary(report))
     if report.left_out:
@@ -128,6 +137,31 @@ def analyze(
             progress.say(f"wrote {path}")
     sys.stdout.flush()
     return 1 if any(row["status"] == "failed" for row in rows) else 0
+
+
+@contextmanager
+def profiled(path: Path | None, say: Callable[[str], None]) -> Iterator[None]:
+    """Write a profile of the block to `path`, and say which functions took longest; nothing without a path."""
+    if path is None:
+        yield
+        return
+    import cProfile
+    import pstats
+
+    from zoo.errors import UseError
+
+    if not path.parent.is_dir() or path.is_dir():
+        raise UseError(f"--profile: got {str(path)!r}; wanted a file in a folder that is there")
+    with cProfile.Profile() as profile:
+        yield
+    profile.dump_stats(path)
+    timed = pstats.Stats(profile).get_stats_profile()
+    longest = sorted(timed.func_profiles.items(), key=lambda item: -item[1].tottime)[:LONGEST]
+    say(f"wrote {path}; {timed.total_tt:.1f} s, of which the longest, by themselves:")
+    for name, function in longest:
+        say(
+            f"  {function.tottime:8.2f} s  {function.ncalls:>9} calls  {name} ({function.file_name})"
+        )
 
 
 def summary(report: Report) -> str:

@@ -42,6 +42,14 @@ class Pace:
             return self.nbytes / self.total_bytes
         return self.ended_units / self.total_units if self.total_units else 1.0
 
+    def left_s(self, now_s: float) -> float | None:
+        """Seconds that the rest takes at the speed until now; None while that is not known."""
+        seconds = 0.0 if self.began_s is None else now_s - self.began_s
+        share = self.share
+        if seconds < 1.0 or share < _TELLING:
+            return None
+        return seconds / share - seconds
+
     def words(self, now_s: float) -> list[str]:
         """Units, bytes, rate and the time that is left, each where it is known."""
         said = [f"{self.ended_units}/{self.total_units}"]

@@ -7,9 +7,10 @@ import contextlib
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from jobs.screen.bar import Bar
 from jobs.screen.pace import Pace
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from zoo.hub.pacing import Pause
 
 LINE_EVERY_S = 30.0
+METER_EVERY_S = 2.0
+"""Seconds between two gauges of where a sweep stands."""
 MAX_LACKS = 10
 """Units that lost rows of which each is named; a merged file that is gone may have held thousands."""
 SAME_PAUSE_S = 0.5
@@ -38,6 +41,18 @@ class UnitSummary:
     num_skipped: int
     nbytes: int
     seconds: float
+
+
+class Meter(Protocol):
+    """Who collects the counts of a sweep, for pictures of many."""
+
+    def ended(self, outcome: str, *, num_layers: int, nbytes: int) -> None:
+        """A unit has ended: `done`, or the cause of its failure."""
+        ...
+
+    def stands(self, *, num_running: int, num_left: int, left_s: float | None) -> None:
+        """Where the sweep stands: models being measured, units left, and seconds left if that is known."""
+        ...
 
 
 def hear_hub(progress: Progress) -> None:
@@ -61,8 +76,13 @@ class Progress:
         self._lack_said = -math.inf
         """When `lacks_workers` last said what is lacking, by `time.monotonic()`."""
         self._pace = Pace(0, 0)
-        self._failed = self._layers = 0
+        self._failed: Counter[str] = Counter()
+        """Units that were given up, by cause."""
+        self._layers = 0
+        self.meter: Meter | None = None
+        """Hears the counts as well, where somebody collects them."""
         self._last_line = self._started = time.monotonic()
+        self._metered_s = -METER_EVERY_S
 
     def begin(
         self, listed: int, todo: int, skipped: int, failed_before: int, *, nbytes: int = 0
@@ -92,6 +112,8 @@ class Progress:
     ) -> None:
         """A unit was committed. `nbytes`: what the listing says of it."""
         self._layers += summary.num_layers
+        if self.meter is not None:
+            self.meter.ended("done", num_layers=summary.num_layers, nbytes=summary.nbytes)
         if summary.num_failed:
             self.say(
                 f"{name_of(model_id, step)}: {summary.num_failed} of {summary.num_layers} layers failed"
@@ -102,7 +124,9 @@ class Progress:
         self, model_id: str, step: int | None, cause: str, message: str, *, nbytes: int = 0
     ) -> None:
         """A unit was given up. `nbytes`: what the listing says of it."""
-        self._failed += 1
+        self._failed[cause] += 1
+        if self.meter is not None:
+            self.meter.ended(cause, num_layers=0, nbytes=0)
         self.say(
             f"{name_of(model_id, step)}: failed ({cause}): {message.splitlines()[0] if message else cause}"
         )
@@ -153,15 +177,26 @@ class Progress:
         self._pace.open_bytes = open_bytes
         if running and self._pace.began_s is None:
             self._pace.began_s = now
+        if self.meter is not None and now >= self._metered_s + METER_EVERY_S:
+            self._metered_s = now
+            left = self._pace.total_units - self._pace.ended_units
+            self.meter.stands(
+                num_running=len(running), num_left=left, left_s=self._pace.left_s(now)
+            )
         if self._bar is not None:
             self._draw(list(running))
         elif now - self._last_line >= LINE_EVERY_S:
             self._last_line = now
             units, *rest = self._pace.words(now)
             self.say(
-                f"{units} units, {self._layers} layers, {self._failed} failed, {len(running)} running, "
+                f"{units} units, {self._layers} layers, {self._failures()}, {len(running)} running, "
                 f"{now - self._started:.0f} s" + "".join(f", {words}" for words in rest)
             )
+
+    def _failures(self) -> str:
+        """How many units failed, and of what."""
+        causes = ", ".join(f"{cause} {number}" for cause, number in sorted(self._failed.items()))
+        return f"{self._failed.total()} failed" + (f" ({causes})" if causes else "")
 
     def end(self) -> None:
         """Stop the bar."""

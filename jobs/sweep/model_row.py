@@ -130,6 +130,10 @@ class ModelRow(Group):
     num_params_embedding: Annotated[int | None, COUNT, Since(3)] = None
     """Parameters in tables of tokens, positions and segments. NULL in rows older than this column."""
 
+    pruned_at: Annotated[datetime | None, UTC_TIME, Since(3)] = None
+    """When `zoo prune` gave the unit up. Such a row is a tombstone: no view shows it or any row of its unit,
+    and the next compaction takes them all away. So NULL in every row that is shown."""
+
     @classmethod
     def of(cls, unit: Unit, tasks: Sequence[TaskRows], *, versions: str) -> ModelRow:
         """The row of a unit that is finished now; `tasks` are all of its, in order of their groups.

@@ -20,7 +20,9 @@ from jobs.units.listed import units_of
 from zoo.errors import UseError
 
 if TYPE_CHECKING:
-    pass
+    from jobs.runners.protocol import Runner
+    from jobs.sweep.task_rows import TaskRows
+    from jobs.units.unit import Task
 
 MANY_UNITS = 1000
 """A sweep of more units than this ends with a word on compaction."""
@@ -36,14 +38,21 @@ def sweep_spec(
         units = units_of(spec, progress.say)
         kinds = {origin.kind for unit in units for origin in unit.target.origins}
         ledger = Ledger(out, name=spec.sweep.name, spec_text=text)
+
+        def start() -> Runner[Task, TaskRows]:
+            runner = start_runner(MEASURING, spec.run, asks_hub="hub" in kinds, on_cards=True)
+            if spec.run.runner == "ray":
+                from jobs.runners.ray_metrics import RayMeter
+
+                progress.meter = RayMeter(spec.sweep.name)
+            return runner
+
         try:
             result = run_sweep(
                 spec,
                 ledger=ledger,
                 units=units,
-                start_runner=lambda: start_runner(
-                    MEASURING, spec.run, asks_hub="hub" in kinds, on_cards=True
-                ),
+                start_runner=start,
                 overwrite=overwrite,
                 limit=limit,
                 progress=progress,

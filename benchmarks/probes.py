@@ -265,7 +265,7 @@ def families(out: Path) -> None:
         "| network | traps, active | first block | last block | plain replay |\n| --- | --- | --- | --- | --- |"
     )
     for name, folder, layers in _folders(out):
-        catalog = out / f"catalog-{name}"
+        catalog = out / f"catalog-{folder.name}"
         sweep = ["sweep", str(folder), "--out", str(catalog), "-j", "1", "--quiet"]
         probe = ["probe", str(catalog), "-j", "1", "--quiet", "--num-probes", "32"]
         if run(sweep) or run([*probe, "--max-traps-per-layer", "1", "--again"]):
@@ -313,7 +313,7 @@ def _folders(out: Path) -> list[tuple[str, Path, list[str]]]:
     if not encoder.exists():
         _copy_encoder(encoder, print)
     blocks = [f"encoder.layer.{i}.intermediate.dense.weight" for i in (0, 5)]
-    folders = [("all-minilm-l6-v2 (BERT)", encoder, blocks)]
+    folders: list[tuple[str, Path, list[str]]] = []
     torch.manual_seed(0)
     for kind, (ending, settings, layer) in kinds.items():
         config = getattr(transformers, f"{kind}Config")(**settings)
@@ -323,7 +323,7 @@ def _folders(out: Path) -> list[tuple[str, Path, list[str]]]:
             module.get_parameter(names[0])[3, 5] += 2
         module.save_pretrained(out / kind)
         folders.append((kind, out / kind, names))
-    return folders
+    return [*folders, ("all-minilm-l6-v2 (BERT)", encoder, blocks)]
 
 
 def _networks() -> list[tuple[str, torch.nn.Module, list[str]]]:

@@ -225,7 +225,7 @@ def test_one_recorded_pass_serves_all_shuffles_of_a_layer(
     network.module.get_parameter("0.weight").data = spiked(8, 9)
     recorded: list[int] = []
     whole = layering.record
-    monkeypatch.setattr(layering, "record", lambda *a: (recorded.append(1), whole(*a))[1])
+    monkeypatch.setattr(layering, "record", lambda *a, **k: (recorded.append(1), whole(*a, **k))[1])
     ablation = ablation_at(network.module, Site("0.weight"))
     variants = variants_of(network.module.get_parameter("0.weight"), 3)
     recordings = Recordings(network, FEW)

@@ -55,7 +55,7 @@ def joint_of(network: Network, ablation: Ablation, batch_size: int) -> Joint:
 
 
 def _recorded(network: Network, ablation: Ablation, inputs: Inputs) -> Replay:
-    return record(network.module, ablation.target, lambda: network.logits(inputs))
+    return record(network.module, ablation.target, lambda: network.logits(inputs), keeps_own=True)
 
 
 def _batched(small: Replay, large: Replay) -> Kept | None:

@@ -110,7 +110,12 @@ class Recordings:
         self._turn_to(ablation)
         network, before = self._network, self._kept.get(number)
         if before is None:
-            before = record(network.module, ablation.target, lambda: network.logits(inputs))
+            before = record(
+                network.module,
+                ablation.target,
+                lambda: network.logits(inputs),
+                keeps_own=ablation.is_added,
+            )
             if before.num_bytes * self.num_batches <= _KEPT_BYTES:
                 self._kept[number] = before
         if before.num_calls == 0:

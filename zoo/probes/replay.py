@@ -106,9 +106,10 @@ def _identity(tensor: torch.Tensor) -> tuple[object, ...]:
 class _Recorder:
     """Hooks of a recorded pass."""
 
-    def __init__(self, target: torch.nn.Module) -> None:
+    def __init__(self, target: torch.nn.Module, *, keeps_own: bool) -> None:
         self.replay = Replay()
         self._target = target
+        self._keeps_own = keeps_own
         self._around = {id(module) for module in target.modules()}
         self._running: list[torch.nn.Module] = []
         self._ended: list[tuple[int, torch.nn.Module, Any]] = []
@@ -154,6 +155,8 @@ class _Recorder:
             while self._ended and self._ended[-1][0] > depth:  # its parts: they come with it
                 self._ended.pop()
             self._ended.append((depth, module, _copied(output)))
+        elif module is self._target and self._keeps_own and replay.num_calls == 1:
+            replay.kept.setdefault(module, {})[0] = _copied(output)
         elif self._beside is not None and self._beside[:2] == (depth + 1, module):
             replay.kept.setdefault(module, {})[self._beside[2]] = _copied(output)
             self._beside = None
@@ -162,14 +165,21 @@ class _Recorder:
         return any(part is self._target for part in module.modules()) or id(module) in self._around
 
 
-def record(network: torch.nn.Module, target: torch.nn.Module, forward: Forward) -> Replay:
+def record(
+    network: torch.nn.Module,
+    target: torch.nn.Module,
+    forward: Forward,
+    *,
+    keeps_own: bool = False,
+) -> Replay:
     """One whole pass of `forward`; what in `network` does not depend on `target` is kept.
 
     Kept are the outermost modules that ended before the first call of `target` (of one that is called
     again later, only the calls before count), and those called after it with nothing but values that
-    were there before it.
+    were there before it. `keeps_own`: also the output of the first call of `target` itself, to which a
+    hook adds what changes.
     """
-    recorder = _Recorder(target)
+    recorder = _Recorder(target, keeps_own=keeps_own)
     handles = []
     for module in network.modules():
         if module is not network:

@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from jaxtyping import Float64, Shaped
-from numpy.typing import NDArray
 
 from zoo.machine.helpers import Helpers
 from zoo.measure.fits import LayerEvals, ShapedMode, ShuffledEvals, shuffle_tests
 from zoo.measure.shuffles import CHEAP_FULL_BELOW, MAX_MODES
 from zoo.options import FULL_SHUFFLE_UP_TO, AnalysisOptions
 from zoo.seeds import seed_for
-from zoo.spectral.arrays import Doubles, Indices, Vector
+from zoo.spectral.arrays import Doubles, Indices, NDArray, Vector
 from zoo.spectral.batched_krylov import tops_of
 from zoo.spectral.batched_modes import (
     carried_back,

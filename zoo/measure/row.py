@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from zoo.columns import (
     ARRAY,
@@ -30,6 +29,7 @@ from zoo.columns import (
     Unit,
 )
 from zoo.formats.weight import Fate
+from zoo.spectral.arrays import NDArray
 from zoo.spectral.diagnostics import EntryStatistics
 from zoo.spectral.difference import Difference
 from zoo.spectral.extras import TailExtras

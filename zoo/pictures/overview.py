@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from zoo.pictures.drawing import (
     BLUE,
@@ -26,7 +25,7 @@ from zoo.pictures.drawing import (
     set_title,
 )
 from zoo.pictures.labels import MAX_LABELS, Block, label_points, outliers, short_name
-from zoo.spectral.arrays import Vector
+from zoo.spectral.arrays import NDArray, Vector
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

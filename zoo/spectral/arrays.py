@@ -8,11 +8,10 @@ every call while the tests run (`--jaxtyping-packages` in pyproject.toml), never
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 from jaxtyping import Float64
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike as ArrayLike
@@ -33,6 +32,10 @@ else:
         """`torch.Tensor`, for modules that can be read where torch is not loaded."""
 
 
+ScalarT = TypeVar("ScalarT", bound=np.generic)
+NDArray: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[ScalarT]]
+"""An array of one kind of number and any shape. numpy's own alias of this name is no class from 2.5 on, which
+jaxtyping needs."""
 Doubles = NDArray[np.float64]
 """A float64 array of any shape."""
 Singles = NDArray[np.float32]

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float64
-from numpy.typing import NDArray
 
-from zoo.spectral.arrays import Doubles, Indices, Vector
+from zoo.spectral.arrays import Doubles, Indices, NDArray, Vector
 from zoo.spectral.batched_solve import symmetric_eigenvalues_of, symmetric_eigenvectors_of
 
 _MAX_BASIS_VECTORS = 1024

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Real
-from numpy.typing import NDArray
 
 from zoo.spectral import philox
-from zoo.spectral.arrays import Doubles, Indices, Vector
+from zoo.spectral.arrays import Doubles, Indices, NDArray, Vector
 from zoo.spectral.batch_sizes import BLOCK_BYTES
 from zoo.spectral.batched_krylov import Top, tops_of
 from zoo.spectral.batched_solve import grams, scaled_blocks, symmetric_eigenvectors_of

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float64
-from numpy.typing import NDArray
 
-from zoo.spectral.arrays import Doubles
+from zoo.spectral.arrays import Doubles, NDArray
 from zoo.spectral.tracy_widom import tw1_quantile
 from zoo.spectral.trap_test import BulkEntries, kurtosis_shift
 

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
-from numpy.typing import NDArray
 
-from zoo.spectral.arrays import ArrayLike, Doubles, Vector
+from zoo.spectral.arrays import ArrayLike, Doubles, NDArray, Vector
 from zoo.spectral.inputs import aspect_ratio, spectrum_of
 
 _BANDWIDTH = 0.1

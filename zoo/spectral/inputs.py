@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Shaped
-from numpy.typing import NDArray
 
 from zoo.errors import ArgumentError
-from zoo.spectral.arrays import ArrayLike, Doubles, Tensor, Vector
+from zoo.spectral.arrays import ArrayLike, Doubles, NDArray, Tensor, Vector
 
 _ROUNDING = 1e-6
 """Negative eigenvalues down to this share of the largest are rounding of a float32 solver: they count

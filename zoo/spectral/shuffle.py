@@ -19,10 +19,9 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Int, Shaped
-from numpy.typing import NDArray
 
 from zoo.seeds import seed_for
-from zoo.spectral.arrays import Indices
+from zoo.spectral.arrays import Indices, NDArray
 from zoo.spectral.unlocked import swap_rows
 
 ONE_PASS_ENTRIES = 1 << 24

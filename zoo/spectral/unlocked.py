@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
-from numpy.typing import NDArray
 from scipy.linalg import blas, lapack
 from threadpoolctl import threadpool_info
 
-from zoo.spectral.arrays import Reals
+from zoo.spectral.arrays import NDArray, Reals
 
 _PREFIX = "scipy_"
 """Of the names in the library that scipy's wheels carry, which counts in 32-bit integers."""

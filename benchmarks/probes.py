@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,97 +31,38 @@ from torch.utils.flop_counter import FlopCounterMode
 from catalog.read import views
 from jobs.demo.build import NUM_TRAIN, SEED
 from jobs.demo.train import Digits, Snapshot, load_digits, train
-from zoo.io.memory import memory_checkpoint
-from zoo.measure.model import measure, model_of
-from zoo.options import AnalysisOptions, LayerSelection
+from jobs.experiments.modes import Mode, modes_of
+from zoo.options import LayerSelection
 from zoo.probes.ablation import ablation_at
 from zoo.probes.joint import joint_of
-from zoo.probes.layer import Recordings, Variant, batch_size, controls, divergences
+from zoo.probes.layer import Recordings, Variant, batch_size, divergences
 from zoo.probes.modes import shuffled_modes
 from zoo.probes.network import Network
 from zoo.probes.options import ProbeOptions
-from zoo.probes.plain import gaussian_network, perceptron
+from zoo.probes.plain import gaussian_network
 from zoo.probes.replay import record
-from zoo.probes.sites import Site, find_site
+from zoo.probes.sites import Site
 from zoo.probes.trim import trimmed
-from zoo.seeds import layer_key, seed_for
 from zoo.spectral.shuffle import Permutation
 
 STEPS = (30_000, 100_000, 200_000)
 OPTIONS = ProbeOptions(num_probes=1024)
-ANALYSIS = AnalysisOptions(replicates=5, modes=False, incumbent=False)
 
 
-@dataclass(frozen=True)
-class Harm:
-    """One ablated mode."""
-
-    step: int
-    layer: str
-    is_trap: bool
-    excess: float
-    """Of a trap: λ/edge − 1."""
-    jsd: float
-    band: float
-    """95th percentile of J over the bulk modes of its shuffle."""
-    change: float
-    """Change of the test error, in points."""
-
-
-def test_error(network: Network, digits: Digits) -> float:
-    with torch.no_grad():
-        logits = network.module(torch.from_numpy(digits.test_images))
-    return 100 * float((logits.argmax(1).numpy() != digits.test_labels).mean())
-
-
-def harms_of(snapshot: Snapshot, digits: Digits) -> list[Harm]:
+def harms_of(snapshot: Snapshot, digits: Digits) -> list[Mode]:
+    """Every trap of a snapshot replaced alone, and bulk modes."""
     state = {name: torch.from_numpy(value) for name, value in snapshot.tensors.items()}
     images = digits.train_images
     moments = {"input_mean": float(images.mean()), "input_std": float(images.std())}
-    network = perceptron(moments, state)
-    model = model_of(memory_checkpoint(state), LayerSelection(), revision="memory")
-    parameters = dict(network.module.named_parameters())
-    before = test_error(network, digits)
-    harms: list[Harm] = []
-    specs = {spec.layer_index: spec for spec in model.specs}
-    for report in measure(model, ANALYSIS):
-        spec = specs[report.row.name.layer_index]
-        matrix = state[spec.tensor]
-        site = find_site(parameters, matrix, name=spec.tensor)
-        assert site is not None
-        ablation = ablation_at(network.module, site)
-        key = layer_key(spec.tensor, None, None, *matrix.shape)
-        for replicate in sorted({t.measured.replicate for t in report.traps}):
-            traps = [t.measured.trap for t in report.traps if t.measured.replicate == replicate]
-            drawn = seed_for(*key, "shuffle", replicate, 0, 0)
-            modes = shuffled_modes(matrix, Permutation(drawn, matrix.numel()))
-            seed: tuple[str | int, ...] = (*key, replicate, 0, 0)
-            ours = [Variant(modes, trap.rank, 0, seed) for trap in traps]
-            bulk = controls(modes, len(traps), 20, seed)
-            result = divergences(network, ablation, ours, bulk, OPTIONS)
-            band = float(np.quantile(result.of_controls.mean(axis=1), 0.95))
-            values = [*result.of_traps.mean(axis=1), *result.of_controls.mean(axis=1)]
-            excesses = [*(trap.excess_rel for trap in traps), *(float("nan") for _ in bulk)]
-            for number, variant in enumerate([*ours, *bulk]):
-                with ablation.by(variant.change()):
-                    change = test_error(network, digits) - before
-                harms.append(
-                    Harm(
-                        snapshot.step,
-                        spec.tensor,
-                        number < len(ours),
-                        excesses[number],
-                        float(values[number]),
-                        band,
-                        change,
-                    )
-                )
-    return harms
+    tested = torch.from_numpy(digits.test_images), torch.from_numpy(digits.test_labels)
+    return modes_of(
+        state, tested, moments, run="demo", step=snapshot.step, options=OPTIONS, num_controls=20
+    )
 
 
 def harm(out: Path) -> None:
     digits = load_digits(num_train=NUM_TRAIN, seed=SEED)
-    harms: list[Harm] = []
+    harms: list[Mode] = []
     for snapshot in train(digits, steps=STEPS, seed=SEED):
         of_step = harms_of(snapshot, digits)
         harms += of_step
@@ -158,7 +99,7 @@ def harm(out: Path) -> None:
     draw(harms, out)
 
 
-def draw(harms: list[Harm], out: Path) -> None:
+def draw(harms: list[Mode], out: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")

@@ -63,8 +63,10 @@ def modes_of(
     *,
     run: str,
     step: int,
+    options: ProbeOptions = OPTIONS,
+    num_controls: int = NUM_CONTROLS,
 ) -> list[Mode]:
-    """Every trap of five shuffles of every layer, and controls beside them."""
+    """Every trap of five shuffles of every layer, and `num_controls` bulk modes a shuffle beside them."""
     network = perceptron(moments, state)
     model = model_of(memory_checkpoint(dict(state)), LayerSelection(), revision="memory")
     parameters = dict(network.module.named_parameters())
@@ -85,8 +87,8 @@ def modes_of(
             shuffled = shuffled_modes(matrix, Permutation(drawn, matrix.numel()))
             seed: tuple[str | int, ...] = (*key, replicate, 0, 0)
             ours = [Variant(shuffled, trap.rank, 0, seed) for trap in traps]
-            bulk = controls(shuffled, len(traps), NUM_CONTROLS, seed)
-            result = divergences(network, ablation, ours, bulk, OPTIONS)
+            bulk = controls(shuffled, len(traps), num_controls, seed)
+            result = divergences(network, ablation, ours, bulk, options)
             band = float(np.quantile(result.of_controls.mean(axis=1), 0.95))
             values = [*result.of_traps.mean(axis=1), *result.of_controls.mean(axis=1)]
             excesses = [*(trap.excess_rel for trap in traps), *(float("nan") for _ in bulk)]

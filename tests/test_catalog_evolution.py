@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from catalog.care.compact import compact
 from catalog.files.folder import OLD_MARKER, Folder
 from catalog.files.layout import MARKER, read_marker, seed
 from catalog.read.query import ask
+from catalog.read.rollup import ROLLUP
 from catalog.read.views import connect
 from catalog.schema import SCHEMA_VERSION, TABLES
 from catalog.write.commits import prepare
@@ -30,6 +32,7 @@ OLDEST = 1
 
 def age(root: str) -> None:
     """Make every file, and the marker, what a program of schema 1 wrote."""
+    shutil.rmtree(Path(root, ROLLUP), ignore_errors=True)  # unknown then
     for path in Path(root).glob("*/*/*.parquet"):
         newer = [c.name for c in TABLES[path.parts[-3]].columns if c.since > OLDEST]
         table = pq.read_table(path).drop_columns(newer)

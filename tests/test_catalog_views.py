@@ -23,7 +23,8 @@ from catalog.write.commits import prepare, record_failure
 from tests.catalogs import NOON, commit, keys, sweep
 
 CONTRACT = """layers_latest model_scores leaderboard_traps leaderboard_alignment leaderboard_alpha
-    leaderboard_alpha_hat leaderboard_log_alpha_norm current
+    leaderboard_alpha_hat leaderboard_log_alpha_norm leaderboard_traps_per_million
+    leaderboard_active_traps leaderboard_composite current
     trajectories onset deltas missing failures_open weightwatcher""".split()
 
 

@@ -22,6 +22,7 @@ NEVER = {
         "diagnostics_data",
         "diagnostics_reason",
         "measured_at",
+        "pruned_at",
     },  # the Hub's, and of what is measured for another row
     "traps": {  # of probes, which the golden zoo does not make
         "jsd",

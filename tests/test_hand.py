@@ -90,7 +90,7 @@ def test_a_board_takes_its_arguments_in_either_order(
     there = rows(zoo, capsys, "rank", "traps", swept / "cat")
     assert rows(zoo, capsys, "rank", swept / "cat", "traps") == there
     assert zoo("rank", "trap", swept / "cat") == 2
-    assert "wanted one of traps, alignment, alpha, alpha-hat" in capsys.readouterr().err
+    assert "wanted one of traps, traps-per-million, active-traps, alignment, alpha," in capsys.readouterr().err
 
 
 def test_a_family_that_is_not_there_is_answered_with_the_nearest(

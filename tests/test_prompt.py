@@ -58,7 +58,7 @@ def test_the_prompt_says_what_there_is(prompt: Terminal) -> None:
 
 
 def test_the_prompt_asks_named_questions(prompt: Terminal) -> None:
-    answer(prompt, ".questions\r", "What moved between two sweeps?")
+    answer(prompt, ".questions\r", "What moved between two")
     answer(prompt, '.ask to\t "top=1"\r', "org/a")
     answer(prompt, ".ask top size=1\r", "no parameter 'size'")
     answer(prompt, ".ask 'top\r", "No closing quotation")

@@ -121,6 +121,7 @@ def test_every_column_of_a_layer_is_recomputed_or_known_to_be_carried_over() -> 
         num_evals num_params stored_dtype decoder is_dequantised tied_to status reason
         weight_mean weight_std weight_kurtosis weight_max_abs l2_norm abs_weight_entropy
         rand_lambda_max num_traps_ww farms_alpha farms_alpha_hill read_s spectrum_s shuffle_s total_s bytes_read device
+        solver permutation batch_size
         delta_base delta_relative delta_changed delta_noise_share delta_noise_edge delta_num_above_noise
         delta_base_tensor delta_base_dtype num_active_traps
         sweep_id model_id revision analysis_key

@@ -60,7 +60,7 @@ scores as (
         sum(num_traps_entries) as total_traps_entries,
         sum(num_traps_ww)::bigint as total_traps_ww,
         sum(num_active_traps) as total_active_traps,
-        sum(num_params) filter (where num_traps is not null) as num_params_tested,
+        (sum(num_params) filter (where num_traps is not null))::bigint as num_params_tested,
         1e6 * sum(num_traps) / nullif(sum(num_params) filter (where num_traps is not null), 0)
             as traps_per_million,
         -- of a model with a trapped layer that was not probed nothing is said

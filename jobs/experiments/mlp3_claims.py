@@ -120,7 +120,7 @@ def _alignment(first: Sequence[Row]) -> Claim:
     ]
     same = sum((a > 0) == (b > 0) for a, b in pairs)
     rank = _rank(pairs)
-    crossed = len({a > 0 for a, _ in pairs}) == 2
+    crossed = min(a for a, _ in pairs) < 0 < max(a for a, _ in pairs) if pairs else False
     verdict: Verdict = "not measured"
     if rank is not None and crossed:
         verdict = (

@@ -11,6 +11,7 @@ import math
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections import Counter, deque
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
+_LONG_PATH = 60
+"""Bytes of TMPDIR from which on a fork server's socket may have no room for its name there (107 in all)."""
 StartMethod = Literal["spawn", "forkserver"]
 """How a worker process is started."""
 
@@ -80,7 +83,7 @@ class LocalRunner(Generic[TaskT, ResultT]):
         the one that fewest see."""
         self._context = (
             multiprocessing.get_context("forkserver")
-            if start_method == "forkserver"
+            if start_method == "forkserver" and len(tempfile.gettempdir()) < _LONG_PATH
             else multiprocessing.get_context("spawn")
         )
         self._work = work

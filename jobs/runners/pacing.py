@@ -7,6 +7,9 @@ one `HubPacing`. One that is lost costs pacing, never a model. Ray's workers sha
 
 from __future__ import annotations
 
+import os
+import secrets
+import sys
 from collections.abc import Mapping
 from multiprocessing import get_context
 from multiprocessing.managers import BaseManager
@@ -20,7 +23,8 @@ class SharedPacing:
     """The pacing of this machine's workers; `pacing` goes to them. Close it when they are gone."""
 
     def __init__(self) -> None:
-        manager: Any = _PacingManager(ctx=get_context("spawn"))  # methods are added by register()
+        # methods are added by register()
+        manager: Any = _PacingManager(_address(), ctx=get_context("spawn"))
         manager.start(leave_with_driver)
         self._manager = manager
         self.pacing: Pacing = LossyPacing(manager.HubPacing())
@@ -28,6 +32,14 @@ class SharedPacing:
     def close(self) -> None:
         """End its process."""
         self._manager.shutdown()
+
+
+def _address() -> str | None:
+    """Where its process listens: a name that is no file, as the path of a socket may have 107 bytes and a
+    TMPDIR is longer at times. Who connects has to know the key that only this process and its children have."""
+    if sys.platform != "linux":
+        return None
+    return f"\0zoo-pacing-{os.getpid()}-{secrets.token_hex(8)}"
 
 
 class LossyPacing:

@@ -191,8 +191,14 @@ class LocalStore:
                 f"{self._location.root}: {min(other)!r} came or went since the folder was listed"
             )
         for name in self._listed:
-            path = self._path(name)
-            self._check(name, Stamp.of(path.stat()), str(path), prove=prove)
+            try:
+                path = self._path(name)
+                stamp = Stamp.of(path.stat())
+            except (MissingPathError, FileNotFoundError) as error:  # it went since the names were read
+                raise StaleListingError(
+                    f"{self._location.root}: {name!r} went since the folder was listed"
+                ) from error
+            self._check(name, stamp, str(path), prove=prove)
 
     def _check(self, name: str, stamp: Stamp, path: str, *, prove: bool) -> None:
         """StaleListingError unless the file of this stamp at `path` holds what was listed.

@@ -65,9 +65,9 @@ class Turns:
         self._feed = TaskFeed(decided, device=run.device, gpu_share=share)
         self._relisting = Relisting()
         self._ended: list[Ended] = []
+        """Units that have ended and are not committed yet: workers get their next tasks first."""
         self._heard_s = -_HEAR_EVERY_S
         """When the pacing was last asked what the Hub asks for, by `time.monotonic()`."""
-        """Units that have ended and are not committed yet: workers get their next tasks first."""
         self._read: dict[tuple[str, str, str], int] = {}
         """Bytes of the tasks that have ended, by the key of their unit, which has not."""
         self._stop_at_s: float | None = None

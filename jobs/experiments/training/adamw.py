@@ -6,7 +6,7 @@ Loshchilov and Hutter 2019, as torch.optim.AdamW computes it: decay first, then 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,6 +51,15 @@ class AdamW:
             [beta1, 1 - beta1, beta2, 1 - beta2, settings.epsilon], dtype=torch.float64
         ).to(parameters)
         self._triton = _wants_triton(update, parameters.device)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Parameters and moments."""
+        return {"parameters": self.parameters, "first": self.first, "second": self.second}
+
+    def load(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take over what `state` gave."""
+        for name, tensor in self.state().items():
+            tensor.copy_(state[name])
 
     def corrections(self, done: int, steps: int) -> torch.Tensor:
         """[steps, 2]: learning rate over 1 - beta1^t, and 1 / sqrt(1 - beta2^t), t from done + 1 on."""

@@ -134,13 +134,11 @@ class Transformers:
 
     def state(self) -> dict[str, torch.Tensor]:
         """Parameters and moments."""
-        adamw = self._adamw
-        return {"parameters": adamw.parameters, "first": adamw.first, "second": adamw.second}
+        return self._adamw.state()
 
     def load(self, state: Mapping[str, torch.Tensor], steps_done: int) -> None:
         """Go on from what `state` gave after `steps_done` updates."""
-        for name, tensor in self.state().items():
-            tensor.copy_(state[name])
+        self._adamw.load(state)
         self.steps_done = steps_done
 
     def _read(self, *, dtype: torch.dtype, device: torch.device) -> None:
